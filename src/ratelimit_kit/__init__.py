@@ -1,0 +1,74 @@
+"""Rate limiting for Python web applications that means what it says.
+
+Limits (SlidingWindow, TokenBucket, FixedWindow, or text such as "100/minute") count on a store
+(memory, Redis) through a Limiter, the `ratelimit` decorator, or a web Policy behind the
+middlewares of `ratelimit_kit.wsgi`, `ratelimit_kit.asgi` and `ratelimit_kit.django`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.limits import FixedWindow, SlidingWindow, TokenBucket, parse
+from ratelimit_kit.decorator import ratelimit
+from ratelimit_kit.errors import (
+    ConfigurationError,
+    CostError,
+    LimitExceeded,
+    QuotaError,
+    RateLimitKitError,
+    StoreError,
+)
+from ratelimit_kit.limiter import Limiter
+from ratelimit_kit.stores import Charge, Scope, Store
+from ratelimit_kit.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from ratelimit_kit.stores.redis import RedisStore
+    from ratelimit_kit.web.policy import Policy
+    from ratelimit_kit.web.rules import Rule
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Charge",
+    "ConfigurationError",
+    "CostError",
+    "Decision",
+    "FixedWindow",
+    "LimitExceeded",
+    "Limiter",
+    "MemoryStore",
+    "Policy",
+    "QuotaError",
+    "RateLimitKitError",
+    "RedisStore",
+    "Rule",
+    "Scope",
+    "SlidingWindow",
+    "Store",
+    "StoreError",
+    "TokenBucket",
+    "Verdict",
+    "parse",
+    "ratelimit",
+]
+
+_LATE = {
+    "RedisStore": "ratelimit_kit.stores.redis",
+    "Policy": "ratelimit_kit.web.policy",
+    "Rule": "ratelimit_kit.web.rules",
+}
+"""Names that need a client library, or that only web applications need."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,149 @@
+"""The text form of limits, one anchored grammar; what it does not know it refuses, with the position.
+
+    limits = limit *( ";" limit )
+    limit  = [ algorithm ":" ] N ( "/" | "per" ) [ k ] unit [ "burst" B ]
+
+Algorithms: sliding-window (the default), token-bucket, fixed-window. Units: s sec second(s),
+m min minute(s), h hour(s), d day(s), w week(s), and month for a fixed window.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ratelimit_kit.core.decision import MICROSECONDS
+from ratelimit_kit.core.durations import LONGEST, NAMED, UNITS
+from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.errors import QuotaError, nearest
+
+ALGORITHMS = ("sliding-window", "token-bucket", "fixed-window")
+
+_TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<word>[A-Za-z][A-Za-z-]*)|(?P<mark>[/:])|(?P<other>\S))", re.ASCII)
+_EXAMPLE = "write for example '100/minute' or 'token-bucket: 10/second burst 50'"
+
+
+def parse(text: str) -> tuple[Limit, ...]:
+    """Read one or several limits, separated by `;`, from text.
+
+    Raises QuotaError, which shows the position of what it cannot read and the nearest spelling.
+    """
+    if not isinstance(text, str):
+        raise QuotaError(f"{text!r} is no text of a limit: {_EXAMPLE}")
+    limits = []
+    start = 0
+    for part in text.split(";"):
+        limits.append(_Reader(text, start, start + len(part)).limit())
+        start += len(part) + 1
+    return tuple(limits)
+
+
+class _Reader:
+    """Reads one limit out of `text[start:end]`, token by token."""
+
+    def __init__(self, text: str, start: int, end: int) -> None:
+        self.text = text
+        self.end = end
+        self.at = start
+        self.kind = ""
+        self.token = ""
+        self.position = start
+        self._advance()
+
+    def limit(self) -> Limit:
+        algorithm = self._algorithm()
+        position = self.position
+        limit = self._number("the limit")
+        if not self._take("/") and not self._take("per"):
+            raise self._error(f"expected '/' or 'per' after {limit}; {_EXAMPLE}")
+        count_at = self.position
+        count = self._number("the count of units") if self.kind == "number" else 1
+        unit = self._unit()
+        burst = self._burst(algorithm)
+        if self.token:
+            raise self._error(f"{self.token!r} is not expected here")
+        if unit == "month" and algorithm != "fixed-window":
+            raise self._error(
+                "a month has no fixed length: write '30 days', or 'fixed-window: N/month' to follow the calendar",
+                self._find("month", count_at),
+            )
+        if algorithm == "fixed-window":
+            if count != 1:
+                raise self._error("a fixed window is one calendar unit: write minute, hour, day, week or month", count_at)
+            return self._build(position, lambda: FixedWindow(limit, unit))
+        per = count * NAMED[unit]
+        if per * MICROSECONDS > LONGEST:
+            raise self._error("a span may be ten years at most", count_at)
+        if algorithm == "token-bucket":
+            return self._build(position, lambda: TokenBucket(limit, per, burst=burst))
+        return self._build(position, lambda: SlidingWindow(limit, per))
+
+    def _algorithm(self) -> str:
+        if self.kind != "word":
+            return ALGORITHMS[0]
+        if self.token not in ALGORITHMS:
+            raise self._error(f"{self.token!r} is no algorithm; {nearest(self.token, ALGORITHMS)}")
+        name = self.token
+        self._advance()
+        if not self._take(":"):
+            raise self._error(f"expected ':' after {name}")
+        return name
+
+    def _number(self, what: str) -> int:
+        if self.kind != "number":
+            found = repr(self.token) if self.token else "the end"
+            raise self._error(f"expected {what}, a whole number, and found {found}; {_EXAMPLE}")
+        if int(self.token) == 0:
+            raise self._error(f"{what} must be 1 or more")
+        value = int(self.token)
+        self._advance()
+        return value
+
+    def _unit(self) -> str:
+        if self.kind != "word":
+            found = repr(self.token) if self.token else "the end"
+            raise self._error(f"expected a unit of time and found {found}; {nearest(self.token, UNITS)}")
+        if self.token not in UNITS:
+            raise self._error(f"{self.token!r} is no unit of time; {nearest(self.token, UNITS)}")
+        unit = UNITS[self.token]
+        self._advance()
+        return unit
+
+    def _burst(self, algorithm: str) -> int | None:
+        if self.kind != "word" or self.token != "burst":
+            return None
+        if algorithm != "token-bucket":
+            raise self._error(f"only a token bucket has a burst: write 'token-bucket: {self.text.strip()}'")
+        self._advance()
+        return self._number("the burst")
+
+    def _build(self, position: int, make: Callable[[], Limit]) -> Limit:
+        try:
+            return make()
+        except QuotaError as error:
+            reason = str(error).rsplit(" [", 1)[0]
+            raise self._error(reason, position) from error
+
+    def _take(self, token: str) -> bool:
+        if self.token != token:
+            return False
+        self._advance()
+        return True
+
+    def _advance(self) -> None:
+        match = _TOKEN.match(self.text, self.at, self.end)
+        if match is None:
+            self.kind, self.token, self.position = "", "", self.end
+            return
+        self.kind = match.lastgroup or ""
+        self.token = match.group(self.kind)
+        self.position = match.start(self.kind)
+        self.at = match.end()
+
+    def _find(self, word: str, start: int) -> int:
+        return self.text.index(word, start, self.end)
+
+    def _error(self, reason: str, position: int | None = None) -> QuotaError:
+        at = self.position if position is None else position
+        shown = self.text.translate({code: " " for code in range(32)})
+        return QuotaError(f"cannot read the limit {self.text!r} at position {at}:\n    {shown}\n    {' ' * at}^ {reason}")

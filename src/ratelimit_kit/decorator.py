@@ -1,0 +1,106 @@
+"""`@ratelimit` for any function: raises LimitExceeded instead of calling it too often.
+
+The decorated function keeps its name, signature, type and async-ness (wrapt). For views that
+should answer 429 use the decorator of the framework's own module.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
+import wrapt
+
+from ratelimit_kit.core.decision import Decision
+from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.errors import LimitExceeded, OptionError
+from ratelimit_kit.gate import OnOutage
+from ratelimit_kit.limiter import Limiter
+from ratelimit_kit.stores import Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def ratelimit(
+    *limits: str | Limit | Limiter,
+    key: str | Callable[..., str] | None = None,
+    cost: int | Callable[..., int] = 1,
+    store: str | Store = "memory://",
+    name: str | None = None,
+    on_outage: OnOutage = "raise",
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Limit how often a function is called, or a coroutine function awaited.
+
+    `key` is text, or a callable that is given the call's arguments and returns text (without it
+    all calls share one counter); `cost` is a number or such a callable. A single Limiter may
+    stand instead of limits, store, name and on_outage. `name` defaults to the function's module
+    and qualified name.
+
+    The function raises LimitExceeded, which carries the decision, instead of running.
+    """
+    if not callable(key) and not isinstance(key, str | None):
+        raise OptionError(f"key={key!r}: give text, or a callable that returns text from the call's arguments")
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isasyncgenfunction(function):
+            raise OptionError(
+                f"{function.__qualname__} is an asynchronous generator: decorate the coroutine function that iterates it"
+            )
+        what = f"{function.__module__}.{_qualname(function)}"
+        limiter = _limiter(limits, store=store, name=name or what, on_outage=on_outage)
+        charge = _Charge(limiter, what, key, cost)
+        asynchronous = inspect.iscoroutinefunction(function) or (
+            not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))
+        )
+        wrapper = charge.awaited if asynchronous else charge.called
+        return cast("Callable[P, R]", wrapt.FunctionWrapper(function, wrapper))
+
+    return decorate
+
+
+class _Charge:
+    """What a call is charged before it runs."""
+
+    def __init__(
+        self, limiter: Limiter, what: str, key: str | Callable[..., str] | None, cost: int | Callable[..., int]
+    ) -> None:
+        self.limiter = limiter
+        self.what = what
+        self.key = key
+        self.cost = cost
+
+    def called(self, wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+        self._check(self.limiter.hit(*self._of(instance, args, kwargs)))
+        return wrapped(*args, **kwargs)
+
+    async def awaited(self, wrapped: Callable[..., Awaitable[Any]], instance: object, args: Any, kwargs: Any) -> Any:
+        self._check(await self.limiter.ahit(*self._of(instance, args, kwargs)))
+        return await wrapped(*args, **kwargs)
+
+    def _of(self, instance: object, args: Any, kwargs: Any) -> tuple[str, int]:
+        if instance is not None:
+            args = (instance, *args)
+        key = self.key(*args, **kwargs) if callable(self.key) else self.key or ""
+        cost = self.cost(*args, **kwargs) if callable(self.cost) else self.cost
+        if not isinstance(key, str):
+            raise OptionError(f"the key of {self.what} is {key!r}, not text: return for example f'user:{{user.id}}'")
+        return key, cost
+
+    def _check(self, decision: Decision) -> None:
+        if not decision.allowed:
+            raise LimitExceeded(decision, self.what)
+
+
+def _limiter(limits: tuple[str | Limit | Limiter, ...], **options: Any) -> Limiter:
+    ready = [limit for limit in limits if isinstance(limit, Limiter)]
+    if not ready:
+        return Limiter(*cast("tuple[str | Limit, ...]", limits), **options)
+    if len(limits) > 1:
+        raise OptionError("@ratelimit takes limits or one Limiter, not both: a Limiter brings its limits with it")
+    return ready[0]
+
+
+def _qualname(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)

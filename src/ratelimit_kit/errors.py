@@ -1,0 +1,164 @@
+"""Every error of the library: what was found, why it matters, what to type, and a stable code.
+
+    RateLimitKitError
+    ├── ConfigurationError               what was written cannot be honoured
+    │   ├── QuotaError        RLK101     the text or the numbers of a limit (also a ValueError)
+    │   ├── OptionError       RLK103     an unknown, misspelt or contradictory option (also a ValueError)
+    │   ├── StoreURLError     RLK104     a store URL that names no store (also a ValueError)
+    │   ├── DependencyError   RLK105     a client library that is not installed (also an ImportError)
+    │   ├── IdentityError     RLK106     a request for which the rule's key yields nothing
+    │   └── StartupRefused               refuses to start the server (also a SystemExit with status 3)
+    │       ├── UnsafeWorkersError     RLK201   a per-process store under several workers
+    │       ├── UnsafeCacheError       RLK203   a Django cache that cannot count
+    │       └── StoreUnreachableError  RLK204   the store does not answer at start
+    ├── CostError             RLK102     a cost that no wait can satisfy (also a ValueError)
+    ├── StoreError
+    │   ├── StoreUnavailableError  RLK301   the store failed or missed the deadline
+    │   └── StoreContendedError    RLK302   the store is alive, but too many callers want it at once
+    └── LimitExceeded         RLK429     a decorated function was refused; carries the decision
+
+Each code has a heading in docs/reference/errors.md and never changes its meaning.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ratelimit_kit.core.decision import Decision
+
+
+class RateLimitKitError(Exception):
+    """Base of every error that the library raises; `rlk` is its stable code."""
+
+    rlk = "RLK000"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message} [{self.rlk}]")
+
+    @property
+    def code(self) -> str | int:
+        """The same as `rlk`, but for StartupRefused, where Python wants the exit status here."""
+        return self.rlk
+
+
+class ConfigurationError(RateLimitKitError):
+    """What was written cannot be honoured."""
+
+    rlk = "RLK100"
+
+
+class QuotaError(ConfigurationError, ValueError):
+    """The text or the numbers of a limit make no limit."""
+
+    rlk = "RLK101"
+
+
+class CostError(RateLimitKitError, ValueError):
+    """No wait can satisfy this cost."""
+
+    rlk = "RLK102"
+
+
+class OptionError(ConfigurationError, ValueError):
+    """An option is unknown, misspelt or contradicts another."""
+
+    rlk = "RLK103"
+
+
+class StoreURLError(ConfigurationError, ValueError):
+    """A store URL names no store."""
+
+    rlk = "RLK104"
+
+
+class DependencyError(ConfigurationError, ImportError):
+    """A client library is not installed."""
+
+    rlk = "RLK105"
+
+
+class IdentityError(ConfigurationError):
+    """A rule's key yields nothing for a request."""
+
+    rlk = "RLK106"
+
+
+class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - it is the refusal itself
+    """The server must not start.
+
+    Being a SystemExit with status 3 it ends gunicorn, uvicorn and their like instead of
+    sending them into a crash loop; being a ConfigurationError it can be caught in a test.
+    """
+
+    rlk = "RLK200"
+    exit_status = 3
+
+    @property
+    def code(self) -> int:
+        """The exit status that the interpreter reads from every SystemExit."""
+        return self.exit_status
+
+
+class UnsafeWorkersError(StartupRefused):
+    """A store counts per process, and several worker processes would use it."""
+
+    rlk = "RLK201"
+
+
+class UnsafeCacheError(StartupRefused):
+    """A Django cache cannot count: not shared, not atomic, or no counter at all."""
+
+    rlk = "RLK203"
+
+
+class StoreUnreachableError(StartupRefused):
+    """The store does not answer when the application starts."""
+
+    rlk = "RLK204"
+
+
+class StoreError(RateLimitKitError):
+    """The store gave no decision."""
+
+    rlk = "RLK300"
+
+
+class StoreUnavailableError(StoreError):
+    """The store failed, or missed the deadline; a charge may or may not have been made."""
+
+    rlk = "RLK301"
+
+
+class StoreContendedError(StoreError):
+    """The store is alive, but too many callers want it at once; nothing was charged."""
+
+    rlk = "RLK302"
+
+
+class LimitExceeded(RateLimitKitError):  # noqa: N818 - the field's usual name
+    """A decorated function was not called; `decision` tells which limit refused and for how long."""
+
+    rlk = "RLK429"
+
+    def __init__(self, decision: Decision, what: str) -> None:
+        self.decision = decision
+        self.what = what
+        super().__init__(
+            f"{what} was refused by the limit {decision.limit}: try again in {decision.retry_after:.3f} s"
+        )
+
+    def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Decision, str]]:
+        return type(self), (self.decision, self.what)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A ready sentence part naming the nearest valid spelling, or all of them."""
+    options = sorted(choices)
+    close = difflib.get_close_matches(word.lower(), options, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "choose from " + ", ".join(repr(option) for option in options)

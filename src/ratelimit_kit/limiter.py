@@ -1,0 +1,160 @@
+"""The Limiter: one or several limits on a store, asked by key.
+
+Every method has an async twin right below it, the same but for `async`, `await` and the `a` in
+front of names (a test compares them). Both count on the same counters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket, parse
+from ratelimit_kit.errors import OptionError, QuotaError
+from ratelimit_kit.gate import Gate, OnOutage, outage_policy
+from ratelimit_kit.observe import Observer
+from ratelimit_kit.stores import Charge, Store
+from ratelimit_kit.stores.keys import scoped
+
+sleep = time.sleep
+asleep = asyncio.sleep
+
+
+def read_limits(limits: Sequence[str | Limit]) -> tuple[Limit, ...]:
+    """Limits from text and values, in order; refuses none at all, and the same one twice."""
+    read: list[Limit] = []
+    for limit in limits:
+        if isinstance(limit, SlidingWindow | TokenBucket | FixedWindow):
+            read.append(limit)
+        else:
+            read.extend(parse(limit))
+    if not read:
+        raise QuotaError("no limit was given: write for example '100/minute'")
+    for limit in read:
+        if read.count(limit) > 1:
+            raise QuotaError(f"the limit {limit} is given twice: each hit would be counted double. Remove one")
+    return tuple(read)
+
+
+class Limiter:
+    """Admits a hit on a key only when every limit does; a denied hit changes nothing.
+
+    `store` is a store or a URL; `name` is the namespace of the keys: limiters with the same
+    name, limits and store share counters. `on_outage` says what to do when the store fails:
+    "raise" (StoreError), "allow" or "deny" (a decision with `degraded` set).
+    """
+
+    def __init__(
+        self,
+        *limits: str | Limit,
+        store: str | Store = "memory://",
+        name: str = "default",
+        on_outage: OnOutage = "raise",
+        observer: Observer | None = None,
+    ) -> None:
+        self.limits = read_limits(limits)
+        self.name = name
+        self.on_outage = outage_policy(on_outage)
+        self._gate = Gate(store, observer)
+
+    def __repr__(self) -> str:
+        limits = "; ".join(str(limit) for limit in self.limits)
+        return f"Limiter({limits!r}, store={self.store!r}, name={self.name!r})"
+
+    @property
+    def store(self) -> Store:
+        """Where this limiter counts."""
+        return self._gate.store
+
+    def hit(self, key: str, cost: int = 1) -> Decision:
+        """Charge `cost` units to `key` if all limits admit it.
+
+        Raises CostError for a cost that no wait can satisfy, StoreError by `on_outage`.
+        """
+        return self._gate.decide(self._charges(key, cost), self.on_outage)
+
+    async def ahit(self, key: str, cost: int = 1) -> Decision:
+        """Do what `hit` does."""
+        return await self._gate.adecide(self._charges(key, cost), self.on_outage)
+
+    def peek(self, key: str) -> Decision:
+        """What a hit of cost 1 would be answered now; charges nothing and writes nothing."""
+        return _peeked(self.hit(key, cost=0))
+
+    async def apeek(self, key: str) -> Decision:
+        """Do what `peek` does."""
+        return _peeked(await self.ahit(key, cost=0))
+
+    def reset(self, key: str) -> None:
+        """Forget all hits of `key`."""
+        self.store.reset(self._charges(key, 0))
+
+    async def areset(self, key: str) -> None:
+        """Do what `reset` does."""
+        await self.store.areset(self._charges(key, 0))
+
+    def refund(self, key: str, cost: int = 1) -> None:
+        """Give `cost` units back to `key`, from its oldest hits: never more than were charged."""
+        self.store.refund(self._charges(key, cost))
+
+    async def arefund(self, key: str, cost: int = 1) -> None:
+        """Do what `refund` does."""
+        await self.store.arefund(self._charges(key, cost))
+
+    def acquire(self, key: str, cost: int = 1, timeout: float | None = None) -> Decision:
+        """Wait until the hit is admitted, for `timeout` seconds at most (None: as long as it takes).
+
+        Returns the denied decision at once, without waiting, when the deadline cannot be met.
+        """
+        deadline = _deadline(timeout)
+        while True:
+            decision = self.hit(key, cost)
+            if decision.allowed or time.monotonic() + decision.retry_after > deadline:
+                return decision
+            sleep(decision.retry_after)
+
+    async def aacquire(self, key: str, cost: int = 1, timeout: float | None = None) -> Decision:  # noqa: ASYNC109 - the twin's name
+        """Do what `acquire` does."""
+        deadline = _deadline(timeout)
+        while True:
+            decision = await self.ahit(key, cost)
+            if decision.allowed or time.monotonic() + decision.retry_after > deadline:
+                return decision
+            await asleep(decision.retry_after)
+
+    def close(self) -> None:
+        """Let go of the store's connections."""
+        self.store.close()
+
+    async def aclose(self) -> None:
+        """Do what `close` does, for this event loop."""
+        await self.store.aclose()
+
+    def _charges(self, key: str, cost: int) -> list[Charge]:
+        if not isinstance(key, str):
+            raise OptionError(f"key={key!r} is no text: write for example limiter.hit('user:42')")
+        for limit in self.limits:
+            limit.check_cost(cost)
+        text = scoped(self.name, key)
+        return [Charge(text, limit, cost) for limit in self.limits]
+
+
+def _deadline(timeout: float | None) -> float:
+    if timeout is None:
+        return float("inf")
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise OptionError(f"timeout={timeout!r} is no time to wait: give seconds of 0 or more, or None")
+    return time.monotonic() + timeout
+
+
+def _peeked(decision: Decision) -> Decision:
+    """A cost of 0 always fits; a peek says whether one unit would."""
+    if decision.degraded:
+        return decision
+    verdicts = [
+        Verdict(verdict.wait == 0, verdict.limit, verdict.remaining, verdict.wait, verdict.reset)
+        for verdict in decision.verdicts
+    ]
+    return Decision(verdicts)

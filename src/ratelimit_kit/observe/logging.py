@@ -1,0 +1,30 @@
+"""Events as log records of the logger `ratelimit_kit`, at most one a second per name.
+
+The library configures no handlers; Python prints warnings and worse to stderr by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from ratelimit_kit.core.event import Event
+
+QUIET = 1.0
+"""Seconds between two records of the same event name."""
+
+
+class LoggingObserver:
+    """Logs each event with its level; the facts travel as `record.ratelimit`."""
+
+    def __init__(self, name: str = "ratelimit_kit") -> None:
+        self._logger = logging.getLogger(name)
+        self._last: dict[str, float] = {}
+
+    def on_event(self, event: Event) -> None:
+        """Log the event, unless one of its name was logged within the last second."""
+        now = time.monotonic()
+        if now - self._last.get(event.name, -QUIET) < QUIET:
+            return
+        self._last[event.name] = now
+        self._logger.log(event.level, "%s", event.message, extra={"ratelimit": {"event": event.name, **event.facts}})

@@ -1,0 +1,128 @@
+"""Where state lives. A store decides a list of charges, all or nothing, in one step.
+
+This module is the contract (Charge, Scope, Store) and `open_store`, which turns a URL into a
+store. The stores themselves import their client libraries late, each in its own file.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from urllib.parse import urlsplit, urlunsplit
+
+from ratelimit_kit.errors import OptionError, StoreURLError, nearest
+
+if TYPE_CHECKING:
+    from ratelimit_kit.core.decision import Verdict
+    from ratelimit_kit.core.limits import Limit
+
+
+class Scope(enum.Enum):
+    """Who shares a store's counters: all that the guard has to know of it."""
+
+    PROCESS = "process"
+    HOST = "host"
+    SHARED = "shared"
+
+
+class Charge(NamedTuple):
+    """`cost` units of `limit`, charged to `key`. A key with another limit is another counter."""
+
+    key: str
+    limit: Limit
+    cost: int = 1
+
+
+@runtime_checkable
+class Store(Protocol):
+    """What every store does; each method has an async twin on the same counters.
+
+    A store raises StoreUnavailableError when it cannot decide, and StoreContendedError when it
+    could but is too busy.
+    """
+
+    scope: Scope
+
+    def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Admit all charges or write nothing; one Verdict per charge, in order."""
+
+    async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Do what `decide` does."""
+
+    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
+
+    async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        """Do what `refund` does."""
+
+    def reset(self, charges: Sequence[Charge]) -> None:
+        """Forget everything about the charges' keys and limits."""
+
+    async def areset(self, charges: Sequence[Charge]) -> None:
+        """Do what `reset` does."""
+
+    def ping(self) -> None:
+        """Return when the store answers; raise StoreUnavailableError when it does not."""
+
+    async def aping(self) -> None:
+        """Do what `ping` does."""
+
+    def close(self) -> None:
+        """Let go of connections; a later call opens new ones."""
+
+    async def aclose(self) -> None:
+        """Do what `close` does."""
+
+
+_STORES = {
+    "memory": "ratelimit_kit.stores.memory:from_url",
+    "redis": "ratelimit_kit.stores.redis:from_url",
+    "rediss": "ratelimit_kit.stores.redis:from_url",
+    "unix": "ratelimit_kit.stores.redis:from_url",
+    "django-cache": "ratelimit_kit.stores.django_cache:from_url",
+}
+
+
+def open_store(store: str | Store) -> Store:
+    """The store that a URL names; a store is returned as it is.
+
+    Raises StoreURLError for a URL that names none, DependencyError where its client is missing.
+    """
+    if not isinstance(store, str):
+        if not isinstance(store, Store):
+            raise StoreURLError(f"{store!r} is neither a store nor a store URL: write for example 'redis://127.0.0.1:6379/0'")
+        return store
+    scheme, mark, _ = store.partition("://")
+    if not mark or scheme not in _STORES:
+        found = scheme if mark else store.partition(":")[0]
+        raise StoreURLError(
+            f"store={redacted(store)!r} names no store: {nearest(found, [name + '://' for name in _STORES])} "
+            "For example 'redis://127.0.0.1:6379/0'"
+        )
+    module, _, function = _STORES[scheme].partition(":")
+    opened: Store = getattr(import_module(module), function)(store)
+    return opened
+
+
+def redacted(url: str) -> str:
+    """The URL without its password and without option values that may be secret."""
+    if "://" not in url:
+        return url.rpartition("@")[2]
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("://")[0] + "://..."
+    login, at, host = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    query = "..." if parts.query else ""
+    return urlunsplit((parts.scheme, (user + ":***" if ":" in login else user) + at + host, parts.path, query, ""))
+
+
+def check_charges(charges: Sequence[Charge]) -> None:
+    """Refuse a list that names one counter twice, or a cost that can never be admitted."""
+    for charge in charges:
+        charge.limit.check_cost(charge.cost)
+    if len(charges) > 1 and len({(charge.key, charge.limit) for charge in charges}) < len(charges):
+        raise OptionError("two charges name the same key and limit: add their costs into one charge")

@@ -1,0 +1,100 @@
+"""One limit's counters in this process: a state per key, and when to look at each again.
+
+Used by the memory store under its lock. A counter is looked at once its limit's longest memory
+has passed since it was created; dead states are dropped, live ones wait for another turn. So
+each state is looked at about once a window, whatever the traffic.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ratelimit_kit.core.decision import Look
+from ratelimit_kit.core.limits import Limit
+
+OVERFLOW = "\x00overflow"
+"""The key of the shared counter; a limiter's own keys never hold NUL."""
+
+
+class _Slot(NamedTuple):
+    """Keys that were created about the same time, to be looked at when `due`."""
+
+    due: int
+    keys: list[str]
+
+
+class Counters:
+    """The states of one limit, by key; `now` gives the limit's time in microseconds."""
+
+    __slots__ = ("_slots", "limit", "now", "states")
+
+    def __init__(self, limit: Limit, now: Callable[[], int]) -> None:
+        self.limit: Any = limit
+        self.now = now
+        self.states: dict[str, Any] = {}
+        self._slots: deque[_Slot] = deque()
+
+    def look(self, key: str, now: int, cost: int) -> Look:
+        """See whether `cost` fits; changes nothing."""
+        look: Look = self.limit.look(self._state(key), now, cost)
+        return look
+
+    def charge(self, key: str, now: int, cost: int) -> Look:
+        """Record `cost`, and see what is left."""
+        state = self.limit.charge(self._state(key), now, cost)
+        if key not in self.states:
+            self._watch(key, now)
+        self.states[key] = state
+        look: Look = self.limit.look(state, now, 0)
+        return look
+
+    def refund(self, key: str, cost: int, stamp: int | None) -> None:
+        """Give `cost` back to a key that has a state of its own."""
+        if key not in self.states:
+            return
+        state = self.limit.refund(self.states[key], self.now(), cost, stamp)
+        if state is None:
+            del self.states[key]
+        else:
+            self.states[key] = state
+
+    def sweep(self, budget: int) -> int:
+        """Look at up to `budget` counters whose time has come; returns what is left of the budget."""
+        if not self._slots or self._slots[0].due > (now := self.now()):
+            return budget
+        while budget and self._slots and self._slots[0].due <= now:
+            keys = self._slots[0].keys
+            while budget and keys:
+                budget -= 1
+                self._look_again(keys.pop(), now)
+            if not keys:
+                self._slots.popleft()
+        if not self.states:
+            self.states = {}
+        return budget
+
+    def _state(self, key: str) -> Any:
+        """A key's state. While the shared counter is alive a new key starts with what that one
+        has used, for some of it may have been this key's."""
+        state = self.states.get(key)
+        if state is None and OVERFLOW in self.states:
+            state = self.states[OVERFLOW]
+            return list(state) if isinstance(state, list) else state
+        return state
+
+    def _watch(self, key: str, now: int) -> None:
+        due = now + self.limit.longest
+        if not self._slots or self._slots[-1].due < due:
+            self._slots.append(_Slot(due + self.limit.longest // 8, []))
+        self._slots[-1].keys.append(key)
+
+    def _look_again(self, key: str, now: int) -> None:
+        state = self.states.get(key)
+        if state is None:
+            return
+        if self.limit.look(state, now, 0).reset > 0:
+            self._watch(key, now)
+        else:
+            del self.states[key]

@@ -1,0 +1,34 @@
+"""Store keys: any text, encoded so that no two counters collide and no protocol breaks.
+
+A key reads `prefix:limit:{text}`. The braces make it a hash tag, so that all limits of one text
+live in one slot of a Redis Cluster.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from urllib.parse import quote
+
+LONGEST = 150
+"""Characters of encoded text that are kept; longer text is hashed (Memcached takes 250 bytes in all)."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.:@/+=,;~!*()$'&|^<>?-]*", re.ASCII)
+_SAFE = ":@/+=,;~!*()$'&|^<>?"
+
+
+def encode(text: str) -> str:
+    """The text in printable ASCII without blanks, braces, `%` or `#`; equal only for equal texts.
+
+    Text above LONGEST becomes `#` and 40 hexadecimal digits of its BLAKE2b hash.
+    """
+    if not _PLAIN.fullmatch(text):
+        text = quote(text, safe=_SAFE, errors="surrogatepass")
+    if len(text) > LONGEST:
+        return "#" + blake2b(text.encode(), digest_size=20).hexdigest()
+    return text
+
+
+def scoped(name: str, text: str) -> str:
+    """`text` within the namespace `name`: no other (name, text) gives the same result."""
+    return f"{quote(name, safe='')}:{text}"

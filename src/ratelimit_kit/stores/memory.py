@@ -1,0 +1,177 @@
+"""State in this process: exact and fast, for one process only (the guard refuses more).
+
+One lock makes every step atomic, with or without the GIL. There is no timer thread: each call
+sweeps a few states whose time has come, so memory follows the live keys. When `max_keys` are
+alive, no state is evicted: further keys share one strict counter per limit until room returns.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.event import Event, Listener, unheard
+from ratelimit_kit.core.limits import FixedWindow, Limit
+from ratelimit_kit.errors import OptionError, StoreURLError
+from ratelimit_kit.stores import Charge, Scope, check_charges
+from ratelimit_kit.stores.counters import OVERFLOW, Counters
+
+Clock = Callable[[], int]
+"""Nanoseconds, like `time.monotonic_ns`."""
+
+SWEEP = 64
+"""Counters looked at in one call at most, so that no call pays for a million expired keys."""
+
+
+class MemoryStore:
+    """Counters in this process's memory.
+
+    `max_keys` bounds the number of live counters; `clock` returns nanoseconds (default: the
+    monotonic clock, and for calendar windows the wall clock).
+    """
+
+    scope = Scope.PROCESS
+
+    def __init__(self, *, max_keys: int = 1_000_000, clock: Clock | None = None) -> None:
+        if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
+            raise OptionError(f"max_keys={max_keys!r} is no number of counters: give a whole number of 1 or more")
+        self.max_keys = max_keys
+        self.on_event: Listener = unheard
+        self._steady = clock or time.monotonic_ns
+        self._calendar = clock or time.time_ns
+        self._forget()
+        _stores.add(self)
+
+    def __repr__(self) -> str:
+        return f"MemoryStore(max_keys={self.max_keys})"
+
+    def __len__(self) -> int:
+        return sum(len(table.states) for table in list(self._tables.values()))
+
+    def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Admit all charges or write nothing; one Verdict per charge, in order."""
+        check_charges(charges)
+        with self._lock:
+            self._sweep()
+            was_full = self._full
+            plan = [self._place(charge) for charge in charges]
+            total: Counter[tuple[str, str]] = Counter()
+            for (table, key, _), charge in zip(plan, charges, strict=True):
+                total[table.limit.id, key] += charge.cost
+            looks = [table.look(key, now, total[table.limit.id, key]) for table, key, now in plan]
+            if all(look.fits for look in looks):
+                looks = [
+                    table.charge(key, now, charge.cost) if charge.cost else look
+                    for (table, key, now), charge, look in zip(plan, charges, looks, strict=True)
+                ]
+        if self._full and not was_full:
+            self.on_event(_overflow(self.max_keys))
+        return [
+            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset)
+            for charge, look in zip(charges, looks, strict=True)
+        ]
+
+    async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Do what `decide` does; it waits for nothing but the lock."""
+        return self.decide(charges)
+
+    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
+        with self._lock:
+            for charge in charges:
+                self._table(charge.limit).refund(charge.key, charge.cost, stamp)
+
+    async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        """Do what `refund` does."""
+        self.refund(charges, stamp)
+
+    def reset(self, charges: Sequence[Charge]) -> None:
+        """Forget everything about the charges' keys and limits."""
+        with self._lock:
+            for charge in charges:
+                self._table(charge.limit).states.pop(charge.key, None)
+
+    async def areset(self, charges: Sequence[Charge]) -> None:
+        """Do what `reset` does."""
+        self.reset(charges)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._tables.clear()
+            self._full = False
+
+    def ping(self) -> None:
+        """Return at once: this process's memory always answers."""
+
+    async def aping(self) -> None:
+        """Return at once."""
+
+    def close(self) -> None:
+        """Keep everything: there is nothing to let go of."""
+
+    async def aclose(self) -> None:
+        """Keep everything."""
+
+    def _forget(self) -> None:
+        """Start from nothing, with a lock that nobody holds."""
+        self._lock = Lock()
+        self._tables: dict[str, Counters] = {}
+        self._full = False
+
+    def _table(self, limit: Limit) -> Counters:
+        table = self._tables.get(limit.id)
+        if table is None:
+            clock = self._calendar if isinstance(limit, FixedWindow) else self._steady
+            table = self._tables[limit.id] = Counters(limit, lambda: clock() // 1000)
+        return table
+
+    def _place(self, charge: Charge) -> tuple[Counters, str, int]:
+        """Where and when to count: under the charge's own key, or where there is no room the shared one."""
+        table = self._table(charge.limit)
+        if charge.key in table.states or len(self) < self.max_keys:
+            return table, charge.key, table.now()
+        self._full = True
+        return table, OVERFLOW, table.now()
+
+    def _sweep(self) -> None:
+        budget = SWEEP
+        for table in self._tables.values():
+            budget = table.sweep(budget)
+        if self._full and len(self) < self.max_keys:
+            self._full = False
+
+
+def from_url(url: str) -> MemoryStore:
+    """The store that `memory://` names."""
+    if url != "memory://":
+        raise StoreURLError(f"store={url!r}: the memory store takes no address or options, write 'memory://'")
+    return MemoryStore()
+
+
+def _overflow(max_keys: int) -> Event:
+    return Event(
+        "memory-overflow",
+        f"MemoryStore holds {max_keys} live counters (max_keys): further keys share one strict counter per limit "
+        "until some expire. Raise max_keys, or use a shared store.",
+        logging.WARNING,
+        {"max_keys": max_keys},
+    )
+
+
+_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for store in list(_stores):
+        store._forget()  # noqa: SLF001 - the parent's lock may be held for ever in this child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,287 @@
+"""State in Redis, decided by one script call on the server's own clock.
+
+Every call keeps to a deadline, and a charge is never sent twice unless the server has said that it
+ran nothing (NOSCRIPT): a call that timed out may have been counted. The asyncio face keeps one
+client per event loop, for its sockets belong to that loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any
+
+from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.errors import (
+    ConfigurationError,
+    DependencyError,
+    OptionError,
+    StoreContendedError,
+    StoreError,
+    StoreUnavailableError,
+    StoreURLError,
+)
+from ratelimit_kit.stores import Charge, Scope, check_charges, redacted
+from ratelimit_kit.stores.keys import encode
+
+try:
+    import redis
+    import redis.asyncio
+    from redis.backoff import NoBackoff
+    from redis.exceptions import MaxConnectionsError, NoScriptError, RedisClusterException
+except ImportError as error:
+    raise DependencyError(
+        "the Redis store needs the redis package, which is not installed: pip install 'ratelimit-kit[redis]'"
+    ) from error
+
+FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
+"""All that can go wrong in a call; redis-py's cluster errors are no RedisError."""
+
+CONNECTIONS = 64
+"""Connections per process, and per event loop, at most; more callers wait for one within the deadline."""
+
+
+class Script:
+    """A Lua file of this package, and the name under which Redis caches it."""
+
+    def __init__(self, name: str) -> None:
+        self.source = files("ratelimit_kit.stores").joinpath(name).read_text(encoding="utf-8")
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+DECIDE = Script("redis_decide.lua")
+REFUND = Script("redis_refund.lua")
+
+
+class RedisStore:
+    """Counters in Redis (or a server that speaks its protocol and Lua), shared by all who use it.
+
+    `url` is `redis://`, `rediss://` or `unix://`; `timeout` is the deadline in seconds for
+    connecting and for a call. Instead of a URL, `client` and `async_client` take redis-py clients
+    of your own, with their own time-outs. `clock` (nanoseconds) replaces the server's clock in tests.
+    """
+
+    scope = Scope.SHARED
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Any = None,
+        async_client: Any = None,
+        timeout: float = 0.25,
+        prefix: str = "rlk",
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        if (url is None) == (client is None and async_client is None):
+            raise OptionError("RedisStore takes a URL such as 'redis://127.0.0.1:6379/0', or clients, not both and not neither")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
+            raise OptionError(f"timeout={timeout!r} is no deadline: give seconds above 0, up to 60")
+        self._url = url
+        self._timeout = timeout
+        self._prefix = encode(prefix)
+        self._clock = clock
+        self._client = client if url is None else redis.Redis(connection_pool=self._pool(redis.BlockingConnectionPool, redis.retry.Retry))
+        self._async_client = async_client
+        self._async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
+        self._calendar_offset = 0
+        self._ends: dict[str, tuple[int, int, int, int]] = {}
+
+    def __repr__(self) -> str:
+        return f"RedisStore({redacted(self._url)!r})" if self._url else "RedisStore(client=...)"
+
+    def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Admit all charges or write nothing, in one script call; one Verdict per charge, in order."""
+        check_charges(charges)
+        keys = self._keys(charges)
+        answer = self._run(DECIDE, keys, self._decide_arguments(charges))
+        if answer[0] < 0:
+            self._learn_calendar(answer[1])
+            answer = self._run(DECIDE, keys, self._decide_arguments(charges))
+        return _verdicts(charges, answer)
+
+    async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Do what `decide` does."""
+        check_charges(charges)
+        keys = self._keys(charges)
+        answer = await self._arun(DECIDE, keys, self._decide_arguments(charges))
+        if answer[0] < 0:
+            self._learn_calendar(answer[1])
+            answer = await self._arun(DECIDE, keys, self._decide_arguments(charges))
+        return _verdicts(charges, answer)
+
+    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
+        self._run(REFUND, self._keys(charges), self._refund_arguments(charges, stamp))
+
+    async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        """Do what `refund` does."""
+        await self._arun(REFUND, self._keys(charges), self._refund_arguments(charges, stamp))
+
+    def reset(self, charges: Sequence[Charge]) -> None:
+        """Forget everything about the charges' keys and limits."""
+        self._call(lambda client: client.delete(*self._keys(charges)))
+
+    async def areset(self, charges: Sequence[Charge]) -> None:
+        """Do what `reset` does."""
+        await self._acall(lambda client: client.delete(*self._keys(charges)))
+
+    def ping(self) -> None:
+        """Return when Redis answers; raise StoreUnavailableError when it does not."""
+        self._call(lambda client: client.ping())
+
+    async def aping(self) -> None:
+        """Do what `ping` does."""
+        await self._acall(lambda client: client.ping())
+
+    def close(self) -> None:
+        """Close the connections that no call is using; a later call opens new ones."""
+        if self._url is not None:
+            self._client.connection_pool.disconnect(inuse_connections=False)
+
+    async def aclose(self) -> None:
+        """Close this event loop's client; a later call opens a new one."""
+        client = self._async_clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def _run(self, script: Script, keys: list[str], arguments: list[Any]) -> list[int]:
+        def call(client: Any) -> Any:
+            try:
+                return client.evalsha(script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return client.eval(script.source, len(keys), *keys, *arguments)
+
+        answer: list[int] = self._call(call)
+        return answer
+
+    async def _arun(self, script: Script, keys: list[str], arguments: list[Any]) -> list[int]:
+        async def call(client: Any) -> Any:
+            try:
+                return await client.evalsha(script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await client.eval(script.source, len(keys), *keys, *arguments)
+
+        answer: list[int] = await self._acall(call)
+        return answer
+
+    def _call(self, work: Callable[[Any], Any]) -> Any:
+        if self._client is None:
+            raise ConfigurationError("this RedisStore has only an async_client: give it a client too, or a URL")
+        try:
+            return work(self._client)
+        except FAILURES as error:
+            raise self._failure(error) from error
+
+    async def _acall(self, work: Callable[[Any], Any]) -> Any:
+        client = self._loop_client()
+        try:
+            async with asyncio.timeout(None if self._url is None else self._timeout):
+                return await work(client)
+        except FAILURES as error:
+            raise self._failure(error) from error
+
+    def _loop_client(self) -> Any:
+        if self._url is None:
+            if self._async_client is None:
+                raise ConfigurationError("this RedisStore has only a sync client: give it an async_client too, or a URL")
+            return self._async_client
+        loop = asyncio.get_running_loop()
+        client = self._async_clients.get(loop)
+        if client is None:
+            pool = self._pool(redis.asyncio.BlockingConnectionPool, redis.asyncio.retry.Retry)
+            client = self._async_clients[loop] = redis.asyncio.Redis.from_pool(pool)
+        return client
+
+    def _pool(self, pool: Any, retry: Any) -> Any:
+        """One pool that waits for a free connection within the deadline, and never repeats a call by itself."""
+        try:
+            return pool.from_url(
+                self._url,
+                max_connections=CONNECTIONS,
+                timeout=self._timeout,
+                socket_connect_timeout=self._timeout,
+                socket_timeout=self._timeout,
+                retry=retry(NoBackoff(), 0),
+                protocol=2,
+            )
+        except (ValueError, TypeError) as error:
+            raise StoreURLError(f"store={redacted(self._url or '')!r} is no Redis URL: {error}") from None
+
+    def _failure(self, error: BaseException) -> StoreError:
+        what = repr(self)
+        if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
+            return StoreContendedError(f"{what}: all {CONNECTIONS} connections stayed busy for {self._timeout:g} s, nothing was charged")
+        reason = str(error) or type(error).__name__
+        if isinstance(error, TimeoutError | redis.TimeoutError):
+            reason = f"no answer within {self._timeout:g} s"
+        return StoreUnavailableError(f"{what} gave no decision: {reason}. Check that the server runs and that the URL is right")
+
+    def _keys(self, charges: Sequence[Charge]) -> list[str]:
+        return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}" for key, limit, _ in charges]
+
+    def _times(self) -> str:
+        return "" if self._clock is None else str(self._clock() // 1000)
+
+    def _decide_arguments(self, charges: Sequence[Charge]) -> list[Any]:
+        arguments: list[Any] = [self._times()]
+        for _, limit, cost in charges:
+            match limit:
+                case SlidingWindow():
+                    arguments += ("sw", cost, limit.limit, limit.window, limit.resolution, limit.granule, 0)
+                case TokenBucket():
+                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate, 0, 0)
+                case FixedWindow():
+                    arguments += ("fw", cost, limit.limit, *self._window_ends(limit))
+        return arguments
+
+    def _refund_arguments(self, charges: Sequence[Charge], stamp: int | None) -> list[Any]:
+        arguments: list[Any] = [self._times(), "" if stamp is None else stamp]
+        for _, limit, cost in charges:
+            match limit:
+                case SlidingWindow():
+                    arguments += ("sw", cost, limit.window, 0, 0, 0, 0)
+                case TokenBucket():
+                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate, 0, 0)
+                case FixedWindow():
+                    arguments += ("fw", cost, "" if stamp is None else limit.window_end(stamp), 0, 0, 0, 0)
+        return arguments
+
+    def _window_ends(self, limit: FixedWindow) -> tuple[int, int, int, int]:
+        """Ends of the windows around the server's time as far as it is known here: Lua knows no calendar."""
+        now = (self._clock or time.time_ns)() // 1000 + self._calendar_offset
+        ends = self._ends.get(limit.id)
+        if ends is None or not ends[1] <= now < ends[2]:
+            start, end = _window_start(limit, now), limit.window_end(now)
+            ends = _window_start(limit, start - 1), start, end, limit.window_end(end)
+            self._ends[limit.id] = ends
+        return ends
+
+    def _learn_calendar(self, server_time: int) -> None:
+        """The server lives in another window than this machine's clock says: follow the server."""
+        self._calendar_offset = server_time - (self._clock or time.time_ns)() // 1000
+
+
+def _window_start(limit: FixedWindow, now: int) -> int:
+    """End of the window before the one that holds `now`, found by its end lying at or before `now`."""
+    guess = now - limit.longest
+    while (end := limit.window_end(guess)) <= now:
+        guess = end
+    return guess
+
+
+def _verdicts(charges: Sequence[Charge], answer: list[int]) -> list[Verdict]:
+    return [
+        Verdict(answer[at] == 1, charge.limit, answer[at + 1], answer[at + 2], answer[at + 3])
+        for at, charge in zip(range(1, len(answer), 4), charges, strict=True)
+    ]
+
+
+def from_url(url: str) -> RedisStore:
+    """The store that a `redis://`, `rediss://` or `unix://` URL names."""
+    return RedisStore(url)
