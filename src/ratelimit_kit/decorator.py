@@ -52,7 +52,7 @@ def ratelimit(
         limiter = _limiter(limits, store=store, name=name or what, on_outage=on_outage)
         charge = _Charge(limiter, what, key, cost)
         asynchronous = inspect.iscoroutinefunction(function) or (
-            not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))
+            not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - its kind matters
         )
         wrapper = charge.awaited if asynchronous else charge.called
         return cast("Callable[P, R]", wrapt.FunctionWrapper(function, wrapper))

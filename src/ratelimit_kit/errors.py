@@ -23,7 +23,7 @@ Each code has a heading in docs/reference/errors.md and never changes its meanin
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,18 +31,22 @@ if TYPE_CHECKING:
     from ratelimit_kit.core.decision import Decision
 
 
+EXIT_STATUS: Final = 3
+"""What a refused server exits with: gunicorn takes it for "the application cannot boot" and stops."""
+
+
 class RateLimitKitError(Exception):
-    """Base of every error that the library raises; `rlk` is its stable code."""
+    """Base of every error that the library raises; `rlk` is its stable code.
+
+    `code` is the same, but for StartupRefused, where Python wants the exit status there.
+    """
 
     rlk = "RLK000"
+    code: str | int | None
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message} [{self.rlk}]")
-
-    @property
-    def code(self) -> str | int:
-        """The same as `rlk`, but for StartupRefused, where Python wants the exit status here."""
-        return self.rlk
+        self.code = self.rlk
 
 
 class ConfigurationError(RateLimitKitError):
@@ -95,12 +99,10 @@ class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - it is the 
     """
 
     rlk = "RLK200"
-    exit_status = 3
 
-    @property
-    def code(self) -> int:
-        """The exit status that the interpreter reads from every SystemExit."""
-        return self.exit_status
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = EXIT_STATUS
 
 
 class UnsafeWorkersError(StartupRefused):
@@ -147,9 +149,7 @@ class LimitExceeded(RateLimitKitError):  # noqa: N818 - the field's usual name
     def __init__(self, decision: Decision, what: str) -> None:
         self.decision = decision
         self.what = what
-        super().__init__(
-            f"{what} was refused by the limit {decision.limit}: try again in {decision.retry_after:.3f} s"
-        )
+        super().__init__(f"{what} was refused by the limit {decision.limit}: try again in {decision.retry_after:.3f} s")
 
     def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Decision, str]]:
         return type(self), (self.decision, self.what)

@@ -13,6 +13,7 @@ class ManualClock:
         self._microseconds = round(start * 1_000_000)
 
     def __call__(self) -> int:
+        """The time in nanoseconds."""
         return self._microseconds * 1000
 
     @property

@@ -59,5 +59,3 @@ def _next_midnight(period: str, midnight: datetime) -> datetime:
 def seconds_at_most(period: str) -> int:
     """Seconds in the longest window of this kind, clock changes included."""
     return {"minute": 60, "hour": 3600, "day": 90_000, "week": 608_400, "month": 31 * 86_400 + 3600}[period]
-
-

@@ -16,7 +16,13 @@ NAMED = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800
 UNITS = {
     **{name: name for name in NAMED},
     **{name + "s": name for name in NAMED},
-    **{"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day", "w": "week"},
+    "s": "second",
+    "sec": "second",
+    "m": "minute",
+    "min": "minute",
+    "h": "hour",
+    "d": "day",
+    "w": "week",
     "month": "month",
 }
 """Every spelling of a unit, and its name. A month has no fixed length."""

@@ -69,7 +69,9 @@ class _Reader:
             )
         if algorithm == "fixed-window":
             if count != 1:
-                raise self._error("a fixed window is one calendar unit: write minute, hour, day, week or month", count_at)
+                raise self._error(
+                    "a fixed window is one calendar unit: write minute, hour, day, week or month", count_at
+                )
             return self._build(position, lambda: FixedWindow(limit, unit))
         per = count * NAMED[unit]
         if per * MICROSECONDS > LONGEST:
@@ -145,5 +147,7 @@ class _Reader:
 
     def _error(self, reason: str, position: int | None = None) -> QuotaError:
         at = self.position if position is None else position
-        shown = self.text.translate({code: " " for code in range(32)})
-        return QuotaError(f"cannot read the limit {self.text!r} at position {at}:\n    {shown}\n    {' ' * at}^ {reason}")
+        shown = self.text.translate(dict.fromkeys(range(32), " "))
+        return QuotaError(
+            f"cannot read the limit {self.text!r} at position {at}:\n    {shown}\n    {' ' * at}^ {reason}"
+        )

@@ -92,7 +92,9 @@ def open_store(store: str | Store) -> Store:
     """
     if not isinstance(store, str):
         if not isinstance(store, Store):
-            raise StoreURLError(f"{store!r} is neither a store nor a store URL: write for example 'redis://127.0.0.1:6379/0'")
+            raise StoreURLError(
+                f"{store!r} is neither a store nor a store URL: write for example 'redis://127.0.0.1:6379/0'"
+            )
         return store
     scheme, mark, _ = store.partition("://")
     if not mark or scheme not in _STORES:

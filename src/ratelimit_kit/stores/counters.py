@@ -76,8 +76,10 @@ class Counters:
         return budget
 
     def _state(self, key: str) -> Any:
-        """A key's state. While the shared counter is alive a new key starts with what that one
-        has used, for some of it may have been this key's."""
+        """A key's state; while the shared counter is alive, a new key inherits what that one has used.
+
+        Some of it may have been this key's own.
+        """
         state = self.states.get(key)
         if state is None and OVERFLOW in self.states:
             state = self.states[OVERFLOW]

@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from ratelimit_kit.core.decision import Verdict
-from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.core.limits import FixedWindow, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import (
     ConfigurationError,
     DependencyError,
@@ -79,14 +79,20 @@ class RedisStore:
         clock: Callable[[], int] | None = None,
     ) -> None:
         if (url is None) == (client is None and async_client is None):
-            raise OptionError("RedisStore takes a URL such as 'redis://127.0.0.1:6379/0', or clients, not both and not neither")
+            raise OptionError(
+                "RedisStore takes a URL such as 'redis://127.0.0.1:6379/0', or clients, not both and not neither"
+            )
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
             raise OptionError(f"timeout={timeout!r} is no deadline: give seconds above 0, up to 60")
         self._url = url
         self._timeout = timeout
         self._prefix = encode(prefix)
         self._clock = clock
-        self._client = client if url is None else redis.Redis(connection_pool=self._pool(redis.BlockingConnectionPool, redis.retry.Retry))
+        self._client = (
+            client
+            if url is None
+            else redis.Redis(connection_pool=self._pool(redis.BlockingConnectionPool, redis.retry.Retry))
+        )
         self._async_client = async_client
         self._async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
         self._calendar_offset = 0
@@ -189,7 +195,9 @@ class RedisStore:
     def _loop_client(self) -> Any:
         if self._url is None:
             if self._async_client is None:
-                raise ConfigurationError("this RedisStore has only a sync client: give it an async_client too, or a URL")
+                raise ConfigurationError(
+                    "this RedisStore has only a sync client: give it an async_client too, or a URL"
+                )
             return self._async_client
         loop = asyncio.get_running_loop()
         client = self._async_clients.get(loop)
@@ -216,11 +224,15 @@ class RedisStore:
     def _failure(self, error: BaseException) -> StoreError:
         what = repr(self)
         if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
-            return StoreContendedError(f"{what}: all {CONNECTIONS} connections stayed busy for {self._timeout:g} s, nothing was charged")
+            return StoreContendedError(
+                f"{what}: all {CONNECTIONS} connections stayed busy for {self._timeout:g} s, nothing was charged"
+            )
         reason = str(error) or type(error).__name__
         if isinstance(error, TimeoutError | redis.TimeoutError):
             reason = f"no answer within {self._timeout:g} s"
-        return StoreUnavailableError(f"{what} gave no decision: {reason}. Check that the server runs and that the URL is right")
+        return StoreUnavailableError(
+            f"{what} gave no decision: {reason}. Check that the server runs and that the URL is right"
+        )
 
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
         return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}" for key, limit, _ in charges]

@@ -1,0 +1,54 @@
+# `make demo` needs nothing but Python 3.11 or newer; `make test` installs what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast lint types unit live docs servers clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(VENV)/installed ## Serve a page that shows limits at work
+	@$(BIN)/python -m ratelimit_kit demo
+
+test: servers lint types unit docs ## Everything: lint, types, all tests with live servers, docs
+
+test-fast: $(VENV)/developed ## Unit tests without servers, in under a minute
+	$(BIN)/python -m pytest -q -m "not live and not slow"
+
+lint: $(VENV)/developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/developed
+	$(BIN)/mypy
+
+unit: $(VENV)/developed servers
+	$(BIN)/python -m pytest -q
+
+docs: $(VENV)/developed ## Build the documentation into docs/_build
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
+
+servers: ## Install redis-server and memcached where they are missing
+	@sh scripts/install_servers.sh
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "ratelimit-kit needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=python3.13 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+# Dependency groups need pip 25.1 or newer.
+$(VENV)/developed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install -q -e ".[all]" --group dev
+	@touch $@ $(VENV)/installed
+
+clean: ## Remove what was built
+	rm -rf $(VENV) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

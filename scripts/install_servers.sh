@@ -1,0 +1,25 @@
+#!/bin/sh
+# Installs the servers that the tests start, where they are missing: redis-server and memcached.
+set -eu
+
+missing=""
+for program in redis-server memcached; do
+  command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
+done
+[ -n "$missing" ] || exit 0
+
+if command -v apt-get >/dev/null 2>&1; then
+  become=""
+  [ "$(id -u)" -eq 0 ] || become="sudo"
+  echo "Installing$missing with apt-get"
+  $become apt-get update -qq
+  # shellcheck disable=SC2086 # a list of package names; the services need not run
+  $become env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+elif command -v brew >/dev/null 2>&1; then
+  # shellcheck disable=SC2086
+  brew install -q $(echo "$missing" | sed 's/redis-server/redis/')
+else
+  echo "The tests start real servers, and these are missing:$missing." >&2
+  echo "There is neither apt-get nor brew here: install them by hand, so that they are on the PATH." >&2
+  exit 1
+fi

@@ -1,0 +1,25 @@
+"""Django's view of this package: `"ratelimit_kit"` in INSTALLED_APPS."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class RateLimitKitConfig(AppConfig):
+    """Refuses a per-process store under several workers as soon as Django is set up.
+
+    The middleware does so too; this covers sites that use nothing but the view decorator, whose
+    modules Django may not import before the first request.
+    """
+
+    name = "ratelimit_kit"
+    verbose_name = "Rate limits"
+
+    def ready(self) -> None:
+        """Look at the workers only: no network here, for every management command comes by."""
+        from django.conf import settings
+
+        from ratelimit_kit.django.site import SETTING, site_policy
+
+        if getattr(settings, SETTING, None) is not None:
+            site_policy().check_workers()

@@ -1,0 +1,91 @@
+"""`ratelimit-kit demo`: a page that shows limits at work, served by this process on loopback.
+
+It uses nothing but the standard library and the library's own WSGI middleware on a memory store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from importlib.resources import files
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from ratelimit_kit.web.policy import Policy
+from ratelimit_kit.web.rules import Rule
+from ratelimit_kit.wsgi import RateLimitMiddleware
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+FILES = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/demo.css": ("demo.css", "text/css; charset=utf-8"),
+    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+}
+
+RULES = (
+    Rule("10/10 seconds", paths=["/hit/sliding-window"], name="sliding-window"),
+    Rule("token-bucket: 1/second burst 10", paths=["/hit/token-bucket"], name="token-bucket"),
+    Rule("fixed-window: 10/minute", paths=["/hit/fixed-window"], name="fixed-window"),
+)
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to a parser."""
+    parser = commands.add_parser("demo", help="serve a page that shows limits at work", description=__doc__)
+    parser.add_argument("--port", type=_port, default=0, help="loopback port (default: a free one)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    try:
+        server = make_server("127.0.0.1", options.port, demo_application(), _Server, _Quiet)
+    except OSError as error:
+        sys.stderr.write(
+            f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}. Leave out --port for a free one.\n"
+        )
+        return 1
+    print(f"The demo is at http://127.0.0.1:{server.server_port}/ (Ctrl+C ends it)", flush=True)
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+def demo_application() -> RateLimitMiddleware:
+    """The page and its three limited paths; one process, whatever the environment says of workers."""
+    return RateLimitMiddleware(_application, Policy(*RULES, store="memory://", workers=1))
+
+
+def _application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    path = environ["PATH_INFO"]
+    if path.startswith("/hit/"):
+        start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")])
+        return [b"admitted\n"]
+    if path not in FILES:
+        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+        return [b"There is nothing here.\n"]
+    name, content_type = FILES[path]
+    start_response("200 OK", [("Content-Type", content_type), ("Cache-Control", "no-cache")])
+    return [files(__name__).joinpath(name).read_bytes()]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Log nothing: the page shows every request."""
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) < 65_536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")

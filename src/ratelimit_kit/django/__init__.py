@@ -1,0 +1,20 @@
+"""The Django front door: a middleware for the site, a decorator for single views.
+
+Both read the setting RATELIMIT_KIT, whose mapping is that of `Policy.from_config`.
+"""
+
+from __future__ import annotations
+
+try:
+    import django  # noqa: F401 - asked for here so that the error can say what to install
+except ImportError as error:
+    from ratelimit_kit.errors import DependencyError
+
+    raise DependencyError(
+        "ratelimit_kit.django needs Django, which is not installed: pip install 'ratelimit-kit[django]'"
+    ) from error
+
+from ratelimit_kit.django.decorator import ratelimit
+from ratelimit_kit.django.middleware import RateLimitMiddleware
+
+__all__ = ["RateLimitMiddleware", "ratelimit"]

@@ -1,0 +1,85 @@
+"""The view decorator: `@ratelimit("5/minute", key="user")` answers 429 instead of calling the view too often.
+
+It counts on the store of the setting RATELIMIT_KIT, under the same options, and works on function
+views and, through `method_decorator`, on class-based views, sync and async.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, TypeVar, cast
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest
+
+from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.django.site import add_fields, denial, site_policy, translate
+from ratelimit_kit.web.policy import Policy
+from ratelimit_kit.web.rules import Rule
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def ratelimit(*limits: str | Limit, **options: Any) -> Callable[[View], View]:
+    """Limit a view; takes the limits and options of Rule (key, methods, when, cost, name, on_outage).
+
+    Without `name` each view has counters of its own, whatever its URLs.
+    """
+    rule = Rule(*limits, **options)
+
+    def decorate(view: View) -> View:
+        if iscoroutinefunction(view):
+
+            @wraps(view)
+            async def asynchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+                answer = await _policy(rule, request, view).acheck(translate(request))
+                return denial(answer) if answer.denied else add_fields(answer, await view(request, *args, **kwargs))
+
+            return cast("View", asynchronous)
+
+        @wraps(view)
+        def synchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if _awaits(request):
+                return _later(rule, request, view, args, kwargs)
+            answer = _policy(rule, request, view).check(translate(request))
+            return denial(answer) if answer.denied else add_fields(answer, view(request, *args, **kwargs))
+
+        return cast("View", synchronous)
+
+    return decorate
+
+
+def _awaits(request: HttpRequest) -> bool:
+    """Whether this is the `dispatch` of a class with async handlers: plain, but it returns a coroutine."""
+    match = request.resolver_match
+    cls = getattr(match.func, "view_class", None) if match else None
+    return bool(cls is not None and cls.view_is_async)
+
+
+async def _later(rule: Rule, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    answer = await _policy(rule, request, view).acheck(translate(request))
+    if answer.denied:
+        return denial(answer)
+    response = view(request, *args, **kwargs)
+    return add_fields(answer, await response if inspect.isawaitable(response) else response)
+
+
+def _policy(rule: Rule, request: HttpRequest, view: Callable[..., Any]) -> Policy:
+    return _single(site_policy(), rule, rule.name or _view_name(request, view))
+
+
+@cache
+def _single(site: Policy, rule: Rule, name: str) -> Policy:
+    """The site's policy with this one rule; the first use of a view refuses what must not run."""
+    site.check_workers()
+    return site.only(rule, name)
+
+
+def _view_name(request: HttpRequest, view: Callable[..., Any]) -> str:
+    """The view that the URL leads to: every `dispatch` has the same name, its class has not."""
+    match = request.resolver_match
+    found = match.func if match else view
+    found = getattr(found, "view_class", found)
+    return f"{found.__module__}.{found.__qualname__}"

@@ -1,0 +1,41 @@
+"""The middleware: `"ratelimit_kit.django.RateLimitMiddleware"` in MIDDLEWARE, native in both worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+
+from ratelimit_kit.django.site import add_fields, denial, site_policy, translate
+
+
+class RateLimitMiddleware:
+    """Limits every request to the site by the policy in the setting RATELIMIT_KIT.
+
+    Django builds it when the server starts; building it raises StartupRefused when the policy
+    could not be enforced there.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        site_policy().start()
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer 429 or 503, or let the site answer."""
+        if self._is_async:
+            return self.__acall__(request)
+        answer = site_policy().check(translate(request))
+        return denial(answer) if answer.denied else add_fields(answer, self.get_response(request))
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Do what `__call__` does."""
+        answer = await site_policy().acheck(translate(request))
+        return denial(answer) if answer.denied else add_fields(answer, await self.get_response(request))

@@ -1,0 +1,85 @@
+"""The site's policy, built once from the setting RATELIMIT_KIT, and Django's requests as rules see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, cast
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.http import HttpRequest, HttpResponse
+
+from ratelimit_kit.errors import IdentityError, OptionError
+from ratelimit_kit.web.headers import LISTS, to_add
+from ratelimit_kit.web.policy import Answer, Policy
+from ratelimit_kit.web.request import Request
+
+SETTING = "RATELIMIT_KIT"
+
+
+@cache
+def site_policy() -> Policy:
+    """The policy of the setting; OptionError without one, for a guessed store would protect nothing."""
+    config = getattr(settings, SETTING, None)
+    if config is None:
+        raise OptionError(
+            f'the setting {SETTING} is missing: add for example {SETTING} = {{"store": "redis://127.0.0.1:6379/0", '
+            '"rules": [{"limits": "100/minute", "key": "ip"}]}'
+        )
+    return Policy.from_config(config)
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    """Tests override settings; the next request reads them anew."""
+    if setting in {SETTING, "CACHES"}:
+        site_policy.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="ratelimit_kit")
+
+
+def translate(request: HttpRequest) -> Request:
+    """Django's request as rules see it."""
+    return Request(
+        method=request.method or "GET",
+        path=request.path,
+        peer=request.META.get("REMOTE_ADDR") or None,
+        headers=cast("Mapping[str, str]", request.headers),
+        raw=request,
+        user=lambda: _id(_known(request, "user")),
+        auser=lambda: _auser(request),
+    )
+
+
+async def _auser(request: HttpRequest) -> str | None:
+    return _id(await _known(request, "auser")())
+
+
+def _known(request: HttpRequest, name: str) -> Any:
+    if not hasattr(request, name):
+        raise IdentityError(
+            'key="user" finds no request.user: put RateLimitMiddleware after '
+            'django.contrib.auth.middleware.AuthenticationMiddleware in MIDDLEWARE, or count by key="ip"'
+        )
+    return getattr(request, name)
+
+
+def _id(user: Any) -> str | None:
+    return str(user.pk) if user.is_authenticated else None
+
+
+def denial(answer: Answer) -> HttpResponse:
+    """The refusal as a Django response."""
+    response = HttpResponse(answer.body, status=answer.status, reason=answer.reason)
+    for name, value in answer.headers:
+        response[name] = value
+    return response
+
+
+def add_fields(answer: Answer, response: Any) -> Any:
+    """The response with the rate-limit fields; items of a list join those that a decorator has set."""
+    for name, value in to_add(answer.headers, response.status_code, response.has_header):
+        joined = name.lower() in LISTS and response.has_header(name)
+        response[name] = f"{response[name]}, {value}" if joined else value
+    return response

@@ -1,0 +1,121 @@
+"""The families of rate-limit response fields, as data in one table.
+
+draft11      RateLimit and RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers-11 (an
+             Internet-Draft, no standard yet): lists of structured fields, one item per limit
+draft6       the older triple RateLimit-Limit, -Remaining, -Reset (seconds) and RateLimit-Policy
+x-ratelimit  X-RateLimit-Limit, -Remaining, -Reset (seconds of the epoch, as GitHub does)
+none         no fields but Retry-After
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from ratelimit_kit.core.decision import MICROSECONDS, Verdict
+from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
+
+Header = tuple[str, str]
+
+LARGEST: Final = 999_999_999_999_999
+"""The largest integer of a structured field (RFC 9651, section 3.3.1)."""
+
+LISTS: Final = frozenset({"ratelimit", "ratelimit-policy"})
+"""Draft-11 fields are lists: a second field line adds items and replaces nothing."""
+
+
+class Item(NamedTuple):
+    """One limit in a response: the name it has there, and what it said."""
+
+    name: str
+    verdict: Verdict
+
+
+class Quota(NamedTuple):
+    """A limit as the drafts see it: `quota` units per `window` whole seconds."""
+
+    quota: int
+    window: int
+
+
+def quota(limit: Limit) -> Quota:
+    """A token bucket is its burst per time to refill it, so that no more remains than the quota."""
+    return Quota(limit.most, max(1, -(-_span(limit) // MICROSECONDS)))
+
+
+def _span(limit: Limit) -> int:
+    if isinstance(limit, FixedWindow):
+        return {"month": 30 * 86_400, "week": 604_800, "day": 86_400, "hour": 3600, "minute": 60}[
+            limit.per
+        ] * MICROSECONDS
+    return limit.window if isinstance(limit, SlidingWindow) else limit.longest
+
+
+def retry_after(seconds: float) -> Header:
+    """The Retry-After field, in whole seconds rounded up: never early, never 0 (RFC 9110, 10.2.3)."""
+    return ("Retry-After", str(max(1, math.ceil(seconds))))
+
+
+def _effective_window(verdict: Verdict) -> int:
+    """The draft's `t`: seconds to the next unit, stretched so that r/t never exceeds the policy's rate.
+
+    Never above Retry-After, which a denial with units left would otherwise contradict.
+    """
+    limit = quota(verdict.limit)
+    to_next = math.ceil(verdict.next_after)
+    paced = -(-verdict.remaining * limit.window // limit.quota)
+    if not verdict.allowed:
+        return max(1, min(to_next, paced or to_next))
+    return max(1, to_next, paced)
+
+
+def _draft11(items: Sequence[Item]) -> list[Header]:
+    policies, states = [], []
+    for name, verdict in items:
+        text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        limit = quota(verdict.limit)
+        policies.append(f"{text};q={min(limit.quota, LARGEST)};w={limit.window}")
+        states.append(f"{text};r={min(verdict.remaining, LARGEST)};t={_effective_window(verdict)}")
+    return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
+
+
+def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -> list[Header]:
+    verdict = min((item.verdict for item in items), key=lambda one: (one.allowed, one.remaining, -one.reset))
+    return [
+        (f"{prefix}-Limit", str(verdict.limit.most)),
+        (f"{prefix}-Remaining", str(verdict.remaining)),
+        (f"{prefix}-Reset", str(reset(verdict.next_after or verdict.reset_after))),
+    ]
+
+
+def _draft6(items: Sequence[Item]) -> list[Header]:
+    policies = ", ".join("{};w={}".format(*quota(item.verdict.limit)) for item in items)
+    return [*_triple("RateLimit", items, math.ceil), ("RateLimit-Policy", policies)]
+
+
+def _x_ratelimit(items: Sequence[Item]) -> list[Header]:
+    return _triple("X-RateLimit", items, lambda seconds: math.ceil(time.time() + seconds))
+
+
+def _none(items: Sequence[Item]) -> list[Header]:  # noqa: ARG001 - one signature for all families
+    return []
+
+
+FAMILIES: Final[dict[str, Callable[[Sequence[Item]], list[Header]]]] = {
+    "draft11": _draft11,
+    "draft6": _draft6,
+    "x-ratelimit": _x_ratelimit,
+    "none": _none,
+}
+
+
+def to_add(fields: Sequence[Header], status: int, present: Callable[[str], bool]) -> list[Header]:
+    """Which fields go into a response that has some already: list items are added, the rest only once.
+
+    A redirect gets none: a client might wait before following it (the draft's advice).
+    """
+    if 300 <= status < 400:
+        return []
+    return [field for field in fields if field[0].lower() in LISTS or not present(field[0])]

@@ -1,0 +1,227 @@
+"""The Policy: rules on one store, asked once per request, and the answer for the front doors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ratelimit_kit.core.decision import Decision
+from ratelimit_kit.core.durations import spell
+from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
+from ratelimit_kit.errors import OptionError, StartupRefused, StoreError, StoreUnreachableError, nearest
+from ratelimit_kit.gate import Gate, OnOutage, outage_policy
+from ratelimit_kit.guard import refuse, refuse_several_workers
+from ratelimit_kit.guard.workers import declared
+from ratelimit_kit.observe import Observer
+from ratelimit_kit.stores import Charge, Scope, Store
+from ratelimit_kit.web.headers import FAMILIES, Header, Item, retry_after
+from ratelimit_kit.web.identity import ClientAddress
+from ratelimit_kit.web.keys import aidentify, identify
+from ratelimit_kit.web.paths import Pattern, read_paths
+from ratelimit_kit.web.problem import body
+from ratelimit_kit.web.request import Request
+from ratelimit_kit.web.rules import Rule, check_name
+
+_STRICTEST: tuple[OnOutage, ...] = ("raise", "deny", "allow")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a front door has to do: add `headers` to the response, or send this denial instead.
+
+    `status` is 0 when the request may pass.
+    """
+
+    headers: list[Header] = field(default_factory=list)
+    status: int = 0
+    reason: str = ""
+    body: bytes = b""
+
+    @property
+    def denied(self) -> bool:
+        """Whether the front door answers by itself."""
+        return self.status != 0
+
+
+PASS = Answer()
+
+
+class Policy:
+    """Rules for a whole application, on one store.
+
+    Args:
+        rules: every rule that matches a request must admit it; all are decided at once.
+        store: a store or its URL; everything is refused at start that cannot count there.
+        trusted_proxies: networks whose X-Forwarded-For is believed, "unix" for a UNIX socket.
+        ipv6_prefix: bits by which IPv6 clients are told apart.
+        headers: the family of response fields: "draft11", "draft6", "x-ratelimit" or "none".
+        exempt: paths that no rule limits, such as ["/healthz"].
+        on_outage: when the store fails: "allow" (and say so in the log), "deny" (503) or "raise".
+        start_without_store: start although the store does not answer.
+        workers: the number of worker processes, where the server does not show it.
+        name: the namespace of this policy's keys in the store.
+        observer: hears of events; by default they are logged.
+    """
+
+    def __init__(
+        self,
+        *rules: Rule,
+        store: str | Store = "memory://",
+        trusted_proxies: Iterable[str] = (),
+        ipv6_prefix: int = 64,
+        headers: str = "draft11",
+        exempt: Iterable[Pattern] = (),
+        on_outage: OnOutage = "allow",
+        start_without_store: bool = False,
+        workers: int | None = None,
+        name: str = "web",
+        observer: Observer | None = None,
+    ) -> None:
+        if headers not in FAMILIES:
+            raise OptionError(f"headers={headers!r} is no family of fields; {nearest(str(headers), FAMILIES)}")
+        self._gate = Gate(store, observer)
+        self._address = ClientAddress(trusted_proxies, ipv6_prefix)
+        self._fields = FAMILIES[headers]
+        self._exempt = read_paths("exempt", exempt)
+        self._on_outage = outage_policy(on_outage)
+        self._start_without_store = start_without_store
+        declared(workers)
+        self._workers = workers
+        self.name = check_name(name)
+        self.rules = _named(rules)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Policy:
+        """A policy from plain data: the options of Policy, and "rules", a list of mappings.
+
+        Each rule's mapping has "limits" (text or a list of texts) and the options of Rule. An
+        unknown option is an OptionError that names the nearest one.
+        """
+        from ratelimit_kit.web.config import read_policy
+
+        return read_policy(cls, config)
+
+    @property
+    def store(self) -> Store:
+        """Where this policy counts."""
+        return self._gate.store
+
+    def only(self, rule: Rule, name: str) -> Policy:
+        """The same policy with one rule of that name, for decorators: same store, same options."""
+        policy = copy.copy(self)
+        policy.rules = [(rule, check_name(name))]
+        return policy
+
+    def check_workers(self) -> None:
+        """Refuse several workers on a per-process store; asks nothing of the network."""
+        if self.store.scope is Scope.PROCESS:
+            refuse_several_workers(self._store_name(), self._workers)
+
+    def _store_name(self) -> str:
+        """Short, for messages: a store that has words of its own for it uses them."""
+        own_words = type(self.store).__str__ is not object.__str__
+        return str(self.store) if own_words else type(self.store).__name__
+
+    def start(self) -> None:
+        """Raise StartupRefused when this policy could not be enforced: front doors call it when built."""
+        if not self.rules:
+            raise OptionError('a policy without rules limits nothing: add for example Rule("100/minute", key="ip")')
+        self.check_workers()
+        try:
+            self.store.ping()
+        except StartupRefused as error:
+            raise refuse(error) from None
+        except StoreError as error:
+            if self._start_without_store:
+                return
+            reason = str(error).rsplit(" [", 1)[0]
+            raise refuse(
+                StoreUnreachableError(
+                    f"{reason}. Starting now would leave every limit to on_outage={self._on_outage!r}: start the store first, "
+                    "or accept that with start_without_store=True"
+                )
+            ) from None
+
+    def check(self, request: Request) -> Answer:
+        """Decide a request under every rule that matches it, in one step."""
+        rules = self._matching(request)
+        if not rules:
+            return PASS
+        asked = [(rule, name, identify(rule.key, request, self._address)) for rule, name in rules]
+        charges, items = self._charges(asked, request)
+        return self._answer(request, self._gate.decide(charges, self._strictest(rules)), items)
+
+    async def acheck(self, request: Request) -> Answer:
+        """Do what `check` does."""
+        rules = self._matching(request)
+        if not rules:
+            return PASS
+        asked = [(rule, name, await aidentify(rule.key, request, self._address)) for rule, name in rules]
+        charges, items = self._charges(asked, request)
+        return self._answer(request, await self._gate.adecide(charges, self._strictest(rules)), items)
+
+    def _matching(self, request: Request) -> list[tuple[Rule, str]]:
+        if self._exempt(request.path) or request.is_preflight():
+            return []
+        return [(rule, name) for rule, name in self.rules if rule.matches(request)]
+
+    def _charges(self, asked: Sequence[tuple[Rule, str, str]], request: Request) -> tuple[list[Charge], list[str]]:
+        charges: list[Charge] = []
+        items: list[str] = []
+        for rule, name, identity in asked:
+            charges += rule.charges(self.name, name, identity, request)
+            items += item_names(name, rule.limits)
+        return charges, items
+
+    def _strictest(self, rules: Sequence[tuple[Rule, str]]) -> OnOutage:
+        return min((rule.on_outage or self._on_outage for rule, _ in rules), key=_STRICTEST.index)
+
+    def _answer(self, request: Request, decision: Decision, names: list[str]) -> Answer:
+        if decision.degraded:
+            return PASS if decision.allowed else self._denial(request, 503, "Service Unavailable", decision, [])
+        items = [Item(name, verdict) for name, verdict in zip(names, decision.verdicts, strict=True)]
+        if decision.allowed:
+            return Answer(self._fields(items))
+        return self._denial(request, 429, "Too Many Requests", decision, items)
+
+    def _denial(self, request: Request, status: int, reason: str, decision: Decision, items: list[Item]) -> Answer:
+        names = [item.name for item in items if not item.verdict.allowed]
+        wait = decision.retry_after
+        data, fields = body(request.headers.get("accept", ""), status=status, names=names, seconds=wait)
+        if request.method == "HEAD":
+            data = b""
+        family = self._fields(items) if items else []
+        return Answer([*fields, retry_after(wait), *family], status, reason, data)
+
+
+def item_names(name: str, limits: Sequence[Limit]) -> list[str]:
+    """What each limit of a rule is called in responses: several limits are told apart by their span."""
+    if len(limits) == 1:
+        return [name]
+    names: list[str] = []
+    for limit in limits:
+        span = (
+            limit.per
+            if isinstance(limit, FixedWindow)
+            else spell(limit.window if isinstance(limit, SlidingWindow) else limit.longest)
+        )
+        label = f"{name}-{span.replace(' ', '-')}"
+        names.append(label if label not in names else f"{label}-{len(names) + 1}")
+    return names
+
+
+def _named(rules: Sequence[Rule]) -> list[tuple[Rule, str]]:
+    """Rules with their names; two rules of one name would share counters and headers."""
+    named: list[tuple[Rule, str]] = []
+    for number, rule in enumerate(rules, start=1):
+        if not isinstance(rule, Rule):
+            raise OptionError(f'{rule!r} is no Rule: write for example Rule("100/minute", key="ip")')
+        name = rule.name or f"rule-{number}"
+        if any(name == other for _, other in named):
+            raise OptionError(
+                f"two rules are named {name!r}: they would share their counters. Give each a name of its own"
+            )
+        named.append((rule, name))
+    return named
