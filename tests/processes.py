@@ -48,7 +48,7 @@ class Process:
 
     def __init__(self, command: Sequence[str], port: int, *, cwd: Path, env: Mapping[str, str]) -> None:
         self.port = port
-        self.output = tempfile.TemporaryFile()
+        self.output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WEB_", "GUNICORN_"))}
         self.popen = subprocess.Popen(
             command,
@@ -126,7 +126,17 @@ class RedisServer:
 def redis_server(*options: str) -> Iterator[RedisServer]:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        command = [need("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--databases", "1024"]
+        command = [
+            need("redis-server"),
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--databases",
+            "1024",
+        ]
         with running([*command, *options], port, cwd=Path(folder)) as process:
             yield RedisServer(process, port)
 

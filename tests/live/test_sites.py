@@ -64,12 +64,24 @@ def test_asgi_with_two_uvicorn_workers(redis: RedisServer) -> None:
         assert_exactly_ten_pass([request(port) for _ in range(15)], "requests")
 
 
-@pytest.mark.parametrize(("path", "name"), [("/contact", "contact"), ("/login", "login")], ids=["middleware", "decorator"])
+@pytest.mark.parametrize(
+    ("path", "name"), [("/contact", "contact"), ("/login", "login")], ids=["middleware", "decorator"]
+)
 @pytest.mark.parametrize(
     "command",
     [
         [GUNICORN, "--workers", "4", "website.wsgi:application", "--log-level", "warning", "--bind"],
-        [UVICORN, "--workers", "2", "website.asgi:application", "--log-level", "warning", "--host", "127.0.0.1", "--port"],
+        [
+            UVICORN,
+            "--workers",
+            "2",
+            "website.asgi:application",
+            "--log-level",
+            "warning",
+            "--host",
+            "127.0.0.1",
+            "--port",
+        ],
     ],
     ids=["gunicorn", "uvicorn"],
 )

@@ -21,7 +21,7 @@ def zone(name: str) -> tzinfo:
         return UTC
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise QuotaError(
             f"tz={name!r} is no time zone of this machine: give an IANA name such as 'Europe/Paris' "
             "(pip install tzdata where the system has no zone files)"

@@ -1,13 +1,16 @@
 """Start-up checks: what must not run is refused before the first request.
 
-A refusal is an error that is also a SystemExit, and its message is printed once, by the first of
-the sibling processes: the server ends instead of respawning workers for ever.
+A refusal is an error that is also a SystemExit, raised by `refuse`: the server ends instead of
+respawning workers for ever, and its message is printed once, by the first of the workers.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
 
 from ratelimit_kit.errors import StartupRefused, UnsafeWorkersError
 from ratelimit_kit.guard.workers import Workers, declared, detected
@@ -15,12 +18,37 @@ from ratelimit_kit.guard.workers import Workers, declared, detected
 _log = logging.getLogger("ratelimit_kit")
 
 
-def refuse(error: StartupRefused, *, speak: bool = True) -> StartupRefused:
-    """Print the refusal, for an exit says nothing by itself; returns it to be raised."""
-    if speak:
+PATIENCE = 5.0
+"""Seconds that a worker waits to be stopped because of the refusal of the first one."""
+
+
+def refuse(error: StartupRefused) -> NoReturn:
+    """Raise the refusal; the first worker prints it too, for an exit says nothing by itself.
+
+    The others leave it to that one and wait until the server stops them: gunicorn answers several
+    workers that fail to boot at the same time with tracebacks of its own.
+    """
+    worker = detected()
+    if worker is None or worker.number == 1:
         sys.stderr.write(f"\n{error}\n\n")
         sys.stderr.flush()
-    return error
+        raise error
+    if worker.stopping is not None and _comes_true(worker.stopping):
+        error.code = 0
+    raise error
+
+
+def _comes_true(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE
+    while not (true := condition()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return true
+
+
+def replaces_another() -> bool:
+    """Whether this process is a worker that a running server has started in place of another."""
+    worker = detected()
+    return worker is not None and worker.number > worker.count
 
 
 def refuse_several_workers(store: str, workers: int | None) -> None:
@@ -33,7 +61,7 @@ def refuse_several_workers(store: str, workers: int | None) -> None:
     seen = detected()
     found = word or seen
     if found is not None and found.count > 1:
-        raise refuse(UnsafeWorkersError(_message(store, found)), speak=seen is None or seen.first)
+        refuse(UnsafeWorkersError(_message(store, found)))
     if word is not None and seen is not None and seen.count > 1:
         _log.warning("%s, so %s is allowed although %s", word.found, store, seen.found)
 

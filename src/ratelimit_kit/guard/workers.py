@@ -10,7 +10,7 @@ import gc
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -24,12 +24,15 @@ VARIABLE = "RATELIMIT_KIT_WORKERS"
 class Workers:
     """A number of worker processes, as a sentence part that says where it was found.
 
-    `first` is true in the first of the siblings, the one that speaks for all.
+    `number` counts the workers that the server has started, up to this one: 1 speaks for all, and
+    above `count` this one replaces another in a server that runs. `stopping`, where the server shows
+    it, tells whether this process has been told to end.
     """
 
     count: int
     found: str
-    first: bool = True
+    number: int = 1
+    stopping: Callable[[], bool] | None = None
 
 
 def declared(workers: int | None) -> Workers | None:
@@ -74,7 +77,9 @@ def _gunicorn() -> Workers | None:
     count = max(arbiter.num_workers or 0, arbiter.cfg.workers)
     worker = next(_locals_of(sys.modules["gunicorn.workers.base"].Worker), None)
     found = f"gunicorn is starting {count} workers ({_gunicorn_source(count)})"
-    return Workers(count, found, first=worker is None or worker.age <= 1)
+    if worker is None:
+        return Workers(count, found)
+    return Workers(count, found, number=worker.age, stopping=lambda: not worker.alive)
 
 
 def _gunicorn_source(count: int) -> str:
@@ -99,9 +104,10 @@ def _uvicorn() -> Workers | None:
         return None
     if config.should_reload or config.workers <= 1:
         return Workers(1, "uvicorn runs one worker")
-    source = "WEB_CONCURRENCY" if os.environ.get("WEB_CONCURRENCY") and "--workers" not in sys.argv else "--workers"
-    found = f"uvicorn is starting {config.workers} workers ({source} {config.workers})"
-    return Workers(config.workers, found, first=process._identity[-1:] in {(), (1,)})  # noqa: SLF001 - no public name
+    given = f"WEB_CONCURRENCY={config.workers}"
+    by_variable = os.environ.get("WEB_CONCURRENCY") == str(config.workers) and "--workers" not in sys.argv
+    found = f"uvicorn is starting {config.workers} workers ({given if by_variable else f'--workers {config.workers}'})"
+    return Workers(config.workers, found, number=(process._identity or (1,))[-1])  # noqa: SLF001 - no public name
 
 
 def _locals_of(wanted: type) -> Iterator[Any]:

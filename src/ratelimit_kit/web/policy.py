@@ -12,7 +12,7 @@ from ratelimit_kit.core.durations import spell
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
 from ratelimit_kit.errors import OptionError, StartupRefused, StoreError, StoreUnreachableError, nearest
 from ratelimit_kit.gate import Gate, OnOutage, outage_policy
-from ratelimit_kit.guard import refuse, refuse_several_workers
+from ratelimit_kit.guard import refuse, refuse_several_workers, replaces_another
 from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.stores import Charge, Scope, Store
@@ -125,24 +125,28 @@ class Policy:
         return str(self.store) if own_words else type(self.store).__name__
 
     def start(self) -> None:
-        """Raise StartupRefused when this policy could not be enforced: front doors call it when built."""
+        """Raise StartupRefused when this policy could not be enforced: front doors call it when built.
+
+        A worker that replaces another starts even without the store: a server that runs goes by
+        `on_outage`, and must not end because a worker was recycled during an outage.
+        """
         if not self.rules:
             raise OptionError('a policy without rules limits nothing: add for example Rule("100/minute", key="ip")')
         self.check_workers()
         try:
             self.store.ping()
         except StartupRefused as error:
-            raise refuse(error) from None
+            refuse(error)
         except StoreError as error:
-            if self._start_without_store:
+            if self._start_without_store or replaces_another():
                 return
             reason = str(error).rsplit(" [", 1)[0]
-            raise refuse(
+            refuse(
                 StoreUnreachableError(
                     f"{reason}. Starting now would leave every limit to on_outage={self._on_outage!r}: start the store first, "
                     "or accept that with start_without_store=True"
                 )
-            ) from None
+            )
 
     def check(self, request: Request) -> Answer:
         """Decide a request under every rule that matches it, in one step."""

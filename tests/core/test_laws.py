@@ -1,0 +1,195 @@
+"""The laws of the algorithms, against exact oracles, on random programs of steps and costs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratelimit_kit import FixedWindow, SlidingWindow, TokenBucket
+from ratelimit_kit.core.limits import Limit
+from tests.core.oracles import BucketOracle, CalendarOracle, WindowOracle
+
+SECOND = 1_000_000
+
+steps = st.one_of(
+    st.integers(0, 5),
+    st.integers(0, 2_000_000),
+    st.sampled_from([SECOND, SECOND - 1, SECOND + 1, 31_250, 10 * SECOND]),
+)
+programs = st.lists(st.tuples(steps, st.integers(0, 5)), min_size=1, max_size=120)
+sliding_windows = st.builds(
+    SlidingWindow,
+    st.integers(5, 60),
+    per=st.sampled_from([0.00002, 0.0005, 1, 1.5]),
+    resolution=st.sampled_from([1, 2, 8, 32, 64]),
+)
+exact_windows = st.builds(SlidingWindow, st.integers(5, 32), per=st.sampled_from([0.00002, 0.5, 1, 1.5]))
+token_buckets = st.builds(
+    TokenBucket, st.integers(1, 1000), per=st.sampled_from([0.0003, 1, 7, 60]), burst=st.integers(5, 40)
+)
+fixed_windows = st.builds(
+    FixedWindow,
+    st.integers(5, 20),
+    per=st.sampled_from(["minute", "hour", "day", "week", "month"]),
+    tz=st.sampled_from(["UTC", "Europe/Paris", "Asia/Kathmandu"]),
+)
+limits = st.one_of(sliding_windows, token_buckets, fixed_windows)
+
+
+class Model:
+    """A limit with its state: what a store does, without a store."""
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit: Any = limit
+        self.state: Any = None
+
+    def look(self, now: int, cost: int) -> Any:
+        return self.limit.look(self.state, now, cost)
+
+    def hit(self, now: int, cost: int) -> Any:
+        look = self.look(now, cost)
+        if look.fits and cost:
+            self.state = self.limit.charge(self.state, now, cost)
+            assert self.look(now, 0).remaining == look.remaining - cost
+        return look
+
+
+def run(program: list[tuple[int, int]], start: int = 0) -> list[tuple[int, int]]:
+    now = start
+    timed = []
+    for step, cost in program:
+        now += step
+        timed.append((now, cost))
+    return timed
+
+
+@given(sliding_windows, programs)
+def test_no_window_ever_holds_more_than_the_limit(limit: SlidingWindow, program: list[tuple[int, int]]) -> None:
+    model, oracle = Model(limit), WindowOracle(limit.limit, limit.window)
+    for now, cost in run(program):
+        if model.hit(now, cost).fits and cost:
+            oracle.hits.append((now, cost))
+    assert oracle.fullest() <= limit.limit
+
+
+@given(exact_windows, programs)
+def test_up_to_the_resolution_the_window_is_exact(limit: SlidingWindow, program: list[tuple[int, int]]) -> None:
+    model, oracle = Model(limit), WindowOracle(limit.limit, limit.window)
+    for now, cost in run(program):
+        assert model.look(now, 0).remaining == oracle.remaining(now)
+        assert model.hit(now, cost).fits == oracle.admit(now, cost)
+
+
+@given(sliding_windows, programs)
+def test_the_window_forgives_late_by_less_than_a_granule(limit: SlidingWindow, program: list[tuple[int, int]]) -> None:
+    model, late = Model(limit), WindowOracle(limit.limit, limit.window + limit.window // limit.resolution)
+    for now, cost in run(program):
+        admitted = model.hit(now, cost).fits
+        assert admitted or late.used(now) + cost > limit.limit
+        if admitted and cost:
+            late.hits.append((now, cost))
+
+
+@given(sliding_windows, programs)
+def test_the_log_is_bounded_by_the_resolution(limit: SlidingWindow, program: list[tuple[int, int]]) -> None:
+    model = Model(limit)
+    granules = -(-limit.window // limit.granule)
+    for now, cost in run(program):
+        model.hit(now, cost)
+        assert model.state is None or len(model.state) // 2 <= limit.resolution + granules + 1
+
+
+@given(token_buckets, programs)
+def test_the_token_bucket_is_its_fraction(limit: TokenBucket, program: list[tuple[int, int]]) -> None:
+    model, oracle = Model(limit), BucketOracle(limit.limit, round(limit.per * SECOND), limit.burst)
+    for now, cost in run(program):
+        look = model.look(now, cost)
+        assert look.remaining == oracle.remaining(now)
+        assert look.wait == oracle.wait(now, cost or 1)
+        assert model.hit(now, cost).fits == oracle.admit(now, cost)
+
+
+@given(
+    st.builds(FixedWindow, st.integers(5, 20), per=st.sampled_from(["minute", "hour", "day", "week", "month"])),
+    st.lists(st.tuples(st.integers(0, 40 * 86_400 * SECOND), st.integers(0, 5)), min_size=1, max_size=40),
+)
+def test_the_fixed_window_follows_the_calendar(limit: FixedWindow, program: list[tuple[int, int]]) -> None:
+    model, oracle = Model(limit), CalendarOracle(limit.limit, limit.per)
+    for now, cost in run(program, start=1_700_000_000 * SECOND):
+        assert model.look(now, 0).remaining == oracle.remaining(now)
+        assert model.hit(now, cost).fits == oracle.admit(now, cost)
+
+
+@given(limits, programs, st.integers(0, 10**16 // 8))
+def test_refused_just_before_retry_after_and_admitted_at_it(
+    limit: Limit, program: list[tuple[int, int]], start: int
+) -> None:
+    model = Model(limit)
+    for now, cost in run(program, start):
+        look = model.hit(now, cost)
+        if not look.fits:
+            assert look.wait > 0
+            assert model.look(now + look.wait, cost).fits
+            assert not model.look(now + look.wait - 1, cost).fits
+
+
+@given(limits, programs)
+def test_a_denial_and_a_cost_of_zero_change_nothing(limit: Limit, program: list[tuple[int, int]]) -> None:
+    model = Model(limit)
+    for now, cost in run(program):
+        before = copy.deepcopy(model.state)
+        look = model.hit(now, cost)
+        if not look.fits or cost == 0:
+            assert model.state == before
+
+
+@given(limits, programs)
+def test_no_state_matters_after_reset_after(limit: Limit, program: list[tuple[int, int]]) -> None:
+    model = Model(limit)
+    for now, cost in run(program):
+        model.hit(now, cost)
+        if model.state is not None:
+            reset = model.look(now, 0).reset
+            assert reset <= limit.longest
+            assert model.look(now + reset, 0) == (True, limit.most, 0, 0)
+
+
+@given(limits, programs, st.integers(1, 5))
+def test_a_clock_that_runs_backwards_admits_nothing_more(
+    limit: Limit, program: list[tuple[int, int]], cost: int
+) -> None:
+    model = Model(limit)
+    for now, spent in run(program, start=86_400 * SECOND):
+        model.hit(now, spent)
+        left = model.look(now, 0).remaining
+        if model.state is not None and not isinstance(limit, FixedWindow):
+            assert model.look(now - 5 * SECOND, cost).remaining <= left
+
+
+@given(limits, programs, st.integers(1, 5))
+def test_a_refund_undoes_a_hit(limit: Limit, program: list[tuple[int, int]], cost: int) -> None:
+    model = Model(limit)
+    for now, spent in run(program):
+        model.hit(now, spent)
+        before = model.look(now, 0).remaining
+        if model.look(now, cost).fits:
+            model.hit(now, cost)
+            model.state = model.limit.refund(model.state, now, cost, now)
+            assert model.look(now, 0).remaining == before
+
+
+@given(exact_windows, programs, st.lists(st.integers(0, 200), max_size=20))
+def test_the_window_holds_for_hits_that_were_not_refunded(
+    limit: SlidingWindow, program: list[tuple[int, int]], refunds: list[int]
+) -> None:
+    model, oracle = Model(limit), WindowOracle(limit.limit, limit.window)
+    for number, (now, cost) in enumerate(run(program)):
+        if model.hit(now, cost).fits and cost:
+            oracle.hits.append((now, cost))
+        if number in refunds and oracle.hits:
+            at, given_back = oracle.hits.pop(number % len(oracle.hits))
+            model.state = model.limit.refund(model.state, now, given_back, at)
+    assert oracle.fullest() <= limit.limit
