@@ -37,7 +37,13 @@ class Counters:
         self._slots: deque[_Slot] = deque()
 
     def look(self, key: str, now: int, cost: int) -> Look:
-        """See whether `cost` fits; changes nothing."""
+        """See whether `cost` fits; changes nothing.
+
+        Several charges that meet in the shared counter may together cost more than it ever admits.
+        """
+        if cost > self.limit.most:
+            seen = self.limit.look(self._state(key), now, 0)
+            return Look(False, seen.remaining, self.limit.longest, seen.reset)
         look: Look = self.limit.look(self._state(key), now, cost)
         return look
 

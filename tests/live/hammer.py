@@ -1,0 +1,68 @@
+"""Many processes and threads hit one key at once; every admission is timed on one shared clock."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from ratelimit_kit import Limiter
+
+
+@dataclass(frozen=True)
+class Admission:
+    """An admission happened at some instant between these two of the system-wide monotonic clock."""
+
+    before: float
+    after: float
+
+
+def hammer(url: str, limit: str, *, processes: int, threads: int, seconds: float) -> list[Admission]:
+    """The admissions of all threads of all processes, in order."""
+    start = time.monotonic() + 2.0
+    command = [sys.executable, "-m", "tests.live.hammer", url, limit, str(threads), str(start), str(start + seconds)]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    admissions = []
+    for child in children:
+        output, _ = child.communicate(timeout=seconds + 60)
+        assert child.returncode == 0
+        admissions += [Admission(*pair) for pair in json.loads(output)]
+    return sorted(admissions, key=lambda one: one.before)
+
+
+def most_in_any_window(admissions: list[Admission], seconds: float) -> int:
+    """The most admissions that certainly lay within less than `seconds`: all of them began and ended in it."""
+    begins = [one.before for one in admissions]
+    most = 0
+    for first in range(len(admissions)):
+        last = bisect_left(begins, begins[first] + seconds)
+        most = max(most, sum(one.after - begins[first] < seconds for one in admissions[first:last]))
+    return most
+
+
+def _hit(limiter: Limiter, start: float, end: float, admitted: list[tuple[float, float]]) -> None:
+    time.sleep(max(0.0, start - time.monotonic()))
+    while (before := time.monotonic()) < end:
+        if limiter.hit("one key").allowed:
+            admitted.append((before, time.monotonic()))
+
+
+def main(url: str, limit: str, threads: str, start: str, end: str) -> None:
+    limiter = Limiter(limit, store=url, name="hammer")
+    admitted: list[tuple[float, float]] = []
+    workers = [
+        threading.Thread(target=_hit, args=(limiter, float(start), float(end), admitted)) for _ in range(int(threads))
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    json.dump(admitted, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

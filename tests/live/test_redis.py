@@ -1,0 +1,229 @@
+"""The Redis store on a real redis-server: exact under concurrency, one round trip, TTLs, failures."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis as client_library
+from hypothesis import HealthCheck, given, settings
+
+from ratelimit_kit import Charge, FixedWindow, Limiter, RedisStore, SlidingWindow, TokenBucket
+from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.errors import StoreContendedError, StoreUnavailableError
+from ratelimit_kit.testing import ManualClock
+from tests.live.hammer import hammer, most_in_any_window
+from tests.processes import RedisServer, free_port, redis_server
+from tests.stores.programs import PureStore, programs, run
+
+pytestmark = pytest.mark.live
+
+LIMITS = [SlidingWindow(5, per=60), TokenBucket(5, per=60), FixedWindow(5, per="week")]
+
+
+def connect(url: str) -> Any:
+    return client_library.Redis.from_url(url, decode_responses=True)
+
+
+@given(programs)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_lua_answers_as_python_does(redis: RedisServer, program: list[tuple[str, Any]]) -> None:
+    clock = ManualClock(start=1_800_000_000)
+    store = RedisStore(redis.url(), clock=clock)
+    with connect(store._url) as raw:
+        raw.flushdb()
+    run(program, clock, PureStore(clock), store)
+    store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "promise", "possible"),
+    [("50/second", 50, 250), ("token-bucket: 50/second burst 50", 100, 300)],
+    ids=["sliding-window", "token-bucket"],
+)
+def test_eight_processes_of_four_threads_never_exceed_the_promise(
+    redis: RedisServer, limit: str, promise: int, possible: int
+) -> None:
+    admissions = hammer(redis.url(), limit, processes=8, threads=4, seconds=5)
+    assert most_in_any_window(admissions, 1.0) <= promise
+    assert len(admissions) <= possible
+    assert len(admissions) >= 0.95 * possible
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=str)
+def test_a_hundred_threads_admit_exactly_the_limit(redis: RedisServer, limit: Limit) -> None:
+    store = RedisStore(redis.url(), timeout=5)
+    with ThreadPoolExecutor(100) as pool:
+        admitted = sum(pool.map(lambda _: store.decide([Charge("key", limit)])[0].allowed, range(100)))
+    store.close()
+    assert admitted == 5
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=str)
+async def test_a_hundred_tasks_admit_exactly_the_limit(redis: RedisServer, limit: Limit) -> None:
+    store = RedisStore(redis.url(), timeout=5)
+    verdicts = await asyncio.gather(*(store.adecide([Charge("key", limit)]) for _ in range(100)))
+    await store.aclose()
+    assert sum(one[0].allowed for one in verdicts) == 5
+
+
+def calls(raw: Any) -> dict[str, int]:
+    """Commands that clients sent: a script's own commands are counted by Redis as well, so only its EVALSHA is taken."""
+    stats = raw.info("commandstats")
+    return {name.removeprefix("cmdstat_"): values["calls"] for name, values in stats.items()}
+
+
+def test_three_limits_over_three_keys_take_one_round_trip_and_move_together() -> None:
+    with redis_server() as server:
+        url = server.url()
+        store = RedisStore(url)
+        user, address, everyone = (
+            Charge("user:42", SlidingWindow(10, per=60)),
+            Charge("ip:192.0.2.7", TokenBucket(10, per=60)),
+            Charge("global", SlidingWindow(3, per=60)),
+        )
+        with connect(url) as raw:
+            store.decide([user])
+            store.reset([user])
+            raw.config_resetstat()
+            for _ in range(3):
+                assert all(verdict.allowed for verdict in store.decide([user, address, everyone]))
+            before = {key: (raw.dump(key), raw.pexpiretime(key)) for key in sorted(raw.keys())}
+            for _ in range(7):
+                verdicts = store.decide([user, address, everyone])
+                assert [verdict.allowed for verdict in verdicts] == [True, True, False]
+                assert [verdict.remaining for verdict in verdicts] == [7, 7, 0]
+            after = {key: (raw.dump(key), raw.pexpiretime(key)) for key in sorted(raw.keys())}
+            sent = calls(raw)
+        store.close()
+    assert after == before
+    assert sent["evalsha"] == 10
+    assert not {"eval", "script|load", "multi", "exec"} & set(sent)
+
+
+@pytest.mark.parametrize("limit", [*LIMITS, SlidingWindow(100, per=0.05), TokenBucket(5000, per=1)], ids=str)
+def test_every_key_expires_when_its_state_is_forgotten(redis: RedisServer, limit: Limit) -> None:
+    url = redis.url()
+    store = RedisStore(url)
+    with connect(url) as raw:
+        for cost in (1, 3):
+            verdict = store.decide([Charge("key", limit, cost)])[0]
+            for key in raw.keys():  # noqa: SIM118 - a Redis client is no dictionary
+                assert 0 < raw.pttl(key) <= verdict.reset_after * 1000 + 1
+        store.refund([Charge("key", limit, 1)])
+        assert all(raw.pttl(key) > 0 for key in raw.keys())  # noqa: SIM118
+        store.refund([Charge("key", limit, 5)])
+        assert raw.keys() == []
+    store.close()
+
+
+def test_a_restarted_server_that_knows_no_script_is_taught_it(redis: RedisServer) -> None:
+    url = redis.url()
+    limiter = Limiter("5/minute", store=url)
+    assert limiter.hit("key").remaining == 4
+    with connect(url) as raw:
+        raw.script_flush()
+    assert limiter.hit("key").remaining == 3
+    limiter.close()
+
+
+def test_keys_are_readable_and_hold_no_hash_tag_but_ours(redis: RedisServer) -> None:
+    url = redis.url()
+    limiter = Limiter("5/minute", store=url, name="api")
+    limiter.hit("user:42")
+    limiter.hit("{evil} key\r\n\0")
+    with connect(url) as raw:
+        assert sorted(raw.keys()) == [
+            "rlk:sw-5-60000000-32:{api:%7Bevil%7D%20key%0D%0A%00}",
+            "rlk:sw-5-60000000-32:{api:user:42}",
+        ]
+    limiter.close()
+
+
+def test_the_calendar_follows_the_server_where_the_clocks_disagree(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 90 * 86_400 * 10**9)
+    limiter = Limiter("fixed-window: 3/day", store=redis.url())
+    decisions = [limiter.hit("key") for _ in range(4)]
+    assert [decision.allowed for decision in decisions] == [True, True, True, False]
+    assert 0 < decisions[-1].retry_after <= 86_400
+    limiter.close()
+
+
+def test_a_server_that_hangs_costs_one_deadline() -> None:
+    with redis_server() as server:
+        limiter = Limiter("5/minute", store=server.url())
+        assert limiter.hit("key")
+        os.kill(server.process.popen.pid, signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.25 s"):
+                limiter.hit("key")
+            assert time.monotonic() - begun < 2
+            with pytest.raises(StoreUnavailableError, match="no answer within"):
+                asyncio.run(limiter.ahit("key"))
+        finally:
+            os.kill(server.process.popen.pid, signal.SIGCONT)
+        limiter.close()
+
+
+def test_nobody_listening_is_said_with_the_address() -> None:
+    url = f"redis://:secret@127.0.0.1:{free_port()}/0"
+    with pytest.raises(StoreUnavailableError, match=r"redis://:\*\*\*@127\.0\.0\.1.*refused.*RLK301") as caught:
+        Limiter("5/minute", store=url).hit("key")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_charge_that_timed_out_is_not_sent_again() -> None:
+    sent = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+        store = RedisStore(f"redis://127.0.0.1:{listener.getsockname()[1]}/0", timeout=0.2)
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(store.decide, [Charge("key", SlidingWindow(5, per=60))])
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(5)
+                while b"EVALSHA" not in b"".join(sent):
+                    sent.append(connection.recv(65_536))
+                    if b"EVALSHA" not in sent[-1]:
+                        connection.sendall(b"+OK\r\n" * sent[-1].count(b"*"))
+                with pytest.raises(StoreUnavailableError):
+                    answer.result(10)
+                listener.settimeout(0.3)
+                with pytest.raises(TimeoutError):
+                    listener.accept()
+    assert b"".join(sent).count(b"EVALSHA") == 1
+
+
+def test_busy_connections_do_not_open_the_gate(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ratelimit_kit.stores.redis.CONNECTIONS", 1)
+    store = RedisStore(redis.url(), timeout=0.1)
+    held = store._client.connection_pool.get_connection()
+    with pytest.raises(StoreContendedError, match="RLK302"):
+        store.decide([Charge("key", SlidingWindow(5, per=60))])
+    decision = Limiter("5/minute", store=store, on_outage="allow").hit("key")
+    assert decision.degraded
+    assert not decision.allowed
+    store._client.connection_pool.release(held)
+    store.close()
+
+
+def test_each_event_loop_has_a_client_of_its_own(redis: RedisServer) -> None:
+    limiter = Limiter("5/minute", store=redis.url())
+
+    async def hit_and_close() -> int:
+        decision = await limiter.ahit("key")
+        await limiter.aclose()
+        return decision.remaining
+
+    assert [asyncio.run(hit_and_close()) for _ in range(3)] == [4, 3, 2]

@@ -1,0 +1,95 @@
+"""Random programs for stores, and the pure model that says what each must answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from ratelimit_kit import Charge, FixedWindow, SlidingWindow, TokenBucket, Verdict
+from ratelimit_kit.testing import ManualClock
+
+LIMITS = [
+    SlidingWindow(5, per=1),
+    SlidingWindow(40, per=1, resolution=4),
+    SlidingWindow(3, per=0.00002),
+    TokenBucket(7, per=1, burst=9),
+    TokenBucket(1000, per=3, burst=30),
+    TokenBucket(3, per=3600),
+    FixedWindow(5, per="minute"),
+    FixedWindow(9, per="month", tz="Asia/Kathmandu"),
+]
+
+counters = st.tuples(st.sampled_from(["a", "b {c}"]), st.sampled_from(LIMITS))
+charge_lists = st.lists(
+    st.tuples(counters, st.integers(0, 3)), min_size=1, max_size=4, unique_by=lambda one: one[0]
+).map(lambda items: [Charge(key, limit, cost) for (key, limit), cost in items])
+operations = st.one_of(
+    st.tuples(st.just("advance"), st.integers(-1_500_000, 3_000_000)),
+    st.tuples(st.just("advance"), st.sampled_from([1, 31_250, 250_000, 1_000_000, 60_000_000])),
+    st.tuples(st.just("decide"), charge_lists),
+    st.tuples(st.just("decide"), charge_lists),
+    st.tuples(st.just("decide"), charge_lists),
+    st.tuples(st.just("refund"), st.tuples(charge_lists, st.one_of(st.none(), st.integers(0, 2_000_000)))),
+    st.tuples(st.just("reset"), charge_lists),
+)
+programs = st.lists(operations, min_size=1, max_size=60)
+
+
+class PureStore:
+    """The core's steps on a dictionary: no sweeping, no lock, no server."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.states: dict[tuple[str, Any], Any] = {}
+
+    def _now(self) -> int:
+        return self.clock() // 1000
+
+    def decide(self, charges: Sequence[Charge]) -> list[Verdict]:
+        now = self._now()
+        looks = [charge.limit.look(self.states.get((charge.key, charge.limit)), now, charge.cost) for charge in charges]  # type: ignore[arg-type]
+        if all(look.fits for look in looks):
+            looks = [
+                self._charge(charge, now) if charge.cost else look for charge, look in zip(charges, looks, strict=True)
+            ]
+        return [
+            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset)
+            for charge, look in zip(charges, looks, strict=True)
+        ]
+
+    def _charge(self, charge: Charge, now: int) -> Any:
+        limit: Any = charge.limit
+        counter = (charge.key, limit)
+        self.states[counter] = limit.charge(self.states.get(counter), now, charge.cost)
+        return limit.look(self.states[counter], now, 0)
+
+    def refund(self, charges: Sequence[Charge], stamp: int | None) -> None:
+        for charge in charges:
+            limit: Any = charge.limit
+            counter = (charge.key, limit)
+            self.states[counter] = limit.refund(self.states.get(counter), self._now(), charge.cost, stamp)
+
+    def reset(self, charges: Sequence[Charge]) -> None:
+        for charge in charges:
+            self.states.pop((charge.key, charge.limit), None)
+
+
+def run(program: list[tuple[str, Any]], clock: ManualClock, *stores: Any) -> None:
+    """Run a program on all stores and compare every answer with the first one's."""
+    for word, argument in program:
+        if word == "advance":
+            clock.advance(argument / 1_000_000)
+        elif word == "decide":
+            first, *others = [store.decide(argument) for store in stores]
+            for other in others:
+                assert list(other) == list(first)
+        elif word == "refund":
+            charges, age = argument
+            stamp = None if age is None else clock() // 1000 - age
+            for store in stores:
+                store.refund(charges, stamp)
+        else:
+            for store in stores:
+                store.reset(argument)
