@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from math import ceil, floor
+from typing import ClassVar
 
 
 class WindowOracle:
@@ -68,7 +69,13 @@ class BucketOracle:
 class CalendarOracle:
     """Counts by the name of the calendar window."""
 
-    FORMATS = {"minute": "%Y-%m-%d %H:%M", "hour": "%Y-%m-%d %H", "day": "%Y-%m-%d", "week": "%G-%V", "month": "%Y-%m"}
+    FORMATS: ClassVar = {
+        "minute": "%Y-%m-%d %H:%M",
+        "hour": "%Y-%m-%d %H",
+        "day": "%Y-%m-%d",
+        "week": "%G-%V",
+        "month": "%Y-%m",
+    }
 
     def __init__(self, limit: int, period: str) -> None:
         self.limit = limit

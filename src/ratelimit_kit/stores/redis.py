@@ -8,15 +8,11 @@ client per event loop, for its sockets belong to that loop.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import time
 import weakref
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from typing import Any
 
 from ratelimit_kit.core.decision import Verdict
-from ratelimit_kit.core.limits import FixedWindow, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import (
     ConfigurationError,
     DependencyError,
@@ -28,6 +24,7 @@ from ratelimit_kit.errors import (
 )
 from ratelimit_kit.stores import Charge, Scope, check_charges, redacted
 from ratelimit_kit.stores.keys import encode
+from ratelimit_kit.stores.redis_scripts import DECIDE, REFUND, Arguments, Script, verdicts
 
 try:
     import redis
@@ -44,18 +41,6 @@ FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
 
 CONNECTIONS = 64
 """Connections per process, and per event loop, at most; more callers wait for one within the deadline."""
-
-
-class Script:
-    """A Lua file of this package, and the name under which Redis caches it."""
-
-    def __init__(self, name: str) -> None:
-        self.source = files("ratelimit_kit.stores").joinpath(name).read_text(encoding="utf-8")
-        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-
-DECIDE = Script("redis_decide.lua")
-REFUND = Script("redis_refund.lua")
 
 
 class RedisStore:
@@ -87,7 +72,6 @@ class RedisStore:
         self._url = url
         self._timeout = timeout
         self._prefix = encode(prefix)
-        self._clock = clock
         self._client = (
             client
             if url is None
@@ -95,8 +79,7 @@ class RedisStore:
         )
         self._async_client = async_client
         self._async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
-        self._calendar_offset = 0
-        self._ends: dict[str, tuple[int, int, int, int]] = {}
+        self._arguments = Arguments(clock)
 
     def __repr__(self) -> str:
         return f"RedisStore({redacted(self._url)!r})" if self._url else "RedisStore(client=...)"
@@ -105,29 +88,29 @@ class RedisStore:
         """Admit all charges or write nothing, in one script call; one Verdict per charge, in order."""
         check_charges(charges)
         keys = self._keys(charges)
-        answer = self._run(DECIDE, keys, self._decide_arguments(charges))
+        answer = self._run(DECIDE, keys, self._arguments.decide(charges))
         if answer[0] < 0:
-            self._learn_calendar(answer[1])
-            answer = self._run(DECIDE, keys, self._decide_arguments(charges))
-        return _verdicts(charges, answer)
+            self._arguments.learn_calendar(answer[1])
+            answer = self._run(DECIDE, keys, self._arguments.decide(charges))
+        return verdicts(charges, answer)
 
     async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Do what `decide` does."""
         check_charges(charges)
         keys = self._keys(charges)
-        answer = await self._arun(DECIDE, keys, self._decide_arguments(charges))
+        answer = await self._arun(DECIDE, keys, self._arguments.decide(charges))
         if answer[0] < 0:
-            self._learn_calendar(answer[1])
-            answer = await self._arun(DECIDE, keys, self._decide_arguments(charges))
-        return _verdicts(charges, answer)
+            self._arguments.learn_calendar(answer[1])
+            answer = await self._arun(DECIDE, keys, self._arguments.decide(charges))
+        return verdicts(charges, answer)
 
     def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
-        self._run(REFUND, self._keys(charges), self._refund_arguments(charges, stamp))
+        self._run(REFUND, self._keys(charges), self._arguments.refund(charges, stamp))
 
     async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Do what `refund` does."""
-        await self._arun(REFUND, self._keys(charges), self._refund_arguments(charges, stamp))
+        await self._arun(REFUND, self._keys(charges), self._arguments.refund(charges, stamp))
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
@@ -236,62 +219,6 @@ class RedisStore:
 
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
         return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}" for key, limit, _ in charges]
-
-    def _times(self) -> str:
-        return "" if self._clock is None else str(self._clock() // 1000)
-
-    def _decide_arguments(self, charges: Sequence[Charge]) -> list[Any]:
-        arguments: list[Any] = [self._times()]
-        for _, limit, cost in charges:
-            match limit:
-                case SlidingWindow():
-                    arguments += ("sw", cost, limit.limit, limit.window, limit.resolution, limit.granule, 0)
-                case TokenBucket():
-                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate, 0, 0)
-                case FixedWindow():
-                    arguments += ("fw", cost, limit.limit, *self._window_ends(limit))
-        return arguments
-
-    def _refund_arguments(self, charges: Sequence[Charge], stamp: int | None) -> list[Any]:
-        arguments: list[Any] = [self._times(), "" if stamp is None else stamp]
-        for _, limit, cost in charges:
-            match limit:
-                case SlidingWindow():
-                    arguments += ("sw", cost, limit.window, 0, 0, 0, 0)
-                case TokenBucket():
-                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate, 0, 0)
-                case FixedWindow():
-                    arguments += ("fw", cost, "" if stamp is None else limit.window_end(stamp), 0, 0, 0, 0)
-        return arguments
-
-    def _window_ends(self, limit: FixedWindow) -> tuple[int, int, int, int]:
-        """Ends of the windows around the server's time as far as it is known here: Lua knows no calendar."""
-        now = (self._clock or time.time_ns)() // 1000 + self._calendar_offset
-        ends = self._ends.get(limit.id)
-        if ends is None or not ends[1] <= now < ends[2]:
-            start, end = _window_start(limit, now), limit.window_end(now)
-            ends = _window_start(limit, start - 1), start, end, limit.window_end(end)
-            self._ends[limit.id] = ends
-        return ends
-
-    def _learn_calendar(self, server_time: int) -> None:
-        """The server lives in another window than this machine's clock says: follow the server."""
-        self._calendar_offset = server_time - (self._clock or time.time_ns)() // 1000
-
-
-def _window_start(limit: FixedWindow, now: int) -> int:
-    """End of the window before the one that holds `now`, found by its end lying at or before `now`."""
-    guess = now - limit.longest
-    while (end := limit.window_end(guess)) <= now:
-        guess = end
-    return guess
-
-
-def _verdicts(charges: Sequence[Charge], answer: list[int]) -> list[Verdict]:
-    return [
-        Verdict(answer[at] == 1, charge.limit, answer[at + 1], answer[at + 2], answer[at + 3])
-        for at, charge in zip(range(1, len(answer), 4), charges, strict=True)
-    ]
 
 
 def from_url(url: str) -> RedisStore:

@@ -1,0 +1,99 @@
+"""The scripts that run in Redis, the arguments they take and the answers they give.
+
+Lua knows no calendar, so fixed windows travel as the ends of the windows around the server's time,
+as far as it is known here; a server that lives in another window says so, and is followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any
+
+from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.limits import FixedWindow, SlidingWindow, TokenBucket
+from ratelimit_kit.stores import Charge
+
+
+class Script:
+    """A Lua file of this package, and the name under which Redis caches it."""
+
+    def __init__(self, name: str) -> None:
+        self.source = files("ratelimit_kit.stores").joinpath(name).read_text(encoding="utf-8")
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+DECIDE = Script("redis_decide.lua")
+REFUND = Script("redis_refund.lua")
+
+
+class Arguments:
+    """Makes the scripts' arguments; `clock` (nanoseconds) replaces the server's in tests."""
+
+    def __init__(self, clock: Callable[[], int] | None) -> None:
+        self._clock = clock
+        self._offset = 0
+        self._ends: dict[str, tuple[int, int, int, int]] = {}
+
+    def decide(self, charges: Sequence[Charge]) -> list[Any]:
+        """What redis_decide.lua takes, seven values a charge."""
+        arguments: list[Any] = [self._time()]
+        for _, limit, cost in charges:
+            match limit:
+                case SlidingWindow():
+                    arguments += ("sw", cost, limit.limit, limit.window, limit.resolution, limit.granule, 0)
+                case TokenBucket():
+                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate, 0, 0)
+                case FixedWindow():
+                    arguments += ("fw", cost, limit.limit, *self._window_ends(limit))
+        return arguments
+
+    def refund(self, charges: Sequence[Charge], stamp: int | None) -> list[Any]:
+        """What redis_refund.lua takes, seven values a charge."""
+        arguments: list[Any] = [self._time(), "" if stamp is None else stamp]
+        for _, limit, cost in charges:
+            match limit:
+                case SlidingWindow():
+                    arguments += ("sw", cost, limit.window, 0, 0, 0, 0)
+                case TokenBucket():
+                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate, 0, 0)
+                case FixedWindow():
+                    arguments += ("fw", cost, "" if stamp is None else limit.window_end(stamp), 0, 0, 0, 0)
+        return arguments
+
+    def learn_calendar(self, server_time: int) -> None:
+        """Follow the server's clock where this machine's lives in another calendar window."""
+        self._offset = server_time - self._local_time()
+
+    def _time(self) -> str:
+        return "" if self._clock is None else str(self._clock() // 1000)
+
+    def _local_time(self) -> int:
+        return (self._clock or time.time_ns)() // 1000
+
+    def _window_ends(self, limit: FixedWindow) -> tuple[int, int, int, int]:
+        now = self._local_time() + self._offset
+        ends = self._ends.get(limit.id)
+        if ends is None or not ends[1] <= now < ends[2]:
+            start, end = _window_start(limit, now), limit.window_end(now)
+            ends = _window_start(limit, start - 1), start, end, limit.window_end(end)
+            self._ends[limit.id] = ends
+        return ends
+
+
+def _window_start(limit: FixedWindow, now: int) -> int:
+    """The end of the window before the one that holds `now`."""
+    start = limit.window_end(now - limit.longest)
+    while (end := limit.window_end(start)) <= now:
+        start = end
+    return start
+
+
+def verdicts(charges: Sequence[Charge], answer: list[int]) -> list[Verdict]:
+    """One Verdict per charge from redis_decide.lua's answer."""
+    return [
+        Verdict(answer[at] == 1, charge.limit, answer[at + 1], answer[at + 2], answer[at + 3])
+        for at, charge in zip(range(1, len(answer), 4), charges, strict=True)
+    ]

@@ -1,0 +1,204 @@
+"""The house keeps itself in order: floors, twins, public names, file sizes, error codes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ratelimit_kit
+from ratelimit_kit import errors
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "ratelimit_kit"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+FLOORS = {
+    "errors": 0,
+    "core": 1,
+    "stores": 10,
+    "observe": 10,
+    "guard": 10,
+    "gate": 20,
+    "limiter": 21,
+    "decorator": 22,
+    "web": 30,
+    "wsgi": 40,
+    "asgi": 40,
+    "django": 40,
+    "testing": 40,
+    "cli": 41,
+    "apps": 50,
+    "__init__": 50,
+    "__main__": 50,
+}
+"""Rooms by floor; a room imports from itself and from lower floors."""
+
+GUESTS = {
+    "wrapt": {"decorator"},
+    "redis": {"stores/redis"},
+    "django": {"django", "apps", "stores/django_cache"},
+    "asgiref": {"django"},
+}
+"""Packages that are not in the standard library, and the rooms that may import them."""
+
+
+def room(module: str) -> str:
+    return ([*module.split("."), "__init__"])[1]
+
+
+def name_of(path: Path) -> str:
+    return ".".join(["ratelimit_kit", *path.relative_to(PACKAGE).with_suffix("").parts])
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Modules that importing or running this file imports; what only type checkers read is left out."""
+    ahead: list[ast.AST] = [ast.parse(path.read_text())]
+    while ahead:
+        node = ahead.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        ahead.extend(ast.iter_child_nodes(node))
+        if isinstance(node, ast.ImportFrom):
+            yield f"{node.module}"
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_floor_imports_only_what_is_below_it(path: Path) -> None:
+    here = room(name_of(path))
+    for module in imports(path):
+        there = room(module) if module.startswith("ratelimit_kit") else here
+        assert there == here or FLOORS[there] < FLOORS[here], module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_guests_are_imported_only_in_their_rooms(path: Path) -> None:
+    inside = path.relative_to(PACKAGE).with_suffix("").as_posix()
+    for module in imports(path):
+        top = module.split(".")[0]
+        if top not in sys.stdlib_module_names and top not in {"ratelimit_kit", "_typeshed"}:
+            assert any(inside == place or inside.startswith(place + "/") for place in GUESTS[top]), module
+
+
+@pytest.mark.parametrize("path", [*MODULES, *sorted(PACKAGE.rglob("*.lua"))], ids=str)
+def test_files_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 250
+
+
+def test_importing_the_package_imports_no_client_library_and_no_framework() -> None:
+    code = "import sys, ratelimit_kit; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert not loaded & {"redis", "django", "asgiref", "pymemcache"}
+
+
+def twins(tree: ast.AST) -> Iterator[tuple[ast.stmt, ast.stmt]]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef):
+            continue
+        functions = {
+            child.name: child for child in node.body if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        for name, function in functions.items():
+            prefix = "_" if name.startswith("_") else ""
+            twin = functions.get(f"{prefix}a{name.removeprefix(prefix)}")
+            if isinstance(twin, ast.AsyncFunctionDef):
+                yield function, twin
+
+
+class Strip(ast.NodeTransformer):
+    """Removes `await`, docstrings, and the `a` in front of the names that have a twin."""
+
+    def __init__(self, names: set[str]) -> None:
+        self.names = names
+
+    def visit_Await(self, node: ast.Await) -> ast.AST:
+        return self.visit(node.value)
+
+    def _bare(self, name: str) -> str:
+        match = re.fullmatch(r"(_?)a(\w+)", name)
+        return match[1] + match[2] if match and match[1] + match[2] in self.names else name
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        node.attr = self._bare(node.attr)
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        node.id = self._bare(node.id)
+        return node
+
+
+TWINS = {
+    "sleep", "decide", "hit", "peek", "reset", "refund", "acquire", "close", "ping", "check", "identify", "_run", "_call",
+}  # fmt: skip
+TWIN_FILES = ["limiter.py", "gate.py", "web/policy.py", "stores/redis.py"]
+
+
+def body(function: ast.stmt) -> str:
+    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+    statements = function.body[1:] if ast.get_docstring(function) else function.body
+    inner = [
+        ast.FunctionDef(one.name, one.args, one.body, [], one.returns) if isinstance(one, ast.AsyncFunctionDef) else one
+        for one in statements
+    ]
+    return "\n".join(ast.unparse(ast.fix_missing_locations(Strip(TWINS).visit(statement))) for statement in inner)
+
+
+def pairs() -> Iterator[object]:
+    for file in TWIN_FILES:
+        for function, twin in twins(ast.parse((PACKAGE / file).read_text())):
+            if getattr(function, "name", "") not in {
+                "_call",
+                "close",
+            }:  # their clients differ: a pool, a client per loop
+                yield pytest.param(function, twin, id=f"{file}:{getattr(function, 'name', '')}")
+
+
+@pytest.mark.parametrize(("function", "twin"), list(pairs()))
+def test_the_async_twin_is_the_sync_function(function: ast.stmt, twin: ast.stmt) -> None:
+    assert body(twin) == body(function)
+
+
+def test_the_limiter_has_a_twin_of_every_method() -> None:
+    names = {name for name in vars(ratelimit_kit.Limiter) if not name.startswith("_")} - {"store"}
+    plain = {"hit", "peek", "reset", "refund", "acquire", "close"}
+    assert names == plain | {"a" + name for name in plain}
+
+
+def test_public_names_are_sorted_and_exist() -> None:
+    assert ratelimit_kit.__all__ == sorted(ratelimit_kit.__all__, key=lambda name: (name == name.lower(), name))
+    for name in ratelimit_kit.__all__:
+        assert getattr(ratelimit_kit, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Limitr'"):
+        _ = ratelimit_kit.Limitr
+
+
+def every_error() -> list[type[errors.RateLimitKitError]]:
+    found, ahead = [], [errors.RateLimitKitError]
+    while ahead:
+        one = ahead.pop()
+        found.append(one)
+        ahead += one.__subclasses__()
+    return [one for one in found if one.__module__ == "ratelimit_kit.errors"]
+
+
+def test_every_error_has_a_code_of_its_own_and_a_heading_in_the_docs() -> None:
+    codes = [error.rlk for error in every_error()]
+    assert len(codes) == len(set(codes))
+    final = {code for code in codes if not code.endswith("00")}
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    assert set(re.findall(r"^## (RLK\d{3})\b", page, re.MULTILINE)) == final
+    assert set(re.findall(r"RLK\d{3}", errors.__doc__ or "")) == final
+
+
+def test_lua_lives_in_files_that_are_loaded() -> None:
+    text = "".join(path.read_text() for path in MODULES)
+    for path in PACKAGE.rglob("*.lua"):
+        assert f'"{path.name}"' in text
+    assert "redis.call" not in text

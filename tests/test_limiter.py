@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from ratelimit_kit import CostError, Limiter, MemoryStore, QuotaError, SlidingWindow
+from ratelimit_kit.core.event import Event
+from ratelimit_kit.errors import OptionError, StoreUnavailableError
+from ratelimit_kit.testing import ManualClock
+
+
+class BrokenStore(MemoryStore):
+    """A store whose server is gone."""
+
+    def decide(self, charges: Any) -> Any:
+        raise StoreUnavailableError("the server is gone")
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def on_event(self, event: Event) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def limiter(clock: ManualClock) -> Limiter:
+    return Limiter("3/minute", "5/hour", store=MemoryStore(clock=clock))
+
+
+def test_a_hit_is_admitted_until_the_first_limit_refuses(limiter: Limiter) -> None:
+    decisions = [limiter.hit("user:42") for _ in range(4)]
+    assert [bool(decision) for decision in decisions] == [True, True, True, False]
+    assert [decision.remaining for decision in decisions] == [2, 1, 0, 0]
+    assert decisions[3].limit == SlidingWindow(3, per=60)
+    assert decisions[3].retry_after == 60.0
+    assert [verdict.allowed for verdict in decisions[3].verdicts] == [False, True]
+    assert not decisions[3].degraded
+
+
+def test_the_longest_wait_binds(limiter: Limiter, clock: ManualClock) -> None:
+    for _ in range(3):
+        limiter.hit("key")
+    clock.advance(60)
+    assert limiter.hit("key", cost=2)
+    decision = limiter.hit("key", cost=2)
+    assert decision.limit == SlidingWindow(5, per=3600)
+    assert decision.retry_after == 3540.0
+    clock.advance(decision.retry_after - 0.000001)
+    assert not limiter.hit("key", cost=2)
+    clock.advance(0.000001)
+    assert limiter.hit("key", cost=2)
+
+
+def test_keys_and_names_have_counters_of_their_own(clock: ManualClock) -> None:
+    store = MemoryStore(clock=clock)
+    first, second = Limiter("1/minute", store=store, name="a"), Limiter("1/minute", store=store, name="b")
+    assert first.hit("key")
+    assert first.hit("other")
+    assert second.hit("key")
+    assert not Limiter("1/minute", store=store, name="a").hit("key")
+
+
+def test_a_peek_says_what_a_hit_would_be_answered(limiter: Limiter) -> None:
+    assert limiter.peek("key")
+    assert limiter.peek("key").remaining == 3
+    limiter.hit("key", cost=3)
+    peek = limiter.peek("key")
+    assert not peek
+    assert peek.retry_after == limiter.hit("key").retry_after == 60.0
+
+
+def test_a_cost_of_zero_charges_nothing_and_is_never_refused(limiter: Limiter) -> None:
+    limiter.hit("key", cost=3)
+    decision = limiter.hit("key", cost=0)
+    assert decision.allowed
+    assert decision.remaining == 0
+
+
+def test_reset_forgets_and_refund_gives_back(limiter: Limiter) -> None:
+    limiter.hit("key", cost=3)
+    limiter.refund("key", 2)
+    assert limiter.peek("key").remaining == 2
+    limiter.refund("key", 3)
+    assert limiter.peek("key").remaining == 3
+    limiter.hit("key", cost=3)
+    limiter.reset("key")
+    assert limiter.peek("key").remaining == 3
+
+
+async def test_the_async_face_counts_on_the_same_counters(limiter: Limiter) -> None:
+    assert (await limiter.ahit("key")).remaining == 2
+    assert (await limiter.apeek("key")).remaining == 2
+    assert limiter.hit("key").remaining == 1
+    await limiter.arefund("key")
+    assert limiter.peek("key").remaining == 2
+    await limiter.areset("key")
+    assert limiter.peek("key").remaining == 3
+    await limiter.aclose()
+
+
+def test_acquire_waits_for_its_turn() -> None:
+    limiter = Limiter(SlidingWindow(2, per=0.05))
+    begun = time.monotonic()
+    assert all(limiter.acquire("key", timeout=5) for _ in range(5))
+    assert time.monotonic() - begun >= 0.1
+
+
+def test_acquire_refuses_before_it_waits_when_the_deadline_cannot_be_met(limiter: Limiter) -> None:
+    for _ in range(3):
+        limiter.hit("key")
+    begun = time.monotonic()
+    decision = limiter.acquire("key", timeout=2.0)
+    assert time.monotonic() - begun < 1
+    assert not decision
+    assert decision.retry_after == 60.0
+
+
+async def test_aacquire_does_not_block_the_loop() -> None:
+    limiter = Limiter(SlidingWindow(1, per=0.05))
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.005)
+
+    ticking = asyncio.create_task(tick())
+    assert all([await limiter.aacquire("key", timeout=5) for _ in range(3)])
+    ticking.cancel()
+    assert ticks > 3
+
+
+@pytest.mark.parametrize("timeout", [-1, "soon", True, float("nan")])
+def test_a_timeout_is_a_number_of_seconds(limiter: Limiter, timeout: Any) -> None:
+    with pytest.raises(OptionError, match="timeout="):
+        limiter.acquire("key", timeout=timeout)
+
+
+@pytest.mark.parametrize("cost", [4, -1, True, 1.5])
+def test_a_cost_that_can_never_be_admitted_is_an_error(limiter: Limiter, cost: Any) -> None:
+    with pytest.raises(CostError, match="RLK102"):
+        limiter.hit("key", cost=cost)
+
+
+@pytest.mark.parametrize("key", [42, None, b"key"])
+def test_a_key_is_text(limiter: Limiter, key: Any) -> None:
+    with pytest.raises(OptionError, match="is no text"):
+        limiter.hit(key)
+
+
+def test_a_limiter_needs_limits_and_each_once() -> None:
+    with pytest.raises(QuotaError, match="no limit was given"):
+        Limiter()
+    with pytest.raises(QuotaError, match="given twice"):
+        Limiter("5/minute", SlidingWindow(5, per=60))
+
+
+def test_without_its_store_a_limiter_raises() -> None:
+    with pytest.raises(StoreUnavailableError, match="RLK301"):
+        Limiter("5/minute", store=BrokenStore()).hit("key")
+
+
+@pytest.mark.parametrize(("word", "allowed"), [("allow", True), ("deny", False)])
+async def test_an_outage_policy_answers_instead_and_says_so(word: Any, allowed: bool) -> None:
+    listener = Listener()
+    limiter = Limiter("5/minute", store=BrokenStore(), on_outage=word, observer=listener)
+    for decision in (limiter.hit("key"), await limiter.ahit("key"), limiter.peek("key")):
+        assert decision.degraded
+        assert decision.allowed is allowed
+        assert (decision.retry_after > 0) is not allowed
+    assert {event.name for event in listener.events} == {"store-outage"}
+
+
+def test_an_unknown_outage_policy_is_an_error() -> None:
+    with pytest.raises(OptionError, match="did you mean 'allow'"):
+        Limiter("5/minute", on_outage="alow")  # type: ignore[arg-type]
+
+
+def test_an_outage_is_logged_once_a_second_not_once_a_hit(caplog: pytest.LogCaptureFixture) -> None:
+    limiter = Limiter("5/minute", store=BrokenStore(), on_outage="allow")
+    for _ in range(100):
+        limiter.hit("key")
+    assert len(caplog.records) == 1
+    assert "admitted without a count" in caplog.text
