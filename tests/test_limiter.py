@@ -193,3 +193,17 @@ def test_an_outage_is_logged_once_a_second_not_once_a_hit(caplog: pytest.LogCapt
         limiter.hit("key")
     assert len(caplog.records) == 1
     assert "admitted without a count" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Limiter("5/minute", on_outige="allow"),
+        lambda: MemoryStore(max_key=5),
+        lambda: SlidingWindow(5, pre=60),
+        lambda: SlidingWindow(5, per=60, resolutoin=5),
+    ],
+)
+def test_an_unknown_option_names_the_nearest(make: Any) -> None:
+    with pytest.raises(OptionError, match=r"has no option .* did you mean .*RLK103"):
+        make()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket, parse
+from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, QuotaError
 from ratelimit_kit.gate import Gate, OnOutage, outage_policy
 from ratelimit_kit.observe import Observer
@@ -46,6 +47,7 @@ class Limiter:
     "raise" (StoreError), "allow" or "deny" (a decision with `degraded` set).
     """
 
+    @known_options
     def __init__(
         self,
         *limits: str | Limit,

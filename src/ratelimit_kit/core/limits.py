@@ -14,6 +14,7 @@ from typing import Any, Final
 from ratelimit_kit.core import calendar, fixed_window, sliding_window, token_bucket
 from ratelimit_kit.core.decision import MICROSECONDS
 from ratelimit_kit.core.durations import NAMED, UNITS, Duration, microseconds, spell
+from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import CostError, QuotaError, nearest
 
 EXACT: Final = 2**53
@@ -73,6 +74,7 @@ class SlidingWindow(_Limit):
     charge = sliding_window.charge
     refund = sliding_window.refund
 
+    @known_options
     def __init__(self, limit: int, per: Duration, *, resolution: int = 32) -> None:
         limit = _whole("limit", limit, "SlidingWindow(100, per=60)")
         resolution = _whole("resolution", resolution, "SlidingWindow(100, per=60, resolution=32)")
@@ -117,6 +119,7 @@ class TokenBucket(_Limit):
     charge = token_bucket.charge
     refund = token_bucket.refund
 
+    @known_options
     def __init__(self, limit: int, per: Duration, *, burst: int | None = None) -> None:
         limit = _whole("limit", limit, "TokenBucket(10, per=1, burst=50)")
         burst = limit if burst is None else _whole("burst", burst, "TokenBucket(10, per=1, burst=50)")
@@ -167,6 +170,7 @@ class FixedWindow(_Limit):
     charge = fixed_window.charge
     refund = fixed_window.refund
 
+    @known_options
     def __init__(self, limit: int, per: Duration, *, tz: str = "UTC") -> None:
         limit = _whole("limit", limit, 'FixedWindow(1000, per="day")')
         per = _period(per)

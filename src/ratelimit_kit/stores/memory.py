@@ -18,6 +18,7 @@ from threading import Lock
 from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.event import Event, Listener, unheard
 from ratelimit_kit.core.limits import FixedWindow, Limit
+from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores import Charge, Scope, check_charges
 from ratelimit_kit.stores.counters import OVERFLOW, Counters
@@ -38,6 +39,7 @@ class MemoryStore:
 
     scope = Scope.PROCESS
 
+    @known_options
     def __init__(self, *, max_keys: int = 1_000_000, clock: Clock | None = None) -> None:
         if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
             raise OptionError(f"max_keys={max_keys!r} is no number of counters: give a whole number of 1 or more")

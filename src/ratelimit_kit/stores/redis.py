@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import (
     ConfigurationError,
     DependencyError,
@@ -53,6 +54,7 @@ class RedisStore:
 
     scope = Scope.SHARED
 
+    @known_options
     def __init__(
         self,
         url: str | None = None,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ratelimit_kit.errors import OptionError, nearest
+from ratelimit_kit.core.options import options_of, refuse_unknown
+from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.rules import Rule
 
@@ -16,7 +16,7 @@ def read_policy(cls: type[Policy], config: Mapping[str, Any]) -> Policy:
     if not isinstance(config, Mapping):
         raise OptionError(f'a policy is a mapping such as {{"rules": [...], "store": "redis://..."}}, not {config!r}')
     options = {name: value for name, value in config.items() if name != "rules"}
-    _know("the policy", options, cls.__init__, extra=["rules"])
+    refuse_unknown("the policy", config, [*options_of(cls.__init__), "rules"])
     rules = config.get("rules", [])
     if not isinstance(rules, list | tuple):
         raise OptionError('"rules" is a list of mappings such as {"limits": "100/minute", "key": "ip"}')
@@ -29,17 +29,6 @@ def _rule(number: int, config: Any) -> Rule:
     if not isinstance(config, Mapping) or "limits" not in config:
         raise OptionError(f'rule {number} needs "limits": write for example {{"limits": "100/minute", "key": "ip"}}')
     options = {name: value for name, value in config.items() if name != "limits"}
-    _know(f"rule {number}", options, Rule.__init__, extra=["limits"])
+    refuse_unknown(f"rule {number}", config, [*options_of(Rule.__init__), "limits"])
     limits = config["limits"]
     return Rule(*(limits if isinstance(limits, list | tuple) else [limits]), **options)
-
-
-def _know(what: str, options: Mapping[str, Any], constructor: Callable[..., Any], extra: list[str]) -> None:
-    known = [
-        name
-        for name, parameter in inspect.signature(constructor).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    ]
-    for name in options:
-        if name not in known:
-            raise OptionError(f"{what} has no option {name!r}; {nearest(str(name), [*known, *extra])}")

@@ -10,6 +10,7 @@ from typing import Any
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.durations import spell
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
+from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StoreError, StoreUnreachableError, nearest
 from ratelimit_kit.gate import Gate, OnOutage, outage_policy
 from ratelimit_kit.guard import refuse, refuse_several_workers, replaces_another
@@ -65,6 +66,7 @@ class Policy:
         observer: hears of events; by default they are logged.
     """
 
+    @known_options
     def __init__(
         self,
         *rules: Rule,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.gate import OnOutage, outage_policy
 from ratelimit_kit.limiter import read_limits
@@ -34,6 +35,7 @@ class Rule:
         on_outage: "allow", "deny" or "raise" when the store fails; default: the policy's.
     """
 
+    @known_options
     def __init__(
         self,
         *limits: str | Limit,

@@ -1,0 +1,38 @@
+"""Unknown options are errors that name the nearest known one, in every constructor and in plain data."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from ratelimit_kit.errors import OptionError, nearest
+
+S = TypeVar("S")
+P = ParamSpec("P")
+
+
+def known_options(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
+    """Let a constructor answer an unknown keyword with an OptionError instead of Python's TypeError."""
+    known = options_of(init)
+
+    @wraps(init)
+    def checked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        refuse_unknown(type(self).__name__, kwargs, known)
+        init(self, *args, **kwargs)
+
+    return checked
+
+
+def options_of(init: Callable[..., Any]) -> list[str]:
+    """The names that a constructor takes as keywords."""
+    kinds = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    return [name for name, one in inspect.signature(init).parameters.items() if one.kind in kinds and name != "self"]
+
+
+def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise OptionError for the first name in `given` that is not `known`."""
+    for name in given:
+        if name not in known:
+            raise OptionError(f"{what} has no option {name!r}; {nearest(str(name), known)}")
