@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
+
+from ratelimit_kit.django import ratelimit
+
+
+def plain(request: Any) -> HttpResponse:
+    return HttpResponse("plain")
+
+
+@ratelimit("1/minute")
+def function(request: Any) -> HttpResponse:
+    return HttpResponse("function")
+
+
+@ratelimit("1/minute", name="shared")
+def shared_one(request: Any) -> HttpResponse:
+    return HttpResponse("one")
+
+
+@ratelimit("1/minute", name="shared")
+def shared_two(request: Any) -> HttpResponse:
+    return HttpResponse("two")
+
+
+@ratelimit("1/minute")
+async def coroutine(request: Any) -> HttpResponse:
+    return HttpResponse("coroutine")
+
+
+@method_decorator(ratelimit("1/minute"), name="dispatch")
+class ClassView(View):
+    def get(self, request: Any) -> HttpResponse:
+        return HttpResponse("class")
+
+
+@method_decorator(ratelimit("1/minute"), name="dispatch")
+class OtherView(View):
+    def get(self, request: Any) -> HttpResponse:
+        return HttpResponse("other")
+
+
+@method_decorator(ratelimit("1/minute"), name="dispatch")
+class AsyncView(View):
+    async def get(self, request: Any) -> HttpResponse:
+        return HttpResponse("async class")
+
+
+class MethodView(View):
+    @method_decorator(ratelimit("1/minute"))
+    def post(self, request: Any) -> HttpResponse:
+        return HttpResponse("method")
+
+
+@ratelimit("1/minute", key="user")
+def by_user(request: Any) -> HttpResponse:
+    return HttpResponse("user")
+
+
+calls: list[str] = []
+
+
+@ratelimit("5/minute")
+def failing(request: Any) -> HttpResponse:
+    calls.append("failing")
+    raise KeyError("mine")
+
+
+def stream(request: Any) -> StreamingHttpResponse:
+    return StreamingHttpResponse(iter([b"a", b"b"]))
+
+
+def redirect(request: Any) -> HttpResponse:
+    return HttpResponse(status=302, headers={"Location": "/"})
+
+
+urlpatterns = [
+    path("plain", plain),
+    path("function", function),
+    path("again/function", function),
+    path("shared/one", shared_one),
+    path("shared/two", shared_two),
+    path("coroutine", coroutine),
+    path("class", ClassView.as_view()),
+    path("other", OtherView.as_view()),
+    path("async-class", AsyncView.as_view()),
+    path("method", MethodView.as_view()),
+    path("user", by_user),
+    path("failing", failing),
+    path("stream", stream),
+    path("redirect", redirect),
+]

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ratelimit_kit import Policy, Rule
+from ratelimit_kit.asgi import RateLimitMiddleware
+from ratelimit_kit.errors import IdentityError
+
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    await send({"type": "http.response.body", "body": b"a", "more_body": True})
+    await send({"type": "http.response.body", "body": b"b"})
+
+
+async def socket(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+
+
+def limited(application: Any, limit: str = "2/minute", **options: Any) -> RateLimitMiddleware:
+    return RateLimitMiddleware(application, Policy(Rule(limit, name="r", **options)))
+
+
+async def call(application: Any, **scope: Any) -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect" if full["type"] == "websocket" else "http.request"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    full = {"type": "http", "method": "GET", "path": "/", "headers": [], "client": ("192.0.2.7", 4711), **scope}
+    await application(full, receive, send)
+    return sent
+
+
+async def test_requests_pass_until_the_limit_and_then_are_answered_429() -> None:
+    application = limited(hello)
+    passed = await call(application)
+    assert [message["type"] for message in passed] == [
+        "http.response.start",
+        "http.response.body",
+        "http.response.body",
+    ]
+    assert passed[0]["headers"] == [
+        (b"content-type", b"text/plain"),
+        (b"ratelimit-policy", b'"r";q=2;w=60'),
+        (b"ratelimit", b'"r";r=1;t=30'),
+    ]
+    assert START["headers"] == [(b"content-type", b"text/plain")]
+    await call(application)
+    start, body = await call(application)
+    assert start["status"] == 429
+    fields = dict(start["headers"])
+    assert fields[b"retry-after"] == b"60"
+    assert int(fields[b"content-length"]) == len(body["body"])
+    assert all(name == name.lower() for name in fields)
+    assert (await call(application, client=("192.0.2.8", 1)))[0]["status"] == 200
+
+
+async def test_a_client_without_an_address_is_one_client() -> None:
+    application = limited(hello)
+    statuses = [(await call(application, client=None))[0]["status"] for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
+async def test_fields_of_repeated_request_headers_are_joined() -> None:
+    policy = Policy(Rule("1/minute"), trusted_proxies=["192.0.2.7"])
+    application = RateLimitMiddleware(hello, policy)
+    headers = [(b"x-forwarded-for", b"1.1.1.1"), (b"X-Forwarded-For", b"203.0.113.9")]
+    assert (await call(application, headers=headers))[0]["status"] == 200
+    headers[0] = (b"x-forwarded-for", b"2.2.2.2")
+    assert (await call(application, headers=headers))[0]["status"] == 429
+
+
+async def test_an_exception_passes_and_the_application_is_called_once() -> None:
+    calls = []
+
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        calls.append(1)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await call(limited(fail))
+    assert calls == [1]
+
+
+async def test_a_websocket_handshake_is_limited() -> None:
+    application = limited(socket, "1/minute")
+    (accept,) = await call(application, type="websocket")
+    assert dict(accept["headers"])[b"ratelimit"] == b'"r";r=0;t=60'
+    assert await call(application, type="websocket") == [{"type": "websocket.close", "code": 1013}]
+    start, body = await call(application, type="websocket", extensions={"websocket.http.response": {}})
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 429)
+    assert body["type"] == "websocket.http.response.body"
+
+
+async def test_other_scopes_pass_untouched() -> None:
+    seen = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+        await send({"type": "lifespan.shutdown.complete"})
+
+    for kind in ("lifespan", "telepathy"):
+        assert await call(limited(application, "1/minute"), type=kind) == [{"type": "lifespan.shutdown.complete"}]
+    assert seen == ["lifespan", "telepathy"]
+
+
+class User:
+    is_authenticated = True
+    username = "ann"
+
+
+async def test_the_user_comes_from_the_scope() -> None:
+    application = limited(hello, "1/minute", key="user")
+    assert (await call(application, user=User()))[0]["status"] == 200
+    assert (await call(application, user=User(), client=("192.0.2.8", 1)))[0]["status"] == 429
+    assert (await call(application, user=None))[0]["status"] == 200
+    with pytest.raises(IdentityError, match="authentication middleware outside"):
+        await call(application)
