@@ -87,7 +87,6 @@ class Process:
             except subprocess.TimeoutExpired:
                 os.killpg(self.popen.pid, signal.SIGKILL)
                 self.popen.wait()
-        self.output.close()
 
 
 @contextlib.contextmanager
@@ -106,6 +105,7 @@ def running(
         yield process
     finally:
         process.stop()
+        process.output.close()
 
 
 @dataclass

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import django
 import pytest
 from django.conf import settings
 
+import django
 from ratelimit_kit import MemoryStore
 
 if not settings.configured:

@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
-from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
 
+from django.urls import path
 from ratelimit_kit.django import ratelimit
 
 

@@ -1,9 +1,9 @@
 """Two limits: /contact by the middleware's rule in the settings, /login by the decorator below."""
 
 from django.http import HttpResponse
-from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
+from django.urls import path
 from ratelimit_kit.django import ratelimit
 
 

@@ -1,0 +1,139 @@
+"""The guard on real servers: a per-process store under several workers never serves a request."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.processes import EXAMPLES, free_port, python_program, redis_server, request, running
+
+pytestmark = pytest.mark.live
+
+APPS = Path(__file__).parent / "apps"
+GUNICORN = python_program("gunicorn")
+UVICORN = python_program("uvicorn")
+
+REFUSALS: dict[str, tuple[list[str], dict[str, str], str, int]] = {
+    "workers": ([GUNICORN, "--workers", "4"], {}, "gunicorn is starting 4 workers (--workers 4)", 3),
+    "equals": ([GUNICORN, "--workers=3"], {}, "gunicorn is starting 3 workers (--workers 3)", 3),
+    "threads": ([GUNICORN, "-w", "4", "--threads", "2"], {}, "gunicorn is starting 4 workers (--workers 4)", 3),
+    "preload": ([GUNICORN, "--preload", "-w", "4"], {}, "gunicorn is starting 4 workers (--workers 4)", 3),
+    "variable": ([GUNICORN], {"WEB_CONCURRENCY": "3"}, "gunicorn is starting 3 workers (WEB_CONCURRENCY=3)", 3),
+    "arguments": (
+        [GUNICORN],
+        {"GUNICORN_CMD_ARGS": "--workers 2"},
+        "gunicorn is starting 2 workers (GUNICORN_CMD_ARGS)",
+        3,
+    ),
+    "declared": ([GUNICORN], {"RATELIMIT_KIT_WORKERS": "8"}, "RATELIMIT_KIT_WORKERS=8 is declared", 3),
+    "uvicorn": ([UVICORN, "--workers", "2"], {}, "uvicorn is starting 2 workers (--workers 2)", 0),
+    "uvicorn-variable": ([UVICORN], {"WEB_CONCURRENCY": "2"}, "uvicorn is starting 2 workers (WEB_CONCURRENCY=2)", 0),
+}
+"""uvicorn's parent exits with 0 whatever its workers do."""
+
+
+def command_line(command: list[str], port: int) -> list[str]:
+    if command[0] == GUNICORN:
+        return [*command, "memory_app:application", "--bind", f"127.0.0.1:{port}"]
+    return [*command, "memory_app:asgi_application", "--port", str(port)]
+
+
+@pytest.mark.parametrize(("command", "env", "found", "exit_code"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_a_memory_store_under_several_workers_ends_the_server(
+    command: list[str], env: Mapping[str, str], found: str, exit_code: int
+) -> None:
+    port = free_port()
+    begun = time.monotonic()
+    with running(command_line(command, port), port, cwd=APPS, env=env, wait=False) as process:
+        code = process.wait_until_ended(5)
+        text = process.text()
+    assert time.monotonic() - begun < 5
+    assert code == exit_code
+    assert text.count("[RLK201]") == 1
+    assert f"MemoryStore counts per process, and {found}: each client would get" in text
+    assert "Traceback" not in text
+    assert len(text.splitlines()) < 30
+    with pytest.raises(ConnectionRefusedError):
+        request(port)
+
+
+@pytest.mark.parametrize(
+    ("command", "env"),
+    [
+        ([GUNICORN], {}),
+        ([GUNICORN, "--threads", "4"], {}),
+        ([GUNICORN, "--workers", "2"], {"RATELIMIT_KIT_WORKERS": "1"}),
+        ([UVICORN], {}),
+        ([UVICORN, "--workers", "1"], {}),
+        ([UVICORN, "--reload"], {}),
+    ],
+    ids=["gunicorn", "gunicorn-threads", "declared-one", "uvicorn", "uvicorn-one", "uvicorn-reload"],
+)
+def test_one_worker_starts_and_serves(command: list[str], env: Mapping[str, str]) -> None:
+    port = free_port()
+    with running(command_line(command, port), port, cwd=APPS, env=env) as process:
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                assert request(port, method="GET").status == 200
+                break
+            except ConnectionError:
+                time.sleep(0.05)
+        else:
+            pytest.fail(process.text())
+        assert "RLK201" not in process.text()
+
+
+@pytest.mark.parametrize(
+    ("command", "folder", "exit_code"),
+    [
+        ([GUNICORN, "--workers", "4", "wsgi_app:application", "--bind"], EXAMPLES, 3),
+        ([GUNICORN, "--workers", "4", "website.wsgi:application", "--bind"], EXAMPLES / "django_site", 3),
+        ([UVICORN, "asgi_app:application", "--host", "127.0.0.1", "--port"], EXAMPLES, 3),
+        ([UVICORN, "--workers", "2", "asgi_app:application", "--host", "127.0.0.1", "--port"], EXAMPLES, 0),
+    ],
+    ids=["gunicorn", "gunicorn-django", "uvicorn", "uvicorn-workers"],
+)
+def test_an_unreachable_redis_ends_the_server(command: list[str], folder: Path, exit_code: int) -> None:
+    port = free_port()
+    address = f"127.0.0.1:{port}" if command[-1] == "--bind" else str(port)
+    url = f"redis://:secret@127.0.0.1:{free_port()}/0"
+    with running([*command, address], port, cwd=folder, env={"STORE_URL": url}, wait=False) as process:
+        assert process.wait_until_ended(8) == exit_code
+        text = process.text()
+    assert text.count("[RLK204]") == 1
+    assert "start the store first" in text
+    assert "secret" not in text
+    assert "Traceback" not in text
+
+
+def test_a_per_process_django_cache_ends_the_server(tmp_path: Path) -> None:
+    port = free_port()
+    command = [GUNICORN, "--workers", "4", "website.wsgi:application", "--bind", f"127.0.0.1:{port}"]
+    env = {"STORE_URL": "django-cache://default"}
+    with running(command, port, cwd=EXAMPLES / "django_site", env=env, wait=False) as process:
+        assert process.wait_until_ended(5) == 3
+        text = process.text()
+    assert text.count("[RLK201]") == 1
+    assert "the cache 'default' (LocMemCache) counts per process, and gunicorn is starting 4 workers" in text
+
+
+def test_a_recycled_worker_starts_although_the_store_is_down() -> None:
+    port = free_port()
+    command = [GUNICORN, "--workers", "2", "wsgi_app:application", "--max-requests", "3", "--bind", f"127.0.0.1:{port}"]
+    with redis_server() as redis, running(command, port, cwd=EXAMPLES, env={"STORE_URL": redis.url()}) as process:
+        assert request(port).status == 200
+        redis.process.stop()
+        statuses = set()
+        end = time.monotonic() + 10
+        while process.text().count("Booting worker") < 6 and time.monotonic() < end:
+            with contextlib.suppress(ConnectionError):
+                statuses.add(request(port).status)
+        assert statuses == {200}
+        assert process.text().count("Booting worker") >= 6
+        assert process.popen.poll() is None
+        assert "admitted without a count meanwhile" in process.text()
