@@ -26,7 +26,7 @@ class Rule:
         limits: text such as "100/minute", or limits; all must admit a request.
         key: what to count by: "ip", "user", "header:NAME", "global", a callable of the request,
             or a list of those for their combination.
-        paths: "/login", "/api/*", or compiled regular expressions; default: every path.
+        paths: "/login", a prefix ending in a slash and a star, or compiled regular expressions; default: every path.
         methods: ["POST"]; default: every method.
         when: a callable of the request; the rule applies when it returns true.
         cost: units per request, or a callable of the request that returns them.

@@ -1,0 +1,19 @@
+"""Sphinx configuration."""
+
+from ratelimit_kit import __version__
+
+project = "ratelimit-kit"
+author = "The ratelimit-kit developers"
+copyright = "2026, The ratelimit-kit developers"
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+nitpicky = False
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+
+html_theme = "furo"
+html_title = "ratelimit-kit"
