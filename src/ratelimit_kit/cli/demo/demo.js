@@ -54,8 +54,8 @@ async function send(lane) {
   }
   lane.counts[outcome] += 1;
   lane.article.querySelector(`.counts .${outcome}`).textContent = lane.counts[outcome];
-  const height = outcome === "admitted" ? 44 : 22;
-  const line = shape("line", { class: outcome, "stroke-width": 3, y1: HEIGHT - 2, y2: HEIGHT - 2 - height });
+  const top = outcome === "admitted" ? 4 : HEIGHT / 2 + 2;
+  const line = shape("line", { class: outcome, "stroke-width": 3, y1: top, y2: top + HEIGHT / 2 - 8 });
   lane.svg.append(line);
   lane.marks.push({ at: performance.now(), line });
 }
