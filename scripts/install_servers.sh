@@ -10,7 +10,14 @@ done
 
 if command -v apt-get >/dev/null 2>&1; then
   become=""
-  [ "$(id -u)" -eq 0 ] || become="sudo"
+  if [ "$(id -u)" -ne 0 ]; then
+    become="sudo"
+    command -v sudo >/dev/null 2>&1 || {
+      echo "The tests start real servers, and these are missing:$missing." >&2
+      echo "Installing them takes root or sudo: run 'apt-get install$missing' as root." >&2
+      exit 1
+    }
+  fi
   echo "Installing$missing with apt-get"
   $become apt-get update -qq
   # shellcheck disable=SC2086 # a list of package names; the services need not run

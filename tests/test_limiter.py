@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ratelimit_kit import CostError, Limiter, MemoryStore, QuotaError, SlidingWindow
+from ratelimit_kit import CostError, Limiter, MemoryStore, QuotaError, SlidingWindow, ratelimit
 from ratelimit_kit.core.event import Event
-from ratelimit_kit.errors import OptionError, StoreUnavailableError
+from ratelimit_kit.errors import OptionError, StoreUnavailableError, UnsafeWorkersError
 from ratelimit_kit.testing import ManualClock
 
 
@@ -207,3 +207,13 @@ def test_an_outage_is_logged_once_a_second_not_once_a_hit(caplog: pytest.LogCapt
 def test_an_unknown_option_names_the_nearest(make: Any) -> None:
     with pytest.raises(OptionError, match=r"has no option .* did you mean .*RLK103"):
         make()
+
+
+def test_a_limiter_on_a_per_process_store_refuses_several_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATELIMIT_KIT_WORKERS", "4")
+    with pytest.raises(UnsafeWorkersError, match="RLK201"):
+        Limiter("5/minute")
+    with pytest.raises(UnsafeWorkersError, match="RLK201"):
+        ratelimit("5/minute")(print)
+    assert Limiter("5/minute", workers=1).hit("key")
+    Limiter("5/minute", store="redis://127.0.0.1")

@@ -30,12 +30,13 @@ def ratelimit(
     store: str | Store = "memory://",
     name: str | None = None,
     on_outage: OnOutage = "raise",
+    workers: int | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Limit how often a function is called, or a coroutine function awaited.
 
     `key` is text, or a callable that is given the call's arguments and returns text (without it
     all calls share one counter); `cost` is a number or such a callable. A single Limiter may
-    stand instead of limits, store, name and on_outage. `name` defaults to the function's module
+    stand instead of limits, store, name, on_outage and workers. `name` defaults to the function's module
     and qualified name.
 
     The function raises LimitExceeded, which carries the decision, instead of running.
@@ -49,7 +50,7 @@ def ratelimit(
                 f"{function.__qualname__} is an asynchronous generator: decorate the coroutine function that iterates it"
             )
         what = f"{function.__module__}.{_qualname(function)}"
-        limiter = _limiter(limits, store=store, name=name or what, on_outage=on_outage)
+        limiter = _limiter(limits, store=store, name=name or what, on_outage=on_outage, workers=workers)
         charge = _Charge(limiter, what, key, cost)
         asynchronous = inspect.iscoroutinefunction(function) or (
             not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - its kind matters

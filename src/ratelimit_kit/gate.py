@@ -12,9 +12,10 @@ from typing import Literal, get_args
 from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict
 from ratelimit_kit.core.event import Event
 from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, nearest
+from ratelimit_kit.guard import refuse_several_workers
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.observe.logging import LoggingObserver
-from ratelimit_kit.stores import Charge, Store, open_store
+from ratelimit_kit.stores import Charge, Scope, Store, open_store
 
 OnOutage = Literal["raise", "allow", "deny"]
 
@@ -37,6 +38,12 @@ class Gate:
         self.observer = observer or LoggingObserver()
         if hasattr(self.store, "on_event"):
             self.store.on_event = self.observer.on_event
+
+    def refuse_several_workers(self, workers: int | None) -> None:
+        """Raise UnsafeWorkersError when several workers would each count for themselves."""
+        if self.store.scope is Scope.PROCESS:
+            own_words = type(self.store).__str__ is not object.__str__
+            refuse_several_workers(str(self.store) if own_words else type(self.store).__name__, workers)
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Ask the store once; on failure follow `on_outage`."""

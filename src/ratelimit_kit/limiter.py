@@ -44,7 +44,9 @@ class Limiter:
 
     `store` is a store or a URL; `name` is the namespace of the keys: limiters with the same
     name, limits and store share counters. `on_outage` says what to do when the store fails:
-    "raise" (StoreError), "allow" or "deny" (a decision with `degraded` set).
+    "raise" (StoreError), "allow" or "deny" (a decision with `degraded` set). `workers` declares the
+    number of worker processes where the server does not show it; a per-process store under several
+    is refused with UnsafeWorkersError.
     """
 
     @known_options
@@ -54,12 +56,14 @@ class Limiter:
         store: str | Store = "memory://",
         name: str = "default",
         on_outage: OnOutage = "raise",
+        workers: int | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.limits = read_limits(limits)
         self.name = name
         self.on_outage = outage_policy(on_outage)
         self._gate = Gate(store, observer)
+        self._gate.refuse_several_workers(workers)
 
     def __repr__(self) -> str:
         limits = "; ".join(str(limit) for limit in self.limits)

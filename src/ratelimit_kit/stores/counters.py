@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ratelimit_kit.core.decision import Look
 from ratelimit_kit.core.limits import Limit
 
-OVERFLOW = "\x00overflow"
-"""The key of the shared counter; a limiter's own keys never hold NUL."""
+Key = str | None
+
+OVERFLOW: Final = None
+"""The key of the shared counter, which no text equals."""
 
 
 class _Slot(NamedTuple):
     """Keys that were created about the same time, to be looked at when `due`."""
 
     due: int
-    keys: list[str]
+    keys: list[Key]
 
 
 class Counters:
@@ -33,10 +35,10 @@ class Counters:
     def __init__(self, limit: Limit, now: Callable[[], int]) -> None:
         self.limit: Any = limit
         self.now = now
-        self.states: dict[str, Any] = {}
+        self.states: dict[Key, Any] = {}
         self._slots: deque[_Slot] = deque()
 
-    def look(self, key: str, now: int, cost: int) -> Look:
+    def look(self, key: Key, now: int, cost: int) -> Look:
         """See whether `cost` fits; changes nothing.
 
         Several charges that meet in the shared counter may together cost more than it ever admits.
@@ -47,7 +49,7 @@ class Counters:
         look: Look = self.limit.look(self._state(key), now, cost)
         return look
 
-    def charge(self, key: str, now: int, cost: int) -> Look:
+    def charge(self, key: Key, now: int, cost: int) -> Look:
         """Record `cost`, and see what is left."""
         state = self.limit.charge(self._state(key), now, cost)
         if key not in self.states:
@@ -56,7 +58,7 @@ class Counters:
         look: Look = self.limit.look(state, now, 0)
         return look
 
-    def refund(self, key: str, cost: int, stamp: int | None) -> None:
+    def refund(self, key: Key, cost: int, stamp: int | None) -> None:
         """Give `cost` back to a key that has a state of its own."""
         if key not in self.states:
             return
@@ -81,7 +83,7 @@ class Counters:
             self.states = {}
         return budget
 
-    def _state(self, key: str) -> Any:
+    def _state(self, key: Key) -> Any:
         """A key's state; while the shared counter is alive, a new key inherits what that one has used.
 
         Some of it may have been this key's own.
@@ -92,13 +94,13 @@ class Counters:
             return list(state) if isinstance(state, list) else state
         return state
 
-    def _watch(self, key: str, now: int) -> None:
+    def _watch(self, key: Key, now: int) -> None:
         due = now + self.limit.longest
         if not self._slots or self._slots[-1].due < due:
             self._slots.append(_Slot(due + self.limit.longest // 8, []))
         self._slots[-1].keys.append(key)
 
-    def _look_again(self, key: str, now: int) -> None:
+    def _look_again(self, key: Key, now: int) -> None:
         state = self.states.get(key)
         if state is None:
             return

@@ -21,7 +21,7 @@ from ratelimit_kit.core.limits import FixedWindow, Limit
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores import Charge, Scope, check_charges
-from ratelimit_kit.stores.counters import OVERFLOW, Counters
+from ratelimit_kit.stores.counters import OVERFLOW, Counters, Key
 
 Clock = Callable[[], int]
 """Nanoseconds, like `time.monotonic_ns`."""
@@ -63,7 +63,7 @@ class MemoryStore:
             self._sweep()
             was_full = self._full
             plan = [self._place(charge) for charge in charges]
-            total: Counter[tuple[str, str]] = Counter()
+            total: Counter[tuple[str, Key]] = Counter()
             for (table, key, _), charge in zip(plan, charges, strict=True):
                 total[table.limit.id, key] += charge.cost
             looks = [table.look(key, now, total[table.limit.id, key]) for table, key, now in plan]
@@ -134,7 +134,7 @@ class MemoryStore:
             table = self._tables[limit.id] = Counters(limit, lambda: clock() // 1000)
         return table
 
-    def _place(self, charge: Charge) -> tuple[Counters, str, int]:
+    def _place(self, charge: Charge) -> tuple[Counters, Key, int]:
         """Where and when to count: under the charge's own key, or where there is no room the shared one."""
         table = self._table(charge.limit)
         if charge.key in table.states or len(self) < self.max_keys:

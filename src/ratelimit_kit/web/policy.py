@@ -13,10 +13,10 @@ from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StoreError, StoreUnreachableError, nearest
 from ratelimit_kit.gate import Gate, OnOutage, outage_policy
-from ratelimit_kit.guard import refuse, refuse_several_workers, replaces_another
+from ratelimit_kit.guard import refuse, replaces_another
 from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.observe import Observer
-from ratelimit_kit.stores import Charge, Scope, Store
+from ratelimit_kit.stores import Charge, Store
 from ratelimit_kit.web.headers import FAMILIES, Header, Item, retry_after
 from ratelimit_kit.web.identity import ClientAddress
 from ratelimit_kit.web.keys import aidentify, identify
@@ -118,13 +118,7 @@ class Policy:
 
     def check_workers(self) -> None:
         """Refuse several workers on a per-process store; asks nothing of the network."""
-        if self.store.scope is Scope.PROCESS:
-            refuse_several_workers(self._store_name(), self._workers)
-
-    def _store_name(self) -> str:
-        """Short, for messages: a store that has words of its own for it uses them."""
-        own_words = type(self.store).__str__ is not object.__str__
-        return str(self.store) if own_words else type(self.store).__name__
+        self._gate.refuse_several_workers(self._workers)
 
     def start(self) -> None:
         """Raise StartupRefused when this policy could not be enforced: front doors call it when built.
