@@ -2,6 +2,9 @@
 
 It limits HTTP requests and WebSocket handshakes, touches no body, and lets everything else pass.
 At the end of the lifespan it closes the store's connections of its event loop.
+
+Starlette and FastAPI build their middleware only when the lifespan begins, where an exception would
+not stop the server: a refusal is then sent as `lifespan.startup.failed`.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from ratelimit_kit.errors import IdentityError
+from ratelimit_kit.errors import ConfigurationError, IdentityError
+from ratelimit_kit.guard import speaks
+from ratelimit_kit.guard.servers import within_lifespan
 from ratelimit_kit.web.headers import Header, to_add
 from ratelimit_kit.web.policy import Answer, Policy
 from ratelimit_kit.web.request import Headers, Request
@@ -31,13 +36,21 @@ class RateLimitMiddleware:
     """
 
     def __init__(self, app: Application, policy: Policy) -> None:
-        policy.start()
         self.app = app
         self.policy = policy
+        self._refusal: ConfigurationError | None = None
+        try:
+            policy.start()
+        except ConfigurationError as error:
+            if not within_lifespan():
+                raise
+            self._refusal = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 429 or 503, or let the application answer."""
-        if scope["type"] == "lifespan":
+        if self._refusal is not None:
+            await _refuse(scope, receive, send, self._refusal)
+        elif scope["type"] == "lifespan":
             await self.app(scope, receive, self._closing(send))
         elif scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
@@ -55,6 +68,14 @@ class RateLimitMiddleware:
             await send(message)
 
         return forward
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, error: ConfigurationError) -> None:
+    """Fail the start, and whatever a server asks nevertheless."""
+    if scope["type"] != "lifespan":
+        raise error
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": str(error) if speaks() else ""})
 
 
 async def _deny(scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:

@@ -104,6 +104,13 @@ class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - it is the 
         super().__init__(message)
         self.code = EXIT_STATUS
 
+    def without_exit(self) -> ConfigurationError:
+        """The same refusal as a plain error, for processes whose exit would only be answered with another."""
+        plain = ConfigurationError("")
+        plain.args = self.args
+        plain.rlk = plain.code = self.rlk
+        return plain
+
 
 class UnsafeWorkersError(StartupRefused):
     """A store counts per process, and several worker processes would use it."""

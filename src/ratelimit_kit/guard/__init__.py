@@ -13,27 +13,38 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ratelimit_kit.errors import StartupRefused, UnsafeWorkersError
-from ratelimit_kit.guard.workers import Workers, declared, detected
+from ratelimit_kit.guard.servers import detected, within_lifespan
+from ratelimit_kit.guard.workers import Workers, declared
 
 _log = logging.getLogger("ratelimit_kit")
 
-
 PATIENCE = 5.0
 """Seconds that a worker waits to be stopped because of the refusal of the first one."""
+
+GRACE = 0.5
+"""Seconds that it leaves the first one to speak, where it cannot see that it is being stopped."""
 
 
 def refuse(error: StartupRefused) -> NoReturn:
     """Raise the refusal; the first worker prints it too, for an exit says nothing by itself.
 
     The others leave it to that one and wait until the server stops them: gunicorn answers several
-    workers that fail to boot at the same time with tracebacks of its own.
+    workers that fail to boot at the same time with tracebacks of its own. Where an exit would only be
+    answered with another worker, for ever, the refusal is a plain error: the site answers 5xx. Within an
+    ASGI lifespan nothing is printed, for the server prints what it is sent.
     """
+    if within_lifespan():
+        raise error
     worker = detected()
-    if worker is None or worker.number == 1:
+    if worker is not None and worker.respawns:
+        raise error.without_exit() from None
+    if worker is None or worker.speaks:
         sys.stderr.write(f"\n{error}\n\n")
         sys.stderr.flush()
         raise error
-    if worker.stopping is not None and _comes_true(worker.stopping):
+    if worker.stopping is None:
+        time.sleep(GRACE)
+    elif _comes_true(worker.stopping):
         error.code = 0
     raise error
 
@@ -45,10 +56,16 @@ def _comes_true(condition: Callable[[], bool]) -> bool:
     return true
 
 
+def speaks() -> bool:
+    """Whether this process is the one of its siblings that prints a refusal."""
+    worker = detected()
+    return worker is None or worker.speaks
+
+
 def replaces_another() -> bool:
     """Whether this process is a worker that a running server has started in place of another."""
     worker = detected()
-    return worker is not None and worker.number > worker.count
+    return worker is not None and worker.replaces_another
 
 
 def refuse_several_workers(store: str, workers: int | None) -> None:

@@ -1,0 +1,131 @@
+"""What the server that runs this process shows of its workers: one small probe per server.
+
+A probe returns what it saw, or None where its server does not run. It reads what the server has
+already made of flags, configuration files and environment, and it never breaks the application.
+waitress, daphne, cheroot and wsgiref have one process by nature and need no probe.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from types import FrameType
+from typing import Any
+
+from ratelimit_kit.guard.workers import Workers
+
+
+def detected() -> Workers | None:
+    """What the server that runs this process shows; None when no known server does."""
+    for probe in (_uwsgi, _gunicorn, _spawned, _granian, _fastapi):
+        try:
+            workers = probe()
+        except (AttributeError, TypeError, ValueError):  # another version of the server
+            continue
+        if workers is not None:
+            return workers
+    return None
+
+
+def _uwsgi() -> Workers | None:
+    """Ask the module that uWSGI puts into its processes; worker 0 is the master, which loads the application."""
+    module = sys.modules.get("uwsgi")
+    if module is None:
+        return None
+    number = module.worker_id()
+    found = f"uWSGI is starting {module.numproc} workers (processes = {module.numproc})"
+    return Workers(module.numproc, found, number=number or 1, respawns=number > 0)
+
+
+def _gunicorn() -> Workers | None:
+    """Find gunicorn's Arbiter, which holds the merged setting; a worker is forked below its call."""
+    module = sys.modules.get("gunicorn.arbiter")
+    if module is None:
+        return None
+    arbiter = next(_locals_of(module.Arbiter), None)
+    if arbiter is None:
+        arbiter = next((thing for thing in gc.get_objects() if type(thing) is module.Arbiter), None)
+    if arbiter is None:
+        return None
+    count = max(arbiter.num_workers or 0, arbiter.cfg.workers)
+    worker = next(_locals_of(sys.modules["gunicorn.workers.base"].Worker), None)
+    found = f"gunicorn is starting {count} workers ({_source(count, 'WEB_CONCURRENCY', 'GUNICORN_CMD_ARGS')})"
+    if worker is None:
+        return Workers(count, found)
+    return Workers(count, found, number=worker.age, stopping=lambda: not worker.alive)
+
+
+def _spawned() -> Workers | None:
+    """Find the Config that uvicorn and hypercorn hand to every worker process as an argument."""
+    process: Any = multiprocessing.current_process()
+    config: Any = getattr(process, "_kwargs", {}).get("config")
+    server = type(config).__module__.partition(".")[0]
+    if server not in {"uvicorn", "hypercorn"}:
+        return None
+    if getattr(config, "should_reload", False) or getattr(config, "use_reloader", False) or config.workers <= 1:
+        return Workers(1, f"{server} runs one worker")
+    found = f"{server} is starting {config.workers} workers ({_source(config.workers, 'WEB_CONCURRENCY')})"
+    return Workers(config.workers, found, number=_process_number())
+
+
+def _granian() -> Workers | None:
+    """Find granian's server among the calls that led here, below which it forks its workers."""
+    module = sys.modules.get("granian.server.mp")
+    if module is None:
+        return None
+    server = next(_locals_of(module.MPServer), None)
+    if server is None:
+        return None
+    found = f"granian is starting {server.workers} workers ({_source(server.workers, 'GRANIAN_WORKERS')})"
+    return Workers(server.workers, found, number=_process_number())
+
+
+def _fastapi() -> Workers | None:
+    """Read the command line of `fastapi run`, whose own process imports the application before uvicorn starts."""
+    words = sys.argv
+    if "fastapi_cli" not in sys.modules or "run" not in words or "--workers" not in words:
+        return None
+    count = int(words[words.index("--workers") + 1])
+    return Workers(count, f"fastapi run is starting {count} workers (--workers {count})")
+
+
+def _process_number() -> int:
+    """How many processes the parent has started with multiprocessing, up to this one."""
+    process: Any = multiprocessing.current_process()
+    number: int = (process._identity or (1,))[-1]  # noqa: SLF001 - there is no public name
+    return number
+
+
+def _source(count: int, *variables: str) -> str:
+    """Where the number was probably given, for the message only."""
+    if any(word in {"-w", "--workers"} or word.startswith(("--workers=", "-w")) for word in sys.argv):
+        return f"--workers {count}"
+    for name in variables:
+        text = os.environ.get(name, "")
+        if text == str(count):
+            return f"{name}={count}"
+        if "workers" in text or "-w" in text:
+            return name
+    return "its configuration"
+
+
+def within_lifespan() -> bool:
+    """Whether an ASGI server's lifespan call led here: there an exception would only mean "no lifespan"."""
+    scopes = (values.get("scope") for values in _locals())
+    return any(isinstance(scope, MutableMapping) and scope.get("type") == "lifespan" for scope in scopes)
+
+
+def _locals_of(wanted: type) -> Iterator[Any]:
+    """Objects of a class among the local variables of the calls that led here, innermost first."""
+    for values in _locals():
+        yield from (value for value in values.values() if isinstance(value, wanted))
+
+
+def _locals() -> Iterator[Mapping[str, Any]]:
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
+    while frame is not None:
+        yield frame.f_locals
+        frame = frame.f_back

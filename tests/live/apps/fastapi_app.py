@@ -1,0 +1,15 @@
+"""The same mistake in FastAPI."""
+
+from fastapi import FastAPI
+
+from ratelimit_kit import Policy, Rule
+from ratelimit_kit.asgi import RateLimitMiddleware
+
+policy = Policy(Rule("10/minute", key="ip"), store="memory://")
+app = FastAPI()
+app.add_middleware(RateLimitMiddleware, policy=policy)
+
+
+@app.get("/")
+def hello() -> str:
+    return "Hello!"
