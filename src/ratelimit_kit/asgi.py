@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from ratelimit_kit.errors import ConfigurationError, IdentityError
-from ratelimit_kit.guard import speaks
+from ratelimit_kit.guard import lifespan_message
 from ratelimit_kit.guard.servers import within_lifespan
 from ratelimit_kit.web.headers import Header, to_add
 from ratelimit_kit.web.policy import Answer, Policy
@@ -75,7 +75,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: Configurati
     if scope["type"] != "lifespan":
         raise error
     await receive()
-    await send({"type": "lifespan.startup.failed", "message": str(error) if speaks() else ""})
+    await send({"type": "lifespan.startup.failed", "message": await lifespan_message(error)})
 
 
 async def _deny(scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:

@@ -6,13 +6,14 @@ respawning workers for ever, and its message is printed once, by the first of th
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from ratelimit_kit.errors import StartupRefused, UnsafeWorkersError
+from ratelimit_kit.errors import ConfigurationError, StartupRefused, UnsafeWorkersError
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.guard.workers import Workers, declared
 
@@ -56,10 +57,20 @@ def _comes_true(condition: Callable[[], bool]) -> bool:
     return true
 
 
-def speaks() -> bool:
-    """Whether this process is the one of its siblings that prints a refusal."""
+async def lifespan_message(error: ConfigurationError) -> str:
+    """What to send as the message of `lifespan.startup.failed`: the refusal, from the first worker only.
+
+    As in `refuse`, gunicorn's other workers wait to be stopped, and then leave with status 0.
+    """
     worker = detected()
-    return worker is None or worker.speaks
+    if worker is None or worker.speaks:
+        return str(error)
+    end = time.monotonic() + PATIENCE
+    while worker.stopping is not None and time.monotonic() < end:
+        if worker.stopping():
+            raise SystemExit(0)
+        await asyncio.sleep(0.02)
+    return ""
 
 
 def replaces_another() -> bool:
