@@ -223,6 +223,38 @@ def test_busy_connections_do_not_open_the_gate(redis: RedisServer, monkeypatch: 
     store.close()
 
 
+async def test_a_flood_of_tasks_does_not_open_the_gate(redis: RedisServer) -> None:
+    limiter = Limiter("50/minute", store=redis.url(), on_outage="allow")
+    decisions = await asyncio.gather(*(limiter.ahit("key") for _ in range(3000)))
+    await limiter.aclose()
+    assert sum(decision.allowed for decision in decisions) <= 50
+    assert sum(decision.allowed and decision.degraded for decision in decisions) == 0
+
+
+def test_a_flood_of_threads_does_not_open_the_gate(redis: RedisServer) -> None:
+    limiter = Limiter("50/minute", store=redis.url(), on_outage="allow")
+    with ThreadPoolExecutor(200) as pool:
+        decisions = list(pool.map(lambda _: limiter.hit("key"), range(3000)))
+    limiter.close()
+    assert sum(decision.allowed for decision in decisions) <= 50
+
+
+async def test_a_cancelled_call_leaves_no_answer_for_the_next(redis: RedisServer) -> None:
+    many = Limiter("1000000/minute", store=redis.url())
+    few = Limiter("7/minute", store=many.store, name="few")
+    for number in range(100):
+        tasks = [asyncio.create_task((many if task % 2 else few).ahit(f"key {task % 3}")) for task in range(20)]
+        await asyncio.sleep(number * 0.00004)
+        for task in tasks:
+            task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        for task, answer in enumerate(answers):
+            if not isinstance(answer, asyncio.CancelledError):
+                assert answer.limit == (many if task % 2 else few).limits[0]
+    assert (await few.ahit("fresh")).remaining == 6
+    await many.aclose()
+
+
 def test_each_event_loop_has_a_client_of_its_own(redis: RedisServer) -> None:
     limiter = Limiter("5/minute", store=redis.url())
 

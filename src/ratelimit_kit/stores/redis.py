@@ -41,7 +41,10 @@ FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
 """All that can go wrong in a call; redis-py's cluster errors are no RedisError."""
 
 CONNECTIONS = 64
-"""Connections per process, and per event loop, at most; more callers wait for one within the deadline."""
+"""Connections per process at most; more threads wait for one within the deadline."""
+
+LOOP_CONNECTIONS = 16
+"""Connections per event loop at most: enough to keep it busy; more tasks wait for a turn within the deadline."""
 
 
 class RedisStore:
@@ -80,7 +83,8 @@ class RedisStore:
             else redis.Redis(connection_pool=self._pool(redis.BlockingConnectionPool, redis.retry.Retry))
         )
         self._async_client = async_client
-        self._async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, asyncio.Semaphore]]
+        self._loops = weakref.WeakKeyDictionary()
         self._arguments = Arguments(clock)
 
     def __repr__(self) -> str:
@@ -137,7 +141,7 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close this event loop's client; a later call opens a new one."""
-        client = self._async_clients.pop(asyncio.get_running_loop(), None)
+        client, _ = self._loops.pop(asyncio.get_running_loop(), (None, None))
         if client is not None:
             await client.aclose()
 
@@ -170,26 +174,40 @@ class RedisStore:
             raise self._failure(error) from error
 
     async def _acall(self, work: Callable[[Any], Any]) -> Any:
-        client = self._loop_client()
+        """Wait for a turn and then for the answer, each within the deadline.
+
+        The two are told apart: a flood that fills all turns must not look like an outage.
+        """
+        if self._url is None:
+            return await self._through_own_client(work)
+        client, turns = self._of_this_loop()
         try:
-            async with asyncio.timeout(None if self._url is None else self._timeout):
+            async with asyncio.timeout(self._timeout):
+                await turns.acquire()
+        except TimeoutError:
+            raise self._contended(LOOP_CONNECTIONS) from None
+        try:
+            async with asyncio.timeout(self._timeout):
                 return await work(client)
         except FAILURES as error:
             raise self._failure(error) from error
+        finally:
+            turns.release()
 
-    def _loop_client(self) -> Any:
-        if self._url is None:
-            if self._async_client is None:
-                raise ConfigurationError(
-                    "this RedisStore has only a sync client: give it an async_client too, or a URL"
-                )
-            return self._async_client
+    async def _through_own_client(self, work: Callable[[Any], Any]) -> Any:
+        if self._async_client is None:
+            raise ConfigurationError("this RedisStore has only a sync client: give it an async_client too, or a URL")
+        try:
+            return await work(self._async_client)
+        except FAILURES as error:
+            raise self._failure(error) from error
+
+    def _of_this_loop(self) -> tuple[Any, asyncio.Semaphore]:
         loop = asyncio.get_running_loop()
-        client = self._async_clients.get(loop)
-        if client is None:
+        if loop not in self._loops:
             pool = self._pool(redis.asyncio.BlockingConnectionPool, redis.asyncio.retry.Retry)
-            client = self._async_clients[loop] = redis.asyncio.Redis.from_pool(pool)
-        return client
+            self._loops[loop] = redis.asyncio.Redis.from_pool(pool), asyncio.Semaphore(LOOP_CONNECTIONS)
+        return self._loops[loop]
 
     def _pool(self, pool: Any, retry: Any) -> Any:
         """One pool that waits for a free connection within the deadline, and never repeats a call by itself."""
@@ -206,12 +224,15 @@ class RedisStore:
         except (ValueError, TypeError) as error:
             raise StoreURLError(f"store={redacted(self._url or '')!r} is no Redis URL: {error}") from None
 
+    def _contended(self, connections: int) -> StoreContendedError:
+        return StoreContendedError(
+            f"{self!r}: all {connections} connections stayed busy for {self._timeout:g} s, nothing was charged"
+        )
+
     def _failure(self, error: BaseException) -> StoreError:
         what = repr(self)
         if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
-            return StoreContendedError(
-                f"{what}: all {CONNECTIONS} connections stayed busy for {self._timeout:g} s, nothing was charged"
-            )
+            return self._contended(CONNECTIONS)
         reason = str(error) or type(error).__name__
         if isinstance(error, TimeoutError | redis.TimeoutError):
             reason = f"no answer within {self._timeout:g} s"
