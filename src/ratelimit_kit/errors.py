@@ -9,6 +9,7 @@
     │   ├── IdentityError     RLK106     a request for which the rule's key yields nothing
     │   └── StartupRefused               refuses to start the server (also a SystemExit with status 3)
     │       ├── UnsafeWorkersError     RLK201   a per-process store under several workers
+    │       ├── LateWorkersError       RLK202   a running server adds workers to a per-process store
     │       ├── UnsafeCacheError       RLK203   a Django cache that cannot count
     │       └── StoreUnreachableError  RLK204   the store does not answer at start
     ├── CostError             RLK102     a cost that no wait can satisfy (also a ValueError)
@@ -116,6 +117,12 @@ class UnsafeWorkersError(StartupRefused):
     """A store counts per process, and several worker processes would use it."""
 
     rlk = "RLK201"
+
+
+class LateWorkersError(StartupRefused):
+    """A running server adds workers to a per-process store: the added ones do not serve."""
+
+    rlk = "RLK202"
 
 
 class UnsafeCacheError(StartupRefused):

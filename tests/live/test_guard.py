@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -233,3 +234,33 @@ def test_a_recycled_worker_starts_although_the_store_is_down() -> None:
         assert process.text().count("Booting worker") >= 6
         assert process.popen.poll() is None
         assert "admitted without a count meanwhile" in process.text()
+
+
+def test_a_worker_added_to_a_running_server_does_not_serve_and_the_others_go_on() -> None:
+    port = free_port()
+    with running(command_line([GUNICORN], port), port, cwd=APPS) as process:
+        first = request(port, method="GET")
+        assert first.status == 200
+        process.popen.send_signal(signal.SIGTTIN)
+        end = time.monotonic() + 15
+        while process.text().count("[RLK202]") < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert process.text().count("[RLK202]") == 2
+        assert "was told to have 2 workers" in process.text()
+        assert process.popen.poll() is None
+        statuses = [request(port, method="GET").status for _ in range(12)]
+        assert statuses == [200] * 9 + [429] * 3
+        process.popen.send_signal(signal.SIGTTOU)
+
+
+def test_a_reload_of_one_worker_is_no_false_alarm() -> None:
+    port = free_port()
+    with running(command_line([GUNICORN], port), port, cwd=APPS) as process:
+        assert request(port, method="GET").status == 200
+        process.popen.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while process.text().count("Booting worker") < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert process.text().count("Booting worker") == 2
+        assert request(port, method="GET").status == 200
+        assert "RLK2" not in process.text()

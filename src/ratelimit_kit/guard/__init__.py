@@ -10,10 +10,9 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable
 from typing import NoReturn
 
-from ratelimit_kit.errors import ConfigurationError, StartupRefused, UnsafeWorkersError
+from ratelimit_kit.errors import ConfigurationError, LateWorkersError, StartupRefused, UnsafeWorkersError
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.guard.workers import Workers, declared
 
@@ -25,52 +24,58 @@ PATIENCE = 5.0
 GRACE = 0.5
 """Seconds that it leaves the first one to speak, where it cannot see that it is being stopped."""
 
+TICK = 0.02
+"""Seconds between two looks."""
+
+ALONE = Workers(1, "there is one process")
+
 
 def refuse(error: StartupRefused) -> NoReturn:
     """Raise the refusal; the first worker prints it too, for an exit says nothing by itself.
 
     The others leave it to that one and wait until the server stops them: gunicorn answers several
     workers that fail to boot at the same time with tracebacks of its own. Where an exit would only be
-    answered with another worker, for ever, the refusal is a plain error: the site answers 5xx. Within an
+    answered with another worker, for ever, the refusal is a plain error: the site answers 5xx. A
+    worker added to a running server ends after a while with status 0, so that the others go on. Within an
     ASGI lifespan nothing is printed, for the server prints what it is sent.
     """
     if within_lifespan():
         raise error
-    worker = detected()
-    if worker is not None and worker.respawns:
+    worker = detected() or ALONE
+    if worker.respawns:
         raise error.without_exit() from None
-    if worker is None or worker.speaks:
-        sys.stderr.write(f"\n{error}\n\n")
-        sys.stderr.flush()
-        raise error
-    if worker.stopping is None:
-        time.sleep(GRACE)
-    elif _comes_true(worker.stopping):
+    if worker.speaks or worker.late:
+        _print(error)
+    if worker.late or not worker.speaks:
+        end = time.monotonic() + (GRACE if worker.stopping is None else PATIENCE)
+        while not worker.is_stopping() and time.monotonic() < end:
+            time.sleep(TICK)
+    if worker.late or worker.is_stopping():
         error.code = 0
     raise error
-
-
-def _comes_true(condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + PATIENCE
-    while not (true := condition()) and time.monotonic() < end:
-        time.sleep(0.02)
-    return true
 
 
 async def lifespan_message(error: ConfigurationError) -> str:
     """What to send as the message of `lifespan.startup.failed`: the refusal, from the first worker only.
 
-    As in `refuse`, gunicorn's other workers wait to be stopped, and then leave with status 0.
+    The others wait and leave as in `refuse`.
     """
-    worker = detected()
-    if worker is None or worker.speaks:
+    worker = detected() or ALONE
+    if worker.speaks and not worker.late:
         return str(error)
-    end = time.monotonic() + PATIENCE
-    while worker.stopping is not None and time.monotonic() < end:
-        if worker.stopping():
-            raise SystemExit(0)
-        await asyncio.sleep(0.02)
+    if worker.late:
+        _print(error)
+    end = time.monotonic() + (0 if worker.stopping is None else PATIENCE)
+    while not worker.is_stopping() and time.monotonic() < end:  # noqa: ASYNC110 - a signal handler sets it
+        await asyncio.sleep(TICK)
+    if worker.late or worker.is_stopping():
+        raise SystemExit(0)
     return ""
+
+
+def _print(error: ConfigurationError) -> None:
+    sys.stderr.write(f"\n{error}\n\n")
+    sys.stderr.flush()
 
 
 def replaces_another() -> bool:
@@ -89,9 +94,19 @@ def refuse_several_workers(store: str, workers: int | None) -> None:
     seen = detected()
     found = word or seen
     if found is not None and found.count > 1:
+        if found is seen and seen.late:
+            refuse(LateWorkersError(_late_message(store, found)))
         refuse(UnsafeWorkersError(_message(store, found)))
     if word is not None and seen is not None and seen.count > 1:
         _log.warning("%s, so %s is allowed although %s", word.found, store, seen.found)
+
+
+def _late_message(store: str, workers: Workers) -> str:
+    return (
+        f"{store} counts per process, and a running server with {workers.initial} was told to have {workers.count} workers: "
+        "the added one does not serve, for each client would get more than its quota. Take it back "
+        '(gunicorn: kill -TTOU), or use store="redis://..."'
+    )
 
 
 def _message(store: str, workers: Workers) -> str:

@@ -55,7 +55,7 @@ def _gunicorn() -> Workers | None:
     found = f"gunicorn is starting {count} workers ({_source(count, 'WEB_CONCURRENCY', 'GUNICORN_CMD_ARGS')})"
     if worker is None:
         return Workers(count, found)
-    return Workers(count, found, number=worker.age, stopping=lambda: not worker.alive)
+    return Workers(count, found, number=worker.age, stopping=lambda: not worker.alive, initial=arbiter.cfg.workers)
 
 
 def _spawned() -> Workers | None:

@@ -18,7 +18,7 @@ class Workers:
     `number` counts the workers that the server has started, up to this one; above `count` this one
     replaces another in a server that runs. `stopping`, where the server shows it, tells whether this
     process has been told to end. `respawns` is true in a worker whose exit would only make the server
-    start it again, for ever.
+    start it again, for ever. `initial` is the number with which the server began, where it shows that.
     """
 
     count: int
@@ -26,6 +26,16 @@ class Workers:
     number: int = 1
     stopping: Callable[[], bool] | None = None
     respawns: bool = False
+    initial: int | None = None
+
+    def is_stopping(self) -> bool:
+        """Whether this process is known to have been told to end."""
+        return self.stopping is not None and self.stopping()
+
+    @property
+    def late(self) -> bool:
+        """Whether a server that runs has been told to add this worker."""
+        return self.initial is not None and self.number > self.initial and self.count > self.initial
 
     @property
     def speaks(self) -> bool:
