@@ -233,7 +233,7 @@ class RedisStore:
         what = repr(self)
         if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
             return self._contended(CONNECTIONS)
-        reason = str(error) or type(error).__name__
+        reason = str(error).rstrip(".") or type(error).__name__
         if isinstance(error, TimeoutError | redis.TimeoutError):
             reason = f"no answer within {self._timeout:g} s"
         return StoreUnavailableError(

@@ -8,31 +8,7 @@
 --             tb  capacity, unit, rate, -, -
 --             fw  '' or the end of the calendar window of those hits, -, -, -, -
 
-local STRIDE = 7
-local now = tonumber(ARGV[1])
 local stamp = tonumber(ARGV[2])
-local margin = 0
-if now then
-  margin = 3600000
-else
-  local time = redis.call('TIME')
-  now = time[1] * 1000000 + time[2]
-end
-
-local max, min, ceil = math.max, math.min, math.ceil
-
-local function pair(text)
-  local colon = string.find(text, ':', 1, true)
-  return tonumber(string.sub(text, 1, colon - 1)), tonumber(string.sub(text, colon + 1))
-end
-
-local function join(first, second)
-  return string.format('%.0f:%.0f', first, second)
-end
-
-local function milliseconds(reset)
-  return string.format('%.0f', max(1, ceil(reset / 1000)) + margin)
-end
 
 local refund = {}
 

@@ -18,15 +18,16 @@ from ratelimit_kit.stores import Charge
 
 
 class Script:
-    """A Lua file of this package, and the name under which Redis caches it."""
+    """Lua files of this package, one after the other, and the name under which Redis caches them."""
 
-    def __init__(self, name: str) -> None:
-        self.source = files("ratelimit_kit.stores").joinpath(name).read_text(encoding="utf-8")
+    def __init__(self, *names: str) -> None:
+        folder = files("ratelimit_kit.stores")
+        self.source = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-DECIDE = Script("redis_decide.lua")
-REFUND = Script("redis_refund.lua")
+DECIDE = Script("redis_common.lua", "redis_decide.lua")
+REFUND = Script("redis_common.lua", "redis_refund.lua")
 
 
 class Arguments:
