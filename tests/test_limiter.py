@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import time
 from typing import Any
 
 import pytest
 
-from ratelimit_kit import CostError, Limiter, MemoryStore, QuotaError, SlidingWindow, ratelimit
+from ratelimit_kit import CostError, Limiter, LimitExceeded, MemoryStore, QuotaError, SlidingWindow, ratelimit
 from ratelimit_kit.core.event import Event
 from ratelimit_kit.errors import OptionError, StoreUnavailableError, UnsafeWorkersError
 from ratelimit_kit.testing import ManualClock
@@ -217,3 +218,13 @@ def test_a_limiter_on_a_per_process_store_refuses_several_workers(monkeypatch: p
         ratelimit("5/minute")(print)
     assert Limiter("5/minute", workers=1).hit("key")
     Limiter("5/minute", store="redis://127.0.0.1")
+
+
+def test_errors_and_limits_survive_pickling() -> None:
+    limiter = Limiter("1/minute", "fixed-window: 5/day")
+    limiter.hit("key")
+    error = LimitExceeded(limiter.hit("key"), "work")
+    for one in (error, UnsafeWorkersError("found"), CostError("found")):
+        again = pickle.loads(pickle.dumps(one))
+        assert (str(again), again.rlk, again.code) == (str(one), one.rlk, one.code)
+    assert pickle.loads(pickle.dumps(limiter.limits)) == limiter.limits

@@ -46,7 +46,7 @@ class RateLimitKitError(Exception):
     code: str | int | None
 
     def __init__(self, message: str) -> None:
-        super().__init__(f"{message} [{self.rlk}]")
+        super().__init__(message if message.endswith(f"[{self.rlk}]") else f"{message} [{self.rlk}]")
         self.code = self.rlk
 
 

@@ -29,7 +29,7 @@ async def test_the_middleware_is_native_in_async() -> None:
     assert [(await client.get("/plain")).status_code for _ in range(3)] == [200, 200, 429]
 
 
-@pytest.mark.parametrize("path", ["/function", "/coroutine", "/class", "/async-class"])
+@pytest.mark.parametrize("path", ["/function", "/coroutine", "/class", "/async-class", "/async-method"])
 def test_a_decorated_view_answers_429_in_the_sync_world(path: str) -> None:
     client = Client()
     first, second = client.get(path), client.get(path)
@@ -38,7 +38,7 @@ def test_a_decorated_view_answers_429_in_the_sync_world(path: str) -> None:
     assert '"site";r=99' in first["RateLimit"]
 
 
-@pytest.mark.parametrize("path", ["/function", "/coroutine", "/class", "/async-class"])
+@pytest.mark.parametrize("path", ["/function", "/coroutine", "/class", "/async-class", "/async-method"])
 async def test_a_decorated_view_answers_429_in_the_async_world(path: str) -> None:
     client = AsyncClient()
     assert [(await client.get(path)).status_code for _ in range(2)] == [200, 429]

@@ -58,6 +58,12 @@ class MethodView(View):
         return HttpResponse("method")
 
 
+class AsyncMethodView(View):
+    @method_decorator(ratelimit("1/minute"))
+    async def get(self, request: Any) -> HttpResponse:
+        return HttpResponse("async method")
+
+
 @ratelimit("1/minute", key="user")
 def by_user(request: Any) -> HttpResponse:
     return HttpResponse("user")
@@ -91,6 +97,7 @@ urlpatterns = [
     path("other", OtherView.as_view()),
     path("async-class", AsyncView.as_view()),
     path("method", MethodView.as_view()),
+    path("async-method", AsyncMethodView.as_view()),
     path("user", by_user),
     path("failing", failing),
     path("stream", stream),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,3 +266,28 @@ def test_each_event_loop_has_a_client_of_its_own(redis: RedisServer) -> None:
         return decision.remaining
 
     assert [asyncio.run(hit_and_close()) for _ in range(3)] == [4, 3, 2]
+
+
+def test_a_unix_socket_is_an_address_too(tmp_path: Path) -> None:
+    with redis_server("--unixsocket", str(tmp_path / "redis.sock")):
+        limiter = Limiter("1/minute", store=f"unix://{tmp_path}/redis.sock?db=3")
+        assert limiter.hit("key")
+        assert not limiter.hit("key")
+        limiter.close()
+
+
+def test_a_wrong_password_is_said_without_it(tmp_path: Path) -> None:
+    with redis_server("--requirepass", "right") as server:
+        assert Limiter("1/minute", store=f"redis://:right@127.0.0.1:{server.port}/0").hit("key")
+        with pytest.raises(StoreUnavailableError, match=r"(?i)password.*RLK301") as caught:
+            Limiter("1/minute", store=f"redis://:wr0ng@127.0.0.1:{server.port}/0").hit("key")
+    assert "wr0ng" not in str(caught.value)
+
+
+def test_a_full_server_is_an_outage() -> None:
+    with redis_server("--maxmemory", "1mb", "--maxmemory-policy", "noeviction") as server:
+        with connect(server.url()) as raw, contextlib.suppress(client_library.ResponseError):
+            for number in range(10_000):
+                raw.set(f"filler {number}", "x" * 10_000)
+        with pytest.raises(StoreUnavailableError, match="maxmemory.*RLK301"):
+            Limiter("1/minute", store=server.url()).hit("key")

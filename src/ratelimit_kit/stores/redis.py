@@ -135,9 +135,9 @@ class RedisStore:
         await self._acall(lambda client: client.ping())
 
     def close(self) -> None:
-        """Close the connections that no call is using; a later call opens new ones."""
+        """Close the connections, when no call is under way; a later call opens new ones."""
         if self._url is not None:
-            self._client.connection_pool.disconnect(inuse_connections=False)
+            self._client.connection_pool.disconnect()
 
     async def aclose(self) -> None:
         """Close this event loop's client; a later call opens a new one."""
