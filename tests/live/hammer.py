@@ -23,7 +23,7 @@ class Admission:
 
 def hammer(url: str, limit: str, *, processes: int, threads: int, seconds: float) -> list[Admission]:
     """The admissions of all threads of all processes, in order."""
-    start = time.monotonic() + 2.0
+    start = time.monotonic() + 3.0
     command = [sys.executable, "-m", "tests.live.hammer", url, limit, str(threads), str(start), str(start + seconds)]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     admissions = []

@@ -289,5 +289,5 @@ def test_a_full_server_is_an_outage() -> None:
         with connect(server.url()) as raw, contextlib.suppress(client_library.ResponseError):
             for number in range(10_000):
                 raw.set(f"filler {number}", "x" * 10_000)
-        with pytest.raises(StoreUnavailableError, match="maxmemory.*RLK301"):
+        with pytest.raises(StoreUnavailableError, match=r"maxmemory.*RLK301"):
             Limiter("1/minute", store=server.url()).hit("key")

@@ -3,14 +3,17 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from hypothesis import given
 
 from ratelimit_kit import Charge, FixedWindow, Limiter, MemoryStore, SlidingWindow, TokenBucket
 from ratelimit_kit.core.event import Event
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.errors import CostError, OptionError
 from ratelimit_kit.testing import ManualClock
+from tests.stores.programs import PureStore, programs, run
 
 LIMITS = [SlidingWindow(5, per=60), TokenBucket(5, per=60), FixedWindow(5, per="minute")]
 
@@ -145,3 +148,9 @@ def test_a_forked_child_starts_from_nothing_and_with_a_free_lock() -> None:
 def test_the_bound_is_a_number_of_counters(max_keys: object) -> None:
     with pytest.raises(OptionError, match="max_keys"):
         MemoryStore(max_keys=max_keys)  # type: ignore[arg-type]
+
+
+@given(programs.map(lambda program: [(word, abs(value) if word == "advance" else value) for word, value in program]))
+def test_the_store_answers_as_the_bare_steps_do(program: list[tuple[str, Any]]) -> None:
+    clock = ManualClock(start=1_800_000_000)
+    run(program, clock, PureStore(clock), MemoryStore(clock=clock))

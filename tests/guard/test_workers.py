@@ -1,0 +1,130 @@
+"""What the guard concludes from what it is told and sees; the real servers are in tests/live/test_guard.py."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ratelimit_kit import guard
+from ratelimit_kit.errors import ConfigurationError, LateWorkersError, OptionError, UnsafeWorkersError
+from ratelimit_kit.guard import refuse_several_workers
+from ratelimit_kit.guard.servers import detected, within_lifespan
+from ratelimit_kit.guard.workers import Workers, declared
+
+See = Callable[[Workers | None], None]
+
+
+@pytest.fixture
+def see(monkeypatch: pytest.MonkeyPatch) -> See:
+    """Let the server show these workers."""
+
+    def show(workers: Workers | None) -> None:
+        monkeypatch.setattr(guard, "detected", lambda: workers)
+
+    monkeypatch.setattr(guard, "PATIENCE", 0.05)
+    monkeypatch.setattr(guard, "GRACE", 0.01)
+    return show
+
+
+def test_nothing_is_seen_outside_of_a_server() -> None:
+    assert detected() is None
+    refuse_several_workers("MemoryStore", None)
+
+
+def test_several_workers_are_refused_and_one_is_not(see: See, capsys: pytest.CaptureFixture[str]) -> None:
+    see(Workers(1, "the server is starting one worker"))
+    refuse_several_workers("MemoryStore", None)
+    see(Workers(4, "the server is starting 4 workers"))
+    with pytest.raises(
+        UnsafeWorkersError, match="and the server is starting 4 workers: each client would get 4 x"
+    ) as caught:
+        refuse_several_workers("MemoryStore", None)
+    assert caught.value.code == 3
+    assert capsys.readouterr().err.count("[RLK201]") == 1
+
+
+def test_only_the_first_worker_speaks(see: See, capsys: pytest.CaptureFixture[str]) -> None:
+    see(Workers(4, "4 workers", number=2))
+    with pytest.raises(UnsafeWorkersError) as caught:
+        refuse_several_workers("MemoryStore", None)
+    assert caught.value.code == 3
+    assert capsys.readouterr().err == ""
+
+
+def test_a_worker_that_is_being_stopped_leaves_without_complaint(see: See) -> None:
+    see(Workers(4, "4 workers", number=2, stopping=lambda: True))
+    with pytest.raises(UnsafeWorkersError) as caught:
+        refuse_several_workers("MemoryStore", None)
+    assert caught.value.code == 0
+
+
+def test_a_worker_added_later_ends_without_ending_the_server(see: See, capsys: pytest.CaptureFixture[str]) -> None:
+    see(Workers(2, "2 workers", number=2, initial=1, stopping=lambda: False))
+    begun = time.monotonic()
+    with pytest.raises(LateWorkersError, match="a running server with 1 was told to have 2 workers") as caught:
+        refuse_several_workers("MemoryStore", None)
+    assert caught.value.code == 0
+    assert time.monotonic() - begun >= 0.05
+    assert "[RLK202]" in capsys.readouterr().err
+
+
+def test_where_exits_are_respawned_the_refusal_is_a_plain_error(see: See) -> None:
+    see(Workers(2, "2 workers", respawns=True))
+    with pytest.raises(ConfigurationError, match="RLK201") as caught:
+        refuse_several_workers("MemoryStore", None)
+    assert not isinstance(caught.value, SystemExit)
+    assert caught.value.rlk == "RLK201"
+
+
+def test_the_users_word_comes_first_and_a_contradiction_is_logged(
+    see: See, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    see(Workers(4, "the server is starting 4 workers"))
+    refuse_several_workers("MemoryStore", 1)
+    assert "workers=1 is declared, so MemoryStore is allowed although the server is starting 4 workers" in caplog.text
+    monkeypatch.setenv("RATELIMIT_KIT_WORKERS", "1")
+    refuse_several_workers("MemoryStore", None)
+    with pytest.raises(UnsafeWorkersError, match="workers=2 is declared"):
+        refuse_several_workers("MemoryStore", 2)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", "²"])
+def test_a_declared_number_is_a_number(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATELIMIT_KIT_WORKERS", text)
+    with pytest.raises(OptionError, match="RATELIMIT_KIT_WORKERS"):
+        declared(None)
+
+
+def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATELIMIT_KIT_WORKERS", "")
+    assert declared(None) is None
+
+
+@pytest.mark.parametrize(
+    ("module", "count"),
+    [
+        (SimpleNamespace(numproc=4, worker_id=lambda: 0), 4),
+        (SimpleNamespace(numproc=1, worker_id=lambda: 1), 1),
+        (SimpleNamespace(), None),
+        (SimpleNamespace(numproc=4, worker_id=None), None),
+    ],
+    ids=["several", "one", "another-version", "broken"],
+)
+def test_a_probe_never_breaks_the_application(module: Any, count: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uwsgi", module)
+    found = detected()
+    assert (found.count if found else None) == count
+
+
+def test_a_lifespan_is_known_by_its_scope() -> None:
+    def application(scope: dict[str, str]) -> bool:
+        return within_lifespan()
+
+    assert application({"type": "lifespan"})
+    assert not application({"type": "http"})
+    assert not within_lifespan()
