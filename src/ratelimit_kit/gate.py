@@ -42,8 +42,7 @@ class Gate:
     def refuse_several_workers(self, workers: int | None) -> None:
         """Raise UnsafeWorkersError when several workers would each count for themselves."""
         if self.store.scope is Scope.PROCESS:
-            own_words = type(self.store).__str__ is not object.__str__
-            refuse_several_workers(str(self.store) if own_words else type(self.store).__name__, workers)
+            refuse_several_workers(getattr(self.store, "title", type(self.store).__name__), workers)
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Ask the store once; on failure follow `on_outage`."""

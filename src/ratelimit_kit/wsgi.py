@@ -52,7 +52,7 @@ def _request(environ: WSGIEnvironment) -> Request:
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     return Request(
         method=environ["REQUEST_METHOD"],
-        path=path.encode("latin-1").decode("utf-8", "replace"),
+        path=path.encode("latin-1", "replace").decode("utf-8", "replace"),
         peer=environ.get("REMOTE_ADDR") or None,
         headers=Headers(lambda: _fields(environ)),
         raw=environ,

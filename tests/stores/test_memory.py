@@ -154,3 +154,26 @@ def test_the_bound_is_a_number_of_counters(max_keys: object) -> None:
 def test_the_store_answers_as_the_bare_steps_do(program: list[tuple[str, Any]]) -> None:
     clock = ManualClock(start=1_800_000_000)
     run(program, clock, PureStore(clock), MemoryStore(clock=clock))
+
+
+def test_limits_that_count_nothing_any_more_are_forgotten(clock: ManualClock) -> None:
+    store = MemoryStore(clock=clock)
+    for number in range(1, 500):
+        store.decide([Charge("key", SlidingWindow(number, per=60))])
+    clock.advance(120)
+    for _ in range(1000):
+        store.decide([Charge("key", SlidingWindow(5, per=60), 0)])
+    assert len(store) == 0
+    assert len(store._tables) == 1
+
+
+@given(programs.map(lambda program: [(word, abs(value) if word == "advance" else value) for word, value in program]))
+def test_the_number_of_live_counters_is_right(program: list[tuple[str, Any]]) -> None:
+    clock = ManualClock(start=1_800_000_000)
+    store = MemoryStore(clock=clock)
+    run(program, clock, store)
+    assert len(store) == sum(len(table.states) for table in store._tables.values())
+
+
+def test_no_charge_at_all_is_no_decision() -> None:
+    assert MemoryStore().decide([]) == []

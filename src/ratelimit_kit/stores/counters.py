@@ -68,6 +68,10 @@ class Counters:
         else:
             self.states[key] = state
 
+    def is_idle(self) -> bool:
+        """Whether nothing is counted here and nothing waits to be looked at."""
+        return not self.states and not self._slots
+
     def sweep(self, budget: int) -> int:
         """Look at up to `budget` counters whose time has come; returns what is left of the budget."""
         if not self._slots or self._slots[0].due > (now := self.now()):

@@ -67,12 +67,14 @@ class UncountableCache:
         self.backend = backend
         self.scope = Scope.PROCESS if backend in _PER_PROCESS else Scope.HOST
 
-    def __str__(self) -> str:
+    @property
+    def title(self) -> str:
+        """What messages call it."""
         return f"the cache {self.alias!r} ({self.backend.rpartition('.')[2]})"
 
     def _refuse(self, *_: object, **__: object) -> Any:
         raise UnsafeCacheError(
-            f"{self} cannot count hits: its data is not shared, or not changed in one atomic step, so limits would "
+            f"{self.title} cannot count hits: its data is not shared, or not changed in one atomic step, so limits would "
             f"silently not hold. Point the store at a Redis cache:\n\n{_PASTE}\n"
         )
 

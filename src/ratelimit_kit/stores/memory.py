@@ -11,11 +11,11 @@ import logging
 import os
 import time
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from threading import Lock
 
-from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.decision import Look, Verdict
 from ratelimit_kit.core.event import Event, Listener, unheard
 from ratelimit_kit.core.limits import FixedWindow, Limit
 from ratelimit_kit.core.options import known_options
@@ -54,22 +54,25 @@ class MemoryStore:
         return f"MemoryStore(max_keys={self.max_keys})"
 
     def __len__(self) -> int:
-        return sum(len(table.states) for table in list(self._tables.values()))
+        return self._live
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Admit all charges or write nothing; one Verdict per charge, in order."""
         check_charges(charges)
+        if not charges:
+            return []
         with self._lock:
-            self._sweep()
             was_full = self._full
-            plan = [self._place(charge) for charge in charges]
+            tables = [self._table(charge.limit) for charge in charges]
+            self._sweep(tables)
+            plan = [self._place(table, charge.key) for table, charge in zip(tables, charges, strict=True)]
             total: Counter[tuple[str, Key]] = Counter()
             for (table, key, _), charge in zip(plan, charges, strict=True):
                 total[table.limit.id, key] += charge.cost
             looks = [table.look(key, now, total[table.limit.id, key]) for table, key, now in plan]
             if all(look.fits for look in looks):
                 looks = [
-                    table.charge(key, now, charge.cost) if charge.cost else look
+                    self._charge(table, key, now, charge.cost) if charge.cost else look
                     for (table, key, now), charge, look in zip(plan, charges, looks, strict=True)
                 ]
         if self._full and not was_full:
@@ -87,7 +90,10 @@ class MemoryStore:
         """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
         with self._lock:
             for charge in charges:
-                self._table(charge.limit).refund(charge.key, charge.cost, stamp)
+                table = self._table(charge.limit)
+                before = len(table.states)
+                table.refund(charge.key, charge.cost, stamp)
+                self._live += len(table.states) - before
 
     async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Do what `refund` does."""
@@ -97,7 +103,8 @@ class MemoryStore:
         """Forget everything about the charges' keys and limits."""
         with self._lock:
             for charge in charges:
-                self._table(charge.limit).states.pop(charge.key, None)
+                if self._table(charge.limit).states.pop(charge.key, None) is not None:
+                    self._live -= 1
 
     async def areset(self, charges: Sequence[Charge]) -> None:
         """Do what `reset` does."""
@@ -106,8 +113,7 @@ class MemoryStore:
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._tables.clear()
-            self._full = False
+            self._clear()
 
     def ping(self) -> None:
         """Return at once: this process's memory always answers."""
@@ -124,7 +130,12 @@ class MemoryStore:
     def _forget(self) -> None:
         """Start from nothing, with a lock that nobody holds."""
         self._lock = Lock()
+        self._clear()
+
+    def _clear(self) -> None:
         self._tables: dict[str, Counters] = {}
+        self._turns: deque[Counters] = deque()
+        self._live = 0
         self._full = False
 
     def _table(self, limit: Limit) -> Counters:
@@ -132,21 +143,37 @@ class MemoryStore:
         if table is None:
             clock = self._calendar if isinstance(limit, FixedWindow) else self._steady
             table = self._tables[limit.id] = Counters(limit, lambda: clock() // 1000)
+            self._turns.append(table)
         return table
 
-    def _place(self, charge: Charge) -> tuple[Counters, Key, int]:
-        """Where and when to count: under the charge's own key, or where there is no room the shared one."""
-        table = self._table(charge.limit)
-        if charge.key in table.states or len(self) < self.max_keys:
-            return table, charge.key, table.now()
+    def _place(self, table: Counters, key: str) -> tuple[Counters, Key, int]:
+        """Where and when to count: under the key itself, or where there is no room under the shared one."""
+        if key in table.states or self._live < self.max_keys:
+            return table, key, table.now()
         self._full = True
         return table, OVERFLOW, table.now()
 
-    def _sweep(self) -> None:
+    def _charge(self, table: Counters, key: Key, now: int, cost: int) -> Look:
+        self._live += key not in table.states
+        return table.charge(key, now, cost)
+
+    def _sweep(self, tables: Sequence[Counters]) -> None:
+        """Look at a few old counters of the limits in use, and of one more, whose turn it is.
+
+        A limit that counts nothing any more is forgotten when its turn comes.
+        """
         budget = SWEEP
-        for table in self._tables.values():
+        turn = self._turns[0]
+        for table in (*tables, turn):
+            before = len(table.states)
             budget = table.sweep(budget)
-        if self._full and len(self) < self.max_keys:
+            self._live += len(table.states) - before
+        if turn.is_idle() and turn not in tables:
+            self._turns.popleft()
+            del self._tables[turn.limit.id]
+        else:
+            self._turns.rotate(-1)
+        if self._full and self._live < self.max_keys:
             self._full = False
 
 
