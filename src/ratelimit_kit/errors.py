@@ -3,7 +3,7 @@
     RateLimitKitError
     ├── ConfigurationError               what was written cannot be honoured
     │   ├── QuotaError        RLK101     the text or the numbers of a limit (also a ValueError)
-    │   ├── OptionError       RLK103     an unknown, misspelt or contradictory option (also a ValueError)
+    │   ├── OptionError       RLK103     an unknown, misspelt or contradictory option (a ValueError, TypeError)
     │   ├── StoreURLError     RLK104     a store URL that names no store (also a ValueError)
     │   ├── DependencyError   RLK105     a client library that is not installed (also an ImportError)
     │   ├── IdentityError     RLK106     a request for which the rule's key yields nothing
@@ -68,8 +68,11 @@ class CostError(RateLimitKitError, ValueError):
     rlk = "RLK102"
 
 
-class OptionError(ConfigurationError, ValueError):
-    """An option is unknown, misspelt or contradicts another."""
+class OptionError(ConfigurationError, ValueError, TypeError):
+    """An option is unknown, misspelt or contradicts another.
+
+    It is a TypeError too, for that is what Python raises for an unknown keyword.
+    """
 
     rlk = "RLK103"
 
@@ -172,7 +175,8 @@ class LimitExceeded(RateLimitKitError):  # noqa: N818 - the field's usual name
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A ready sentence part naming the nearest valid spelling, or all of them."""
     options = sorted(choices)
-    close = difflib.get_close_matches(word.lower(), options, n=1, cutoff=0.5)
+    lower = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {lower[close[0]]!r}?"
     return "choose from " + ", ".join(repr(option) for option in options)

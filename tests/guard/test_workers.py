@@ -128,3 +128,9 @@ def test_a_lifespan_is_known_by_its_scope() -> None:
     assert application({"type": "lifespan"})
     assert not application({"type": "http"})
     assert not within_lifespan()
+
+
+def test_a_misspelt_variable_is_an_error_and_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATELIMIT_KIT_WORKER", "1")
+    with pytest.raises(OptionError, match=r"RATELIMIT_KIT_WORKER means nothing here; .*RATELIMIT_KIT_WORKERS"):
+        declared(None)

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import OptionError, nearest
 
-VARIABLE = "RATELIMIT_KIT_WORKERS"
+PREFIX = "RATELIMIT_KIT_"
+VARIABLE = PREFIX + "WORKERS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,13 @@ class Workers:
 
 
 def declared(workers: int | None) -> Workers | None:
-    """The user's word: the option `workers`, else the environment's RATELIMIT_KIT_WORKERS."""
+    """The user's word: the option `workers`, else the environment's RATELIMIT_KIT_WORKERS.
+
+    Raises OptionError for a number that is none, and for a variable of ours that does not exist.
+    """
+    for name in os.environ:
+        if name.startswith(PREFIX) and name != VARIABLE:
+            raise OptionError(f"the environment variable {name} means nothing here; {nearest(name, [VARIABLE])}")
     if workers is not None:
         return Workers(_number(workers, f"workers={workers!r}"), f"workers={workers} is declared")
     text = os.environ.get(VARIABLE, "")
