@@ -61,6 +61,7 @@ class Limiter:
     ) -> None:
         self.limits = read_limits(limits)
         self.name = name
+        self._namespace = scoped(name, "")
         self.on_outage = outage_policy(on_outage)
         self._gate = Gate(store, observer)
         self._gate.refuse_several_workers(workers)
@@ -141,9 +142,7 @@ class Limiter:
     def _charges(self, key: str, cost: int) -> list[Charge]:
         if not isinstance(key, str):
             raise OptionError(f"key={key!r} is no text: write for example limiter.hit('user:42')")
-        for limit in self.limits:
-            limit.check_cost(cost)
-        text = scoped(self.name, key)
+        text = self._namespace + key
         return [Charge(text, limit, cost) for limit in self.limits]
 
 

@@ -44,13 +44,14 @@ class _Limit:
 
     def check_cost(self, cost: int) -> None:
         """Raise CostError unless `cost` is a whole number that can be admitted at some time."""
-        if isinstance(cost, bool) or not isinstance(cost, int) or cost < 0:
+        if type(cost) is int and 0 <= cost <= self.most:
+            return
+        if type(cost) is not int or cost < 0:
             raise CostError(f"cost={cost!r} is no whole number of 0 or more: give the units that this hit uses")
-        if cost > self.most:
-            raise CostError(
-                f"cost={cost} is above {self.most}, the most that {self} admits at once: no wait can satisfy it. "
-                "Lower the cost, or raise the limit (for a token bucket its burst)"
-            )
+        raise CostError(
+            f"cost={cost} is above {self.most}, the most that {self} admits at once: no wait can satisfy it. "
+            "Lower the cost, or raise the limit (for a token bucket its burst)"
+        )
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)

@@ -14,6 +14,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import NamedTuple
 
 from ratelimit_kit.core.decision import Look, Verdict
 from ratelimit_kit.core.event import Event, Listener, unheard
@@ -28,6 +29,15 @@ Clock = Callable[[], int]
 
 SWEEP = 64
 """Counters looked at in one call at most, so that no call pays for a million expired keys."""
+
+
+class _Place(NamedTuple):
+    """Where, when and how much to count."""
+
+    table: Counters
+    key: Key
+    now: int
+    cost: int
 
 
 class MemoryStore:
@@ -65,16 +75,11 @@ class MemoryStore:
             was_full = self._full
             tables = [self._table(charge.limit) for charge in charges]
             self._sweep(tables)
-            plan = [self._place(table, charge.key) for table, charge in zip(tables, charges, strict=True)]
-            total: Counter[tuple[str, Key]] = Counter()
-            for (table, key, _), charge in zip(plan, charges, strict=True):
-                total[table.limit.id, key] += charge.cost
-            looks = [table.look(key, now, total[table.limit.id, key]) for table, key, now in plan]
-            if all(look.fits for look in looks):
-                looks = [
-                    self._charge(table, key, now, charge.cost) if charge.cost else look
-                    for (table, key, now), charge, look in zip(plan, charges, looks, strict=True)
-                ]
+            places = [self._place(table, charge) for table, charge in zip(tables, charges, strict=True)]
+            looked = _added_up(places) if self._full else places
+            looks = [table.look(key, now, cost) for table, key, now, cost in looked]
+            if all([look.fits for look in looks]):  # noqa: C419 - a list is quicker for the few there are
+                looks = [self._charge(place) if place.cost else look for place, look in zip(places, looks, strict=True)]
         if self._full and not was_full:
             self.on_event(_overflow(self.max_keys))
         return [
@@ -88,6 +93,7 @@ class MemoryStore:
 
     def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
+        check_charges(charges)
         with self._lock:
             for charge in charges:
                 table = self._table(charge.limit)
@@ -146,16 +152,16 @@ class MemoryStore:
             self._turns.append(table)
         return table
 
-    def _place(self, table: Counters, key: str) -> tuple[Counters, Key, int]:
-        """Where and when to count: under the key itself, or where there is no room under the shared one."""
-        if key in table.states or self._live < self.max_keys:
-            return table, key, table.now()
+    def _place(self, table: Counters, charge: Charge) -> _Place:
+        """Where there is no room for a new key it counts under the shared one."""
+        if charge.key in table.states or self._live < self.max_keys:
+            return _Place(table, charge.key, table.now(), charge.cost)
         self._full = True
-        return table, OVERFLOW, table.now()
+        return _Place(table, OVERFLOW, table.now(), charge.cost)
 
-    def _charge(self, table: Counters, key: Key, now: int, cost: int) -> Look:
-        self._live += key not in table.states
-        return table.charge(key, now, cost)
+    def _charge(self, place: _Place) -> Look:
+        self._live += place.key not in place.table.states
+        return place.table.charge(place.key, place.now, place.cost)
 
     def _sweep(self, tables: Sequence[Counters]) -> None:
         """Look at a few old counters of the limits in use, and of one more, whose turn it is.
@@ -175,6 +181,14 @@ class MemoryStore:
             self._turns.rotate(-1)
         if self._full and self._live < self.max_keys:
             self._full = False
+
+
+def _added_up(places: Sequence[_Place]) -> list[_Place]:
+    """What to look for where several charges may meet in a shared counter: their costs together."""
+    total: Counter[tuple[str, Key]] = Counter()
+    for place in places:
+        total[place.table.limit.id, place.key] += place.cost
+    return [place._replace(cost=total[place.table.limit.id, place.key]) for place in places]
 
 
 def from_url(url: str) -> MemoryStore:

@@ -92,7 +92,6 @@ class RedisStore:
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Admit all charges or write nothing, in one script call; one Verdict per charge, in order."""
-        check_charges(charges)
         keys = self._keys(charges)
         answer = self._run(DECIDE, keys, self._arguments.decide(charges))
         if answer[0] < 0:
@@ -102,7 +101,6 @@ class RedisStore:
 
     async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Do what `decide` does."""
-        check_charges(charges)
         keys = self._keys(charges)
         answer = await self._arun(DECIDE, keys, self._arguments.decide(charges))
         if answer[0] < 0:
@@ -241,6 +239,7 @@ class RedisStore:
         )
 
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
+        check_charges(charges)
         return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}" for key, limit, _ in charges]
 
 
