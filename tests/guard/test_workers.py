@@ -26,7 +26,8 @@ def see(monkeypatch: pytest.MonkeyPatch) -> See:
     def show(workers: Workers | None) -> None:
         monkeypatch.setattr(guard, "detected", lambda: workers)
 
-    monkeypatch.setattr(guard, "PATIENCE", 0.05)
+    monkeypatch.setattr(guard, "STAND_BY", 0.05)
+    monkeypatch.setattr(guard, "LATE", 0.05)
     monkeypatch.setattr(guard, "GRACE", 0.01)
     return show
 
@@ -56,8 +57,9 @@ def test_only_the_first_worker_speaks(see: See, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == ""
 
 
-def test_a_worker_that_is_being_stopped_leaves_without_complaint(see: See) -> None:
-    see(Workers(4, "4 workers", number=2, stopping=lambda: True))
+@pytest.mark.parametrize("stopping", [True, False])
+def test_a_worker_that_can_see_its_end_leaves_without_complaint(see: See, stopping: bool) -> None:
+    see(Workers(4, "4 workers", number=2, stopping=lambda: stopping))
     with pytest.raises(UnsafeWorkersError) as caught:
         refuse_several_workers("MemoryStore", None)
     assert caught.value.code == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import time
 from typing import NoReturn
@@ -18,11 +19,14 @@ from ratelimit_kit.guard.workers import Workers, declared
 
 _log = logging.getLogger("ratelimit_kit")
 
-PATIENCE = 5.0
+STAND_BY = 2.0
 """Seconds that a worker waits to be stopped because of the refusal of the first one."""
 
 GRACE = 0.5
-"""Seconds that it leaves the first one to speak, where it cannot see that it is being stopped."""
+"""Seconds that it leaves the first one to speak, where it cannot see whether it is being stopped."""
+
+LATE = 5.0
+"""Seconds that a worker added to a running server waits, for its server will start it again at once."""
 
 TICK = 0.02
 """Seconds between two looks."""
@@ -33,11 +37,11 @@ ALONE = Workers(1, "there is one process")
 def refuse(error: StartupRefused) -> NoReturn:
     """Raise the refusal; the first worker prints it too, for an exit says nothing by itself.
 
-    The others leave it to that one and wait until the server stops them: gunicorn answers several
-    workers that fail to boot at the same time with tracebacks of its own. Where an exit would only be
-    answered with another worker, for ever, the refusal is a plain error: the site answers 5xx. A
-    worker added to a running server ends after a while with status 0, so that the others go on. Within an
-    ASGI lifespan nothing is printed, for the server prints what it is sent.
+    The others leave it to that one, wait until the server stops them, and end with status 0 where
+    they can see that: gunicorn answers several workers that fail to boot at the same time with
+    tracebacks of its own. So does a worker added to a running server, for the others go on. Where an
+    exit would only be answered with another worker, for ever, the refusal is a plain error: the site
+    answers 5xx. Within an ASGI lifespan nothing is printed, for the server prints what it is sent.
     """
     if within_lifespan():
         raise error
@@ -46,11 +50,10 @@ def refuse(error: StartupRefused) -> NoReturn:
         raise error.without_exit() from None
     if worker.speaks or worker.late:
         _print(error)
-    if worker.late or not worker.speaks:
-        end = time.monotonic() + (GRACE if worker.stopping is None else PATIENCE)
-        while not worker.is_stopping() and time.monotonic() < end:
-            time.sleep(TICK)
-    if worker.late or worker.is_stopping():
+    end = time.monotonic() + _wait(worker)
+    while not worker.is_stopping() and time.monotonic() < end:
+        time.sleep(TICK)
+    if _leaves_quietly(worker):
         error.code = 0
     raise error
 
@@ -58,19 +61,30 @@ def refuse(error: StartupRefused) -> NoReturn:
 async def lifespan_message(error: ConfigurationError) -> str:
     """What to send as the message of `lifespan.startup.failed`: the refusal, from the first worker only.
 
-    The others wait and leave as in `refuse`.
+    The others wait and leave as in `refuse`; they have served nobody yet.
     """
     worker = detected() or ALONE
-    if worker.speaks and not worker.late:
-        return str(error)
+    if not _leaves_quietly(worker):
+        return str(error) if worker.speaks else ""
     if worker.late:
         _print(error)
-    end = time.monotonic() + (0 if worker.stopping is None else PATIENCE)
+    end = time.monotonic() + _wait(worker)
     while not worker.is_stopping() and time.monotonic() < end:  # noqa: ASYNC110 - a signal handler sets it
         await asyncio.sleep(TICK)
-    if worker.late or worker.is_stopping():
-        raise SystemExit(0)
-    return ""
+    os._exit(0)  # a SystemExit raised here would be taken for "no lifespan", and the worker would serve
+
+
+def _leaves_quietly(worker: Workers) -> bool:
+    """Whether its end must not look like a failure; one started in its place would speak."""
+    return worker.late or (worker.stopping is not None and not worker.speaks)
+
+
+def _wait(worker: Workers) -> float:
+    if worker.late:
+        return LATE
+    if worker.speaks:
+        return 0.0
+    return GRACE if worker.stopping is None else STAND_BY
 
 
 def _print(error: ConfigurationError) -> None:
