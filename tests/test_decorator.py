@@ -159,3 +159,16 @@ def test_what_cannot_be_limited_is_an_error() -> None:
         ratelimit("5/minute", key=42)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="not text"):
         ratelimit("5/minute", key=lambda: None)(lambda: True)()  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize("key", ["ip", "user", "global", "header:x-api-key"])
+def test_a_key_of_web_rules_is_not_one_counter_for_all(key: str) -> None:
+    with pytest.raises(OptionError, match="decorator of its framework"):
+        ratelimit("5/minute", key=key)
+
+
+def test_a_bare_decorator_and_an_unknown_option_are_errors() -> None:
+    with pytest.raises(OptionError, match="needs limits"):
+        ratelimit(lambda: True)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="has no option 'methods'"):
+        ratelimit("5/minute", methods=["POST"])

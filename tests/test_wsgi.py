@@ -8,6 +8,8 @@ from wsgiref.validate import validator
 import pytest
 
 from ratelimit_kit import Policy, Rule
+from ratelimit_kit.asgi import RateLimitMiddleware as ASGIMiddleware
+from ratelimit_kit.errors import OptionError
 from ratelimit_kit.wsgi import RateLimitMiddleware
 
 Application = Callable[[Any, Any], Iterable[bytes]]
@@ -127,3 +129,11 @@ def test_keys_come_from_the_environ() -> None:
 def test_a_unix_socket_without_an_address_is_one_client() -> None:
     application = limited(hello)
     assert [call(application, REMOTE_ADDR="")[0][:3] for _ in range(3)] == ["200", "200", "429"]
+
+
+@pytest.mark.parametrize("policy", [Rule("5/minute"), "5/minute", None])
+def test_what_is_no_policy_is_an_error(policy: Any) -> None:
+    with pytest.raises(OptionError, match="is no policy"):
+        RateLimitMiddleware(hello, policy)
+    with pytest.raises(OptionError, match="is no policy"):
+        ASGIMiddleware(hello, policy)

@@ -16,7 +16,7 @@ from ratelimit_kit.errors import ConfigurationError, IdentityError
 from ratelimit_kit.guard import lifespan_message
 from ratelimit_kit.guard.servers import within_lifespan
 from ratelimit_kit.web.headers import Header, to_add
-from ratelimit_kit.web.policy import Answer, Policy
+from ratelimit_kit.web.policy import Answer, Policy, started
 from ratelimit_kit.web.request import Headers, Request
 
 __all__ = ["RateLimitMiddleware"]
@@ -40,7 +40,7 @@ class RateLimitMiddleware:
         self.policy = policy
         self._refusal: ConfigurationError | None = None
         try:
-            policy.start()
+            started(policy)
         except ConfigurationError as error:
             if not within_lifespan():
                 raise

@@ -14,10 +14,13 @@ import wrapt
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.options import refuse_unknown
 from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.gate import OnOutage
 from ratelimit_kit.limiter import Limiter
 from ratelimit_kit.stores import Store
+
+WEB_KEYS = ("ip", "user", "global")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +34,7 @@ def ratelimit(
     name: str | None = None,
     on_outage: OnOutage = "raise",
     workers: int | None = None,
+    **unknown: Any,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Limit how often a function is called, or a coroutine function awaited.
 
@@ -41,6 +45,14 @@ def ratelimit(
 
     The function raises LimitExceeded, which carries the decision, instead of running.
     """
+    refuse_unknown("@ratelimit for functions", unknown, ["key", "cost", "store", "name", "on_outage", "workers"])
+    if limits and callable(limits[0]):
+        raise OptionError('@ratelimit needs limits: write for example @ratelimit("5/minute")')
+    if isinstance(key, str) and (key in WEB_KEYS or key.startswith("header:")):
+        raise OptionError(
+            f"key={key!r} is a key of web rules, and here it would be one counter for all callers: for a view use the "
+            "decorator of its framework (from ratelimit_kit.django import ratelimit), else a callable of the arguments"
+        )
     if not callable(key) and not isinstance(key, str | None):
         raise OptionError(f"key={key!r}: give text, or a callable that returns text from the call's arguments")
 

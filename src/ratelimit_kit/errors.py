@@ -176,7 +176,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """A ready sentence part naming the nearest valid spelling, or all of them."""
     options = sorted(choices)
     lower = {option.lower(): option for option in options}
-    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.51)
     if close:
         return f"did you mean {lower[close[0]]!r}?"
     return "choose from " + ", ".join(repr(option) for option in options)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ratelimit_kit.web.headers import Header, to_add
-from ratelimit_kit.web.policy import Policy
+from ratelimit_kit.web.policy import Policy, started
 from ratelimit_kit.web.request import Headers, Request
 
 if TYPE_CHECKING:
@@ -26,9 +26,8 @@ class RateLimitMiddleware:
     """
 
     def __init__(self, application: WSGIApplication, policy: Policy) -> None:
-        policy.start()
+        self.policy = started(policy)
         self.application = application
-        self.policy = policy
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer 429 or 503, or let the application answer."""

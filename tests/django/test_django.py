@@ -204,3 +204,17 @@ def test_a_store_object_is_taken_as_it_is() -> None:
     store = MemoryStore()
     with override_settings(RATELIMIT_KIT={"store": store, "rules": []}):
         assert site_policy().store is store
+
+
+def test_a_class_and_a_bare_method_are_told_of_the_method_decorator() -> None:
+    with pytest.raises(OptionError, match="OtherView is a class: write @method_decorator"):
+        ratelimit("5/minute")(urls.OtherView)
+    with pytest.raises(OptionError, match=r"methods take @method_decorator"):
+        ratelimit("5/minute")(lambda self, request: None)(object(), RequestFactory().get("/"))
+
+
+def test_refusals_flood_neither_the_log_nor_the_admins(caplog: pytest.LogCaptureFixture) -> None:
+    client = Client()
+    for _ in range(5):
+        client.get("/plain")
+    assert "Too Many Requests" not in caplog.text

@@ -61,7 +61,8 @@ class _Reader:
         unit = self._unit()
         burst = self._burst(algorithm)
         if self.token:
-            raise self._error(f"{self.token!r} is not expected here")
+            hint = ": several limits are separated by ';'" if self.token in {",", "and", "|"} else ""
+            raise self._error(f"{self.token!r} is not expected here{hint}")
         if unit == "month" and algorithm != "fixed-window":
             raise self._error(
                 "a month has no fixed length: write '30 days', or 'fixed-window: N/month' to follow the calendar",
@@ -106,7 +107,10 @@ class _Reader:
             found = repr(self.token) if self.token else "the end"
             raise self._error(f"expected a unit of time and found {found}; {nearest(self.token, UNITS)}")
         if self.token not in UNITS:
-            raise self._error(f"{self.token!r} is no unit of time; {nearest(self.token, UNITS)}")
+            hint = nearest(self.token, UNITS)
+            if "'month'?" in hint:
+                hint += " (which is for 'fixed-window: N/month' only)"
+            raise self._error(f"{self.token!r} is no unit of time; {hint}")
         unit = UNITS[self.token]
         self._advance()
         return unit

@@ -16,6 +16,7 @@ from django.http import HttpRequest
 
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.django.site import add_fields, denial, site_policy, translate
+from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.rules import Rule
 
@@ -30,6 +31,10 @@ def ratelimit(*limits: str | Limit, **options: Any) -> Callable[[View], View]:
     rule = Rule(*limits, **options)
 
     def decorate(view: View) -> View:
+        if inspect.isclass(view):
+            raise OptionError(
+                f'{view.__name__} is a class: write @method_decorator(ratelimit(...), name="dispatch") above it'
+            )
         if iscoroutinefunction(view):
 
             @wraps(view)
@@ -53,6 +58,10 @@ def ratelimit(*limits: str | Limit, **options: Any) -> Callable[[View], View]:
 
 def _awaits(request: HttpRequest) -> bool:
     """Whether this is the `dispatch` of a class with async handlers: plain, but it returns a coroutine."""
+    if not isinstance(request, HttpRequest):
+        raise OptionError(
+            f"@ratelimit was given {request!r} instead of a request: methods take @method_decorator(ratelimit(...))"
+        )
     match = request.resolver_match
     cls = getattr(match.func, "view_class", None) if match else None
     return bool(cls is not None and cls.view_is_async)

@@ -74,6 +74,8 @@ def denial(answer: Answer) -> HttpResponse:
     response = HttpResponse(answer.body, status=answer.status, reason=answer.reason)
     for name, value in answer.headers:
         response[name] = value
+    # Django would log each refusal, and mail each 503 to the admins: a flood of either is an attack of its own.
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
     return response
 
 

@@ -1,4 +1,4 @@
-"""Events as log records of the logger `ratelimit_kit`, at most one a second per name.
+"""Events as log records of the logger `ratelimit_kit`, at most one a second of a kind.
 
 The library configures no handlers; Python prints warnings and worse to stderr by itself.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from ratelimit_kit.core.event import Event
 
 QUIET = 1.0
-"""Seconds between two records of the same event name."""
+"""Seconds between two records of the same event and outcome."""
 
 
 class LoggingObserver:
@@ -19,12 +20,13 @@ class LoggingObserver:
 
     def __init__(self, name: str = "ratelimit_kit") -> None:
         self._logger = logging.getLogger(name)
-        self._last: dict[str, float] = {}
+        self._last: dict[tuple[str, Any], float] = {}
 
     def on_event(self, event: Event) -> None:
-        """Log the event, unless one of its name was logged within the last second."""
+        """Log the event, unless the like of it was logged within the last second."""
+        like = (event.name, event.facts.get("allowed"))
         now = time.monotonic()
-        if now - self._last.get(event.name, -QUIET) < QUIET:
+        if now - self._last.get(like, -QUIET) < QUIET:
             return
-        self._last[event.name] = now
+        self._last[like] = now
         self._logger.log(event.level, "%s", event.message, extra={"ratelimit": {"event": event.name, **event.facts}})

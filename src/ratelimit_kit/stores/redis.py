@@ -234,9 +234,10 @@ class RedisStore:
         reason = str(error).rstrip(".") or type(error).__name__
         if isinstance(error, TimeoutError | redis.TimeoutError):
             reason = f"no answer within {self._timeout:g} s"
-        return StoreUnavailableError(
-            f"{what} gave no decision: {reason}. Check that the server runs and that the URL is right"
-        )
+        advice = "Check that the server runs and that the URL is right"
+        if isinstance(error, redis.AuthenticationError):
+            advice = "The server runs: check the user and password in the URL"
+        return StoreUnavailableError(f"{what} gave no decision: {reason}. {advice}")
 
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
         check_charges(charges)

@@ -30,6 +30,8 @@ class ClientAddress:
     """
 
     def __init__(self, trusted_proxies: Iterable[str] = (), ipv6_prefix: int = 64) -> None:
+        if trusted_proxies == "*" or (isinstance(trusted_proxies, list | tuple) and "*" in trusted_proxies):
+            raise _trusts_everyone("*")
         if isinstance(trusted_proxies, str) or not isinstance(trusted_proxies, Iterable):
             raise OptionError(f'trusted_proxies={trusted_proxies!r} is no list of networks: write ["10.0.0.0/8"]')
         if isinstance(ipv6_prefix, bool) or not isinstance(ipv6_prefix, int) or not 32 <= ipv6_prefix <= 128:
@@ -92,13 +94,20 @@ def hashed(value: str) -> str:
 def _network(text: object) -> Network:
     try:
         network = ip_network(text)  # type: ignore[arg-type]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError) as error:
+        if "host bits" in str(error):
+            meant = ip_network(str(text), strict=False)
+            raise OptionError(f'trusted_proxies: {text!r} is an address within a network: write "{meant}"') from None
         raise OptionError(
             f'trusted_proxies: {text!r} is no network: write for example "10.0.0.0/8", "192.0.2.7" or "unix"'
         ) from None
     if isinstance(text, int) or network.prefixlen == 0:
-        raise OptionError(
-            f"trusted_proxies: {text!r} would trust every client to name its own address, and so to escape every limit: "
-            "list only the networks of your proxies"
-        )
+        raise _trusts_everyone(text)
     return network
+
+
+def _trusts_everyone(text: object) -> OptionError:
+    return OptionError(
+        f"trusted_proxies: {text!r} would trust every client to name its own address, and so to escape every limit: "
+        "list only the networks of your proxies"
+    )

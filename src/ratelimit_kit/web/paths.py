@@ -13,7 +13,7 @@ Pattern = str | re.Pattern[str]
 def read_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str], bool]:
     """A test for decoded paths: true when one of the patterns matches. `option` names them in errors."""
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
-        raise OptionError(f'{option}={patterns!r} is no list of paths: write {option}=["/login"]')
+        raise OptionError(f"{option}={patterns!r} is no list of paths: write {option}=[{patterns!r}]")
     exact: set[str] = set()
     prefixes: list[str] = []
     expressions: list[re.Pattern[str]] = []

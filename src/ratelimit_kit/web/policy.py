@@ -196,6 +196,14 @@ class Policy:
         return Answer([*fields, retry_after(wait), *family], status, reason, data)
 
 
+def started(policy: object) -> Policy:
+    """The policy, started; front doors call this, so that anything else is said to be no policy."""
+    if not isinstance(policy, Policy):
+        raise OptionError(f'{policy!r} is no policy: write Policy(Rule("100/minute"), store="redis://...")')
+    policy.start()
+    return policy
+
+
 def item_names(name: str, limits: Sequence[Limit]) -> list[str]:
     """What each limit of a rule is called in responses: several limits are told apart by their span."""
     if len(limits) == 1:

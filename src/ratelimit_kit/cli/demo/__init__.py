@@ -26,6 +26,8 @@ FILES = {
     "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
 }
 
+HITS = ("/hit/sliding-window", "/hit/token-bucket", "/hit/fixed-window")
+
 RULES = (
     Rule("10/10 seconds", paths=["/hit/sliding-window"], name="sliding-window"),
     Rule("token-bucket: 1/second burst 10", paths=["/hit/token-bucket"], name="token-bucket"),
@@ -65,7 +67,7 @@ def demo_application() -> RateLimitMiddleware:
 
 def _application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     path = environ["PATH_INFO"]
-    if path.startswith("/hit/"):
+    if path in HITS:
         start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")])
         return [b"admitted\n"]
     if path not in FILES:
