@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from ratelimit_kit.errors import ConfigurationError, IdentityError
-from ratelimit_kit.guard import lifespan_message
+from ratelimit_kit.guard.refusal import lifespan_message
 from ratelimit_kit.guard.servers import within_lifespan
+from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.headers import Header, to_add
-from ratelimit_kit.web.policy import Answer, Policy, started
+from ratelimit_kit.web.policy import Policy, started
 from ratelimit_kit.web.request import Headers, Request
 
 __all__ = ["RateLimitMiddleware"]
@@ -51,7 +52,7 @@ class RateLimitMiddleware:
         if self._refusal is not None:
             await _refuse(scope, receive, send, self._refusal)
         elif scope["type"] == "lifespan":
-            await self.app(scope, receive, self._closing(send))
+            await self._live(scope, receive, send)
         elif scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
         else:
@@ -60,6 +61,13 @@ class RateLimitMiddleware:
                 await _deny(scope, receive, send, answer)
             else:
                 await self.app(scope, receive, _adding(answer.headers, send) if answer.headers else send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = await self.policy.abegin()
+        if refusal is None:
+            await self.app(scope, receive, self._closing(send))
+        else:
+            await _refuse(scope, receive, send, refusal)
 
     def _closing(self, send: Send) -> Send:
         async def forward(message: Message) -> None:

@@ -14,10 +14,12 @@ import wrapt
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.core.options import refuse_unknown
+from ratelimit_kit.core.options import options_of, refuse_unknown
 from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.gate import OnOutage
+from ratelimit_kit.guard.watch import OnUnsafe
 from ratelimit_kit.limiter import Limiter
+from ratelimit_kit.observe import Observer
 from ratelimit_kit.stores import Store
 
 WEB_KEYS = ("ip", "user", "global")
@@ -34,18 +36,21 @@ def ratelimit(
     name: str | None = None,
     on_outage: OnOutage = "raise",
     workers: int | None = None,
+    allow_per_process: bool = False,
+    on_unsafe: OnUnsafe = "shutdown",
+    observer: Observer | None = None,
     **unknown: Any,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Limit how often a function is called, or a coroutine function awaited.
 
     `key` is text, or a callable that is given the call's arguments and returns text (without it
     all calls share one counter); `cost` is a number or such a callable. A single Limiter may
-    stand instead of limits, store, name, on_outage and workers. `name` defaults to the function's module
+    stand instead of limits, store, name and the options that follow, which are Limiter's. `name` defaults to the function's module
     and qualified name.
 
     The function raises LimitExceeded, which carries the decision, instead of running.
     """
-    refuse_unknown("@ratelimit for functions", unknown, ["key", "cost", "store", "name", "on_outage", "workers"])
+    refuse_unknown("@ratelimit for functions", unknown, ["key", "cost", *options_of(Limiter.__init__)])
     if limits and callable(limits[0]):
         raise OptionError('@ratelimit needs limits: write for example @ratelimit("5/minute")')
     if isinstance(key, str) and (key in WEB_KEYS or key.startswith("header:")):
@@ -62,7 +67,16 @@ def ratelimit(
                 f"{function.__qualname__} is an asynchronous generator: decorate the coroutine function that iterates it"
             )
         what = f"{function.__module__}.{_qualname(function)}"
-        limiter = _limiter(limits, store=store, name=name or what, on_outage=on_outage, workers=workers)
+        limiter = _limiter(
+            limits,
+            store=store,
+            name=name or what,
+            on_outage=on_outage,
+            workers=workers,
+            allow_per_process=allow_per_process,
+            on_unsafe=on_unsafe,
+            observer=observer,
+        )
         charge = _Charge(limiter, what, key, cost)
         asynchronous = inspect.iscoroutinefunction(function) or (
             not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - its kind matters

@@ -11,7 +11,16 @@
     │       ├── UnsafeWorkersError     RLK201   a per-process store under several workers
     │       ├── LateWorkersError       RLK202   a running server adds workers to a per-process store
     │       ├── UnsafeCacheError       RLK203   a Django cache that cannot count
-    │       └── StoreUnreachableError  RLK204   the store does not answer at start
+    │       ├── StoreUnreachableError  RLK204   the store does not answer at start
+    │       ├── ReplicaError           RLK205   the store is a copy that takes no writes
+    │       ├── NoTimeoutError         RLK206   a client that would wait for the store for ever
+    │       ├── UnreachableLimitError  RLK207   a limit that another one always keeps from mattering
+    │       └── LostCountersError      RLK208   a limiter built anew in each request, with its counters
+    ├── StartupWarning                 said at start, which goes on (also a UserWarning)
+    │   ├── EvictionWarning       RLK251     the store may throw counters away
+    │   ├── SplitSlotsWarning     RLK252     a cluster keeps the counters of one request apart
+    │   ├── ClockOffsetWarning    RLK253     this machine's clock and the store's differ
+    │   └── OtherPortWarning      RLK254     a sibling on another port counts for itself
     ├── CostError             RLK102     a cost that no wait can satisfy (also a ValueError)
     ├── StoreError
     │   ├── StoreUnavailableError  RLK301   the store failed or missed the deadline
@@ -138,6 +147,60 @@ class StoreUnreachableError(StartupRefused):
     """The store does not answer when the application starts."""
 
     rlk = "RLK204"
+
+
+class ReplicaError(StartupRefused):
+    """The store is a replica: it takes no writes, so every decision would fail."""
+
+    rlk = "RLK205"
+
+
+class NoTimeoutError(StartupRefused):
+    """A client without a time-out: a store that hangs would hang every request with it."""
+
+    rlk = "RLK206"
+
+
+class UnreachableLimitError(StartupRefused):
+    """Another limit of the same rule always refuses first, so this one limits nothing."""
+
+    rlk = "RLK207"
+
+
+class LostCountersError(StartupRefused):
+    """A limiter with counters of its own is built in every request, and forgotten with it."""
+
+    rlk = "RLK208"
+
+
+class StartupWarning(RateLimitKitError, UserWarning):  # noqa: N818 - it is a warning
+    """Something that an operator should change, although every limit holds for now."""
+
+    rlk = "RLK250"
+
+
+class EvictionWarning(StartupWarning):
+    """The store may throw counters away to make room: their clients then begin anew."""
+
+    rlk = "RLK251"
+
+
+class SplitSlotsWarning(StartupWarning):
+    """The counters of one request lie on several nodes of a cluster, and are decided one after the other."""
+
+    rlk = "RLK252"
+
+
+class ClockOffsetWarning(StartupWarning):
+    """This machine's clock and the store's differ."""
+
+    rlk = "RLK253"
+
+
+class OtherPortWarning(StartupWarning):
+    """Another process of the same supervisor serves the application on another port, with its own counters."""
+
+    rlk = "RLK254"
 
 
 class StoreError(RateLimitKitError):

@@ -1,18 +1,23 @@
 """The one way to a store's decision: asks it, and answers by the outage policy when it cannot.
 
-Limiter and Policy both pass through here, so that an outage means the same everywhere.
+Limiter and Policy both pass through here, so that an outage means the same everywhere, and so does
+a second process on a store that counts per process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict
 from ratelimit_kit.core.event import Event
 from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, nearest
-from ratelimit_kit.guard import refuse_several_workers
+from ratelimit_kit.guard import lifetime
+from ratelimit_kit.guard.refusal import TICK
+from ratelimit_kit.guard.watch import OnUnsafe, Watch
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.observe.logging import LoggingObserver
 from ratelimit_kit.stores import Charge, Scope, Store, open_store
@@ -30,22 +35,43 @@ def outage_policy(word: str) -> OnOutage:
     return word  # type: ignore[return-value]
 
 
-class Gate:
-    """A store and what to answer when it fails."""
+sleep = time.sleep
+asleep = asyncio.sleep
 
-    def __init__(self, store: str | Store, observer: Observer | None = None) -> None:
+
+class Gate:
+    """A store, what to answer when it fails, and the watch over one that counts per process."""
+
+    def __init__(
+        self,
+        store: str | Store,
+        observer: Observer | None = None,
+        *,
+        workers: int | None = None,
+        allow_per_process: bool = False,
+        on_unsafe: OnUnsafe = "shutdown",
+    ) -> None:
         self.store = open_store(store)
         self.observer = observer or LoggingObserver()
         if hasattr(self.store, "on_event"):
             self.store.on_event = self.observer.on_event
-
-    def refuse_several_workers(self, workers: int | None) -> None:
-        """Raise UnsafeWorkersError when several workers would each count for themselves."""
-        if self.store.scope is Scope.PROCESS:
-            refuse_several_workers(getattr(self.store, "title", type(self.store).__name__), workers)
+        self.watch = Watch(
+            getattr(self.store, "title", type(self.store).__name__),
+            self.observer.on_event,
+            per_process=self.store.scope is Scope.PROCESS,
+            workers=workers,
+            allow_per_process=allow_per_process,
+            on_unsafe=on_unsafe,
+        )
+        lost = lifetime.built(self.store) if self.watch.alert and isinstance(store, str) else None
+        if lost is not None:
+            raise lost
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Ask the store once; on failure follow `on_outage`."""
+        if self.watch.alert and not self.admits():
+            self.watch.leave()
+            return _refused(charges)
         try:
             return Decision(self.store.decide(charges))
         except StoreError as error:
@@ -53,10 +79,51 @@ class Gate:
 
     async def adecide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Do what `decide` does."""
+        if self.watch.alert and not await self.aadmits():
+            self.watch.leave()
+            return _refused(charges)
         try:
             return Decision(await self.store.adecide(charges))
         except StoreError as error:
             return self._without_store(charges, on_outage, error)
+
+    def admits(self) -> bool:
+        """Whether this process may use its store; waits while a sibling seems about to end."""
+        while True:
+            answer = self.watch.admits()
+            if answer is not None:
+                return answer
+            sleep(TICK)
+
+    async def aadmits(self) -> bool:
+        """Do what `admits` does."""
+        while True:
+            answer = self.watch.admits()
+            if answer is not None:
+                return answer
+            await asleep(TICK)
+
+    def measure(self) -> float | StoreError:
+        """Seconds until the store answered, or how it failed; looks for siblings too."""
+        if self.watch.alert:
+            self.watch.admits()
+        begun = time.perf_counter()
+        try:
+            self.store.ping()
+        except StoreError as error:
+            return error
+        return time.perf_counter() - begun
+
+    async def ameasure(self) -> float | StoreError:
+        """Do what `measure` does."""
+        if self.watch.alert:
+            self.watch.admits()
+        begun = time.perf_counter()
+        try:
+            await self.store.aping()
+        except StoreError as error:
+            return error
+        return time.perf_counter() - begun
 
     def _without_store(self, charges: Sequence[Charge], on_outage: OnOutage, error: StoreError) -> Decision:
         """A contended store is alive, so `allow` does not open the gate for it: a flood would."""
@@ -72,5 +139,10 @@ class Gate:
                 {"error": error.rlk, "allowed": allowed},
             )
         )
-        wait = 0 if allowed else RETRY
-        return Decision([Verdict(allowed, charge.limit, 0, wait, wait) for charge in charges], degraded=True)
+        if not allowed:
+            return _refused(charges)
+        return Decision([Verdict(True, charge.limit, 0, 0, 0) for charge in charges], degraded=True)
+
+
+def _refused(charges: Sequence[Charge]) -> Decision:
+    return Decision([Verdict(False, charge.limit, 0, RETRY, RETRY) for charge in charges], degraded=True)

@@ -15,6 +15,7 @@ from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBu
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, QuotaError
 from ratelimit_kit.gate import Gate, OnOutage, outage_policy
+from ratelimit_kit.guard.watch import OnUnsafe
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.stores import Charge, Store
 from ratelimit_kit.stores.keys import scoped
@@ -44,9 +45,12 @@ class Limiter:
 
     `store` is a store or a URL; `name` is the namespace of the keys: limiters with the same
     name, limits and store share counters. `on_outage` says what to do when the store fails:
-    "raise" (StoreError), "allow" or "deny" (a decision with `degraded` set). `workers` declares the
-    number of worker processes where the server does not show it; a per-process store under several
-    is refused with UnsafeWorkersError.
+    "raise" (StoreError), "allow" or "deny" (a decision with `degraded` set).
+
+    A per-process store under several worker processes is refused with UnsafeWorkersError. `workers`
+    declares their number where the server does not show it; `allow_per_process=True` accepts that each
+    counts for itself; `on_unsafe` says what a process does that finds a sibling while it serves:
+    "shutdown", "deny" (both refuse everything, with `degraded` set) or "warn".
     """
 
     @known_options
@@ -57,14 +61,16 @@ class Limiter:
         name: str = "default",
         on_outage: OnOutage = "raise",
         workers: int | None = None,
+        allow_per_process: bool = False,
+        on_unsafe: OnUnsafe = "shutdown",
         observer: Observer | None = None,
     ) -> None:
         self.limits = read_limits(limits)
         self.name = name
         self._namespace = scoped(name, "")
         self.on_outage = outage_policy(on_outage)
-        self._gate = Gate(store, observer)
-        self._gate.refuse_several_workers(workers)
+        self._gate = Gate(store, observer, workers=workers, allow_per_process=allow_per_process, on_unsafe=on_unsafe)
+        self._gate.watch.start()
 
     def __repr__(self) -> str:
         limits = "; ".join(str(limit) for limit in self.limits)

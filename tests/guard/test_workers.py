@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from ratelimit_kit import guard
 from ratelimit_kit.errors import ConfigurationError, LateWorkersError, OptionError, UnsafeWorkersError
-from ratelimit_kit.guard import refuse_several_workers
+from ratelimit_kit.gate import Gate
+from ratelimit_kit.guard import refusal, watch
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.guard.workers import Workers, declared
+from ratelimit_kit.stores.memory import MemoryStore
 
 See = Callable[[Workers | None], None]
 
@@ -24,27 +25,35 @@ def see(monkeypatch: pytest.MonkeyPatch) -> See:
     """Let the server show these workers."""
 
     def show(workers: Workers | None) -> None:
-        monkeypatch.setattr(guard, "detected", lambda: workers)
+        monkeypatch.setattr(watch, "detected", lambda: workers)
+        monkeypatch.setattr(refusal, "detected", lambda: workers)
 
-    monkeypatch.setattr(guard, "STAND_BY", 0.05)
-    monkeypatch.setattr(guard, "LATE", 0.05)
-    monkeypatch.setattr(guard, "GRACE", 0.01)
+    monkeypatch.setattr(watch, "_said", set())
+    monkeypatch.setattr(refusal, "STAND_BY", 0.05)
+    monkeypatch.setattr(refusal, "LATE", 0.05)
+    monkeypatch.setattr(refusal, "GRACE", 0.01)
     return show
+
+
+def begin(workers: int | None = None, **options: Any) -> Gate:
+    gate = Gate(MemoryStore(), workers=workers, **options)
+    gate.watch.start()
+    return gate
 
 
 def test_nothing_is_seen_outside_of_a_server() -> None:
     assert detected() is None
-    refuse_several_workers("MemoryStore", None)
+    begin()
 
 
 def test_several_workers_are_refused_and_one_is_not(see: See, capsys: pytest.CaptureFixture[str]) -> None:
     see(Workers(1, "the server is starting one worker"))
-    refuse_several_workers("MemoryStore", None)
+    begin()
     see(Workers(4, "the server is starting 4 workers"))
     with pytest.raises(
         UnsafeWorkersError, match="and the server is starting 4 workers: each client would get 4 x"
     ) as caught:
-        refuse_several_workers("MemoryStore", None)
+        begin()
     assert caught.value.code == 3
     assert capsys.readouterr().err.count("[RLK201]") == 1
 
@@ -52,7 +61,7 @@ def test_several_workers_are_refused_and_one_is_not(see: See, capsys: pytest.Cap
 def test_only_the_first_worker_speaks(see: See, capsys: pytest.CaptureFixture[str]) -> None:
     see(Workers(4, "4 workers", number=2))
     with pytest.raises(UnsafeWorkersError) as caught:
-        refuse_several_workers("MemoryStore", None)
+        begin()
     assert caught.value.code == 3
     assert capsys.readouterr().err == ""
 
@@ -61,7 +70,7 @@ def test_only_the_first_worker_speaks(see: See, capsys: pytest.CaptureFixture[st
 def test_a_worker_that_can_see_its_end_leaves_without_complaint(see: See, stopping: bool) -> None:
     see(Workers(4, "4 workers", number=2, stopping=lambda: stopping))
     with pytest.raises(UnsafeWorkersError) as caught:
-        refuse_several_workers("MemoryStore", None)
+        begin()
     assert caught.value.code == 0
 
 
@@ -69,7 +78,7 @@ def test_a_worker_added_later_ends_without_ending_the_server(see: See, capsys: p
     see(Workers(2, "2 workers", number=2, initial=1, stopping=lambda: False))
     begun = time.monotonic()
     with pytest.raises(LateWorkersError, match="a running server with 1 was told to have 2 workers") as caught:
-        refuse_several_workers("MemoryStore", None)
+        begin()
     assert caught.value.code == 0
     assert time.monotonic() - begun >= 0.05
     assert "[RLK202]" in capsys.readouterr().err
@@ -78,7 +87,7 @@ def test_a_worker_added_later_ends_without_ending_the_server(see: See, capsys: p
 def test_where_exits_are_respawned_the_refusal_is_a_plain_error(see: See) -> None:
     see(Workers(2, "2 workers", respawns=True))
     with pytest.raises(ConfigurationError, match="RLK201") as caught:
-        refuse_several_workers("MemoryStore", None)
+        begin()
     assert not isinstance(caught.value, SystemExit)
     assert caught.value.rlk == "RLK201"
 
@@ -87,12 +96,12 @@ def test_the_users_word_comes_first_and_a_contradiction_is_logged(
     see: See, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     see(Workers(4, "the server is starting 4 workers"))
-    refuse_several_workers("MemoryStore", 1)
+    begin(1)
     assert "workers=1 is declared, so MemoryStore is allowed although the server is starting 4 workers" in caplog.text
     monkeypatch.setenv("RATELIMIT_KIT_WORKERS", "1")
-    refuse_several_workers("MemoryStore", None)
+    begin()
     with pytest.raises(UnsafeWorkersError, match="workers=2 is declared"):
-        refuse_several_workers("MemoryStore", 2)
+        begin(2)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", "²"])

@@ -11,8 +11,9 @@ from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse
 
 from ratelimit_kit.errors import IdentityError, OptionError
+from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.headers import LISTS, to_add
-from ratelimit_kit.web.policy import Answer, Policy
+from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import Request
 
 SETTING = "RATELIMIT_KIT"

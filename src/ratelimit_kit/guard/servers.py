@@ -2,7 +2,7 @@
 
 A probe returns what it saw, or None where its server does not run. It reads what the server has
 already made of flags, configuration files and environment, and it never breaks the application.
-waitress, daphne, cheroot and wsgiref have one process by nature and need no probe.
+waitress, daphne, cheroot, wsgiref and runserver have one process by nature and need no probe.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ratelimit_kit.guard.workers import Workers
 
 def detected() -> Workers | None:
     """What the server that runs this process shows; None when no known server does."""
-    for probe in (_uwsgi, _gunicorn, _spawned, _granian, _fastapi):
+    for probe in (_uwsgi, _mod_wsgi, _passenger, _gunicorn, _spawned, _granian, _fastapi, _werkzeug):
         try:
             workers = probe()
         except (AttributeError, TypeError, ValueError):  # another version of the server
@@ -38,6 +38,37 @@ def _uwsgi() -> Workers | None:
     number = module.worker_id()
     found = f"uWSGI is starting {module.numproc} workers (processes = {module.numproc})"
     return Workers(module.numproc, found, number=number or 1, respawns=number > 0)
+
+
+def _mod_wsgi() -> Workers | None:
+    """Ask the module that mod_wsgi puts into Apache's processes; outside of a process group Apache decides."""
+    module = sys.modules.get("mod_wsgi")
+    if module is None:
+        return None
+    count = int(module.maximum_processes)
+    if module.process_group:
+        found = f"mod_wsgi is starting {count} processes (WSGIDaemonProcess {module.process_group} processes={count})"
+    else:
+        found = "mod_wsgi runs embedded in Apache, which starts as many processes as it needs (no WSGIDaemonProcess)"
+    return Workers(count, found, respawns=True, exact=bool(module.process_group))
+
+
+def _passenger() -> Workers | None:
+    """Passenger tells its processes only that they are its own; it starts as many as it needs."""
+    if "IN_PASSENGER" not in os.environ:
+        return None
+    return Workers(2, "Passenger starts as many processes as it needs", respawns=True, exact=False)
+
+
+def _werkzeug() -> Workers | None:
+    """Find werkzeug's forking server among the calls that led here: it forks a process for each request."""
+    module = sys.modules.get("werkzeug.serving")
+    server = next(_locals_of(module.ForkingWSGIServer), None) if module and hasattr(os, "fork") else None
+    if server is None:
+        return None
+    count = server.max_children
+    found = f"werkzeug is serving with up to {count} processes, one for each request (processes={count})"
+    return Workers(count, found, per_request=True)
 
 
 def _gunicorn() -> Workers | None:
@@ -114,14 +145,17 @@ def _source(count: int, *variables: str) -> str:
 
 def within_lifespan() -> bool:
     """Whether an ASGI server's lifespan call led here: there an exception would only mean "no lifespan"."""
-    scopes = (values.get("scope") for values in _locals())
-    return any(isinstance(scope, MutableMapping) and scope.get("type") == "lifespan" for scope in scopes)
+    scopes: Iterator[Any] = (values.get("scope") for values in _locals())
+    return any(issubclass(type(scope), MutableMapping) and scope.get("type") == "lifespan" for scope in scopes)
 
 
 def _locals_of(wanted: type) -> Iterator[Any]:
-    """Objects of a class among the local variables of the calls that led here, innermost first."""
+    """Objects of a class among the local variables of the calls that led here, innermost first.
+
+    Asks for their types only: `isinstance` would wake lazy objects of the application.
+    """
     for values in _locals():
-        yield from (value for value in values.values() if isinstance(value, wanted))
+        yield from (value for value in values.values() if issubclass(type(value), wanted))
 
 
 def _locals() -> Iterator[Mapping[str, Any]]:

@@ -20,6 +20,8 @@ class Workers:
     replaces another in a server that runs. `stopping`, where the server shows it, tells whether this
     process has been told to end. `respawns` is true in a worker whose exit would only make the server
     start it again, for ever. `initial` is the number with which the server began, where it shows that.
+    `exact` is false where the server starts as many as it needs; `per_request` is true where each
+    request has a process of its own.
     """
 
     count: int
@@ -28,6 +30,13 @@ class Workers:
     stopping: Callable[[], bool] | None = None
     respawns: bool = False
     initial: int | None = None
+    exact: bool = True
+    per_request: bool = False
+
+    @property
+    def times(self) -> str:
+        """How much of its quota a client would get."""
+        return f"{self.count} x" if self.exact else "several times"
 
     def is_stopping(self) -> bool:
         """Whether this process is known to have been told to end."""

@@ -1,50 +1,22 @@
 """State in Redis, decided by one script call on the server's own clock.
 
-Every call keeps to a deadline, and a charge is never sent twice unless the server has said that it
-ran nothing (NOSCRIPT): a call that timed out may have been counted. The asyncio face keeps one
-client per event loop, for its sockets belong to that loop.
+A charge is never sent twice unless the server has said that it ran nothing (NOSCRIPT): a call that
+timed out may have been counted. `redis_client` knows how to reach the server.
 """
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.options import known_options
-from ratelimit_kit.errors import (
-    ConfigurationError,
-    DependencyError,
-    OptionError,
-    StoreContendedError,
-    StoreError,
-    StoreUnavailableError,
-    StoreURLError,
-)
-from ratelimit_kit.stores import Charge, Scope, check_charges, redacted
+from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
+from ratelimit_kit.stores import Charge, Scope, check_charges
 from ratelimit_kit.stores.keys import encode
+from ratelimit_kit.stores.redis_checks import client_findings, server_findings
+from ratelimit_kit.stores.redis_client import Clients, NoScriptError
 from ratelimit_kit.stores.redis_scripts import DECIDE, REFUND, Arguments, Script, verdicts
-
-try:
-    import redis
-    import redis.asyncio
-    from redis.backoff import NoBackoff
-    from redis.exceptions import MaxConnectionsError, NoScriptError, RedisClusterException
-except ImportError as error:
-    raise DependencyError(
-        "the Redis store needs the redis package, which is not installed: pip install 'ratelimit-kit[redis]'"
-    ) from error
-
-FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
-"""All that can go wrong in a call; redis-py's cluster errors are no RedisError."""
-
-CONNECTIONS = 64
-"""Connections per process at most; more threads wait for one within the deadline."""
-
-LOOP_CONNECTIONS = 16
-"""Connections per event loop at most: enough to keep it busy; more tasks wait for a turn within the deadline."""
 
 
 class RedisStore:
@@ -74,21 +46,12 @@ class RedisStore:
             )
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
             raise OptionError(f"timeout={timeout!r} is no deadline: give seconds above 0, up to 60")
-        self._url = url
-        self._timeout = timeout
+        self._clients = Clients(url, client, async_client, timeout)
         self._prefix = encode(prefix)
-        self._client = (
-            client
-            if url is None
-            else redis.Redis(connection_pool=self._pool(redis.BlockingConnectionPool, redis.retry.Retry))
-        )
-        self._async_client = async_client
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, asyncio.Semaphore]]
-        self._loops = weakref.WeakKeyDictionary()
         self._arguments = Arguments(clock)
 
     def __repr__(self) -> str:
-        return f"RedisStore({redacted(self._url)!r})" if self._url else "RedisStore(client=...)"
+        return str(self._clients)
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Admit all charges or write nothing, in one script call; one Verdict per charge, in order."""
@@ -118,30 +81,33 @@ class RedisStore:
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
-        self._call(lambda client: client.delete(*self._keys(charges)))
+        self._clients.call(lambda client: client.delete(*self._keys(charges)))
 
     async def areset(self, charges: Sequence[Charge]) -> None:
         """Do what `reset` does."""
-        await self._acall(lambda client: client.delete(*self._keys(charges)))
+        await self._clients.acall(lambda client: client.delete(*self._keys(charges)))
 
     def ping(self) -> None:
         """Return when Redis answers; raise StoreUnavailableError when it does not."""
-        self._call(lambda client: client.ping())
+        self._clients.call(lambda client: client.ping())
 
     async def aping(self) -> None:
         """Do what `ping` does."""
-        await self._acall(lambda client: client.ping())
+        await self._clients.acall(lambda client: client.ping())
+
+    def examine(self) -> Iterator[StartupRefused | StartupWarning]:
+        """What is wrong with this client or its server; raises StoreUnavailableError when Redis does not answer."""
+        for client in self._clients.given:
+            yield from client_findings(repr(self), client)
+        yield from server_findings(repr(self), self._clients.call)
 
     def close(self) -> None:
         """Close the connections, when no call is under way; a later call opens new ones."""
-        if self._url is not None:
-            self._client.connection_pool.disconnect()
+        self._clients.close()
 
     async def aclose(self) -> None:
         """Close this event loop's client; a later call opens a new one."""
-        client, _ = self._loops.pop(asyncio.get_running_loop(), (None, None))
-        if client is not None:
-            await client.aclose()
+        await self._clients.aclose()
 
     def _run(self, script: Script, keys: list[str], arguments: list[Any]) -> list[int]:
         def call(client: Any) -> Any:
@@ -150,7 +116,7 @@ class RedisStore:
             except NoScriptError:
                 return client.eval(script.source, len(keys), *keys, *arguments)
 
-        answer: list[int] = self._call(call)
+        answer: list[int] = self._clients.call(call)
         return answer
 
     async def _arun(self, script: Script, keys: list[str], arguments: list[Any]) -> list[int]:
@@ -160,84 +126,8 @@ class RedisStore:
             except NoScriptError:
                 return await client.eval(script.source, len(keys), *keys, *arguments)
 
-        answer: list[int] = await self._acall(call)
+        answer: list[int] = await self._clients.acall(call)
         return answer
-
-    def _call(self, work: Callable[[Any], Any]) -> Any:
-        if self._client is None:
-            raise ConfigurationError("this RedisStore has only an async_client: give it a client too, or a URL")
-        try:
-            return work(self._client)
-        except FAILURES as error:
-            raise self._failure(error) from error
-
-    async def _acall(self, work: Callable[[Any], Any]) -> Any:
-        """Wait for a turn and then for the answer, each within the deadline.
-
-        The two are told apart: a flood that fills all turns must not look like an outage.
-        """
-        if self._url is None:
-            return await self._through_own_client(work)
-        client, turns = self._of_this_loop()
-        try:
-            async with asyncio.timeout(self._timeout):
-                await turns.acquire()
-        except TimeoutError:
-            raise self._contended(LOOP_CONNECTIONS) from None
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await work(client)
-        except FAILURES as error:
-            raise self._failure(error) from error
-        finally:
-            turns.release()
-
-    async def _through_own_client(self, work: Callable[[Any], Any]) -> Any:
-        if self._async_client is None:
-            raise ConfigurationError("this RedisStore has only a sync client: give it an async_client too, or a URL")
-        try:
-            return await work(self._async_client)
-        except FAILURES as error:
-            raise self._failure(error) from error
-
-    def _of_this_loop(self) -> tuple[Any, asyncio.Semaphore]:
-        loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            pool = self._pool(redis.asyncio.BlockingConnectionPool, redis.asyncio.retry.Retry)
-            self._loops[loop] = redis.asyncio.Redis.from_pool(pool), asyncio.Semaphore(LOOP_CONNECTIONS)
-        return self._loops[loop]
-
-    def _pool(self, pool: Any, retry: Any) -> Any:
-        """One pool that waits for a free connection within the deadline, and never repeats a call by itself."""
-        try:
-            return pool.from_url(
-                self._url,
-                max_connections=CONNECTIONS,
-                timeout=self._timeout,
-                socket_connect_timeout=self._timeout,
-                socket_timeout=self._timeout,
-                retry=retry(NoBackoff(), 0),
-                protocol=2,
-            )
-        except (ValueError, TypeError) as error:
-            raise StoreURLError(f"store={redacted(self._url or '')!r} is no Redis URL: {error}") from None
-
-    def _contended(self, connections: int) -> StoreContendedError:
-        return StoreContendedError(
-            f"{self!r}: all {connections} connections stayed busy for {self._timeout:g} s, nothing was charged"
-        )
-
-    def _failure(self, error: BaseException) -> StoreError:
-        what = repr(self)
-        if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
-            return self._contended(CONNECTIONS)
-        reason = str(error).rstrip(".") or type(error).__name__
-        if isinstance(error, TimeoutError | redis.TimeoutError):
-            reason = f"no answer within {self._timeout:g} s"
-        advice = "Check that the server runs and that the URL is right"
-        if isinstance(error, redis.AuthenticationError):
-            advice = "The server runs: check the user and password in the URL"
-        return StoreUnavailableError(f"{what} gave no decision: {reason}. {advice}")
 
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
         check_charges(charges)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.durations import spell
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
 from ratelimit_kit.core.options import known_options
-from ratelimit_kit.errors import OptionError, StartupRefused, StoreError, StoreUnreachableError, nearest
+from ratelimit_kit.errors import ConfigurationError, OptionError, StartupRefused, StartupWarning, nearest
 from ratelimit_kit.gate import Gate, OnOutage, outage_policy
-from ratelimit_kit.guard import refuse, replaces_another
-from ratelimit_kit.guard.workers import declared
+from ratelimit_kit.guard.watch import OnUnsafe
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.stores import Charge, Store
-from ratelimit_kit.web.headers import FAMILIES, Header, Item, retry_after
+from ratelimit_kit.web import startup
+from ratelimit_kit.web.answer import PASS, Answer
+from ratelimit_kit.web.headers import FAMILIES, Item, retry_after
+from ratelimit_kit.web.health import Health
 from ratelimit_kit.web.identity import ClientAddress
 from ratelimit_kit.web.keys import aidentify, identify
 from ratelimit_kit.web.paths import Pattern, read_paths
@@ -26,27 +27,6 @@ from ratelimit_kit.web.request import Request
 from ratelimit_kit.web.rules import Rule, check_name
 
 _STRICTEST: tuple[OnOutage, ...] = ("raise", "deny", "allow")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a front door has to do: add `headers` to the response, or send this denial instead.
-
-    `status` is 0 when the request may pass.
-    """
-
-    headers: list[Header] = field(default_factory=list)
-    status: int = 0
-    reason: str = ""
-    body: bytes = b""
-
-    @property
-    def denied(self) -> bool:
-        """Whether the front door answers by itself."""
-        return self.status != 0
-
-
-PASS = Answer()
 
 
 class Policy:
@@ -62,6 +42,9 @@ class Policy:
         on_outage: when the store fails: "allow" (and say so in the log), "deny" (503) or "raise".
         start_without_store: start although the store does not answer.
         workers: the number of worker processes, where the server does not show it.
+        allow_per_process: accept that each process counts for itself, and each client gets its quota from each.
+        on_unsafe: what a process does that finds a sibling while it serves from a per-process store:
+            "shutdown", "deny" (both answer 503) or "warn".
         name: the namespace of this policy's keys in the store.
         observer: hears of events; by default they are logged.
     """
@@ -78,19 +61,19 @@ class Policy:
         on_outage: OnOutage = "allow",
         start_without_store: bool = False,
         workers: int | None = None,
+        allow_per_process: bool = False,
+        on_unsafe: OnUnsafe = "shutdown",
         name: str = "web",
         observer: Observer | None = None,
     ) -> None:
         if headers not in FAMILIES:
             raise OptionError(f"headers={headers!r} is no family of fields; {nearest(str(headers), FAMILIES)}")
-        self._gate = Gate(store, observer)
+        self._gate = Gate(store, observer, workers=workers, allow_per_process=allow_per_process, on_unsafe=on_unsafe)
         self._address = ClientAddress(trusted_proxies, ipv6_prefix)
         self._fields = FAMILIES[headers]
         self._exempt = read_paths("exempt", exempt)
         self._on_outage = outage_policy(on_outage)
         self._start_without_store = start_without_store
-        declared(workers)
-        self._workers = workers
         self.name = check_name(name)
         self.rules = _named(rules)
 
@@ -118,31 +101,30 @@ class Policy:
 
     def check_workers(self) -> None:
         """Refuse several workers on a per-process store; asks nothing of the network."""
-        self._gate.refuse_several_workers(self._workers)
+        self._gate.watch.start()
 
     def start(self) -> None:
-        """Raise StartupRefused when this policy could not be enforced: front doors call it when built.
-
-        A worker that replaces another starts even without the store: a server that runs goes by
-        `on_outage`, and must not end because a worker was recycled during an outage.
-        """
-        if not self.rules:
-            raise OptionError('a policy without rules limits nothing: add for example Rule("100/minute", key="ip")')
+        """Raise StartupRefused when this policy could not be enforced: front doors call it when built."""
         self.check_workers()
-        try:
-            self.store.ping()
-        except StartupRefused as error:
-            refuse(error)
-        except StoreError as error:
-            if self._start_without_store or replaces_another():
-                return
-            reason = str(error).rsplit(" [", 1)[0]
-            refuse(
-                StoreUnreachableError(
-                    f"{reason}. Starting now would leave every limit to on_outage={self._on_outage!r}: start the store first, "
-                    "or accept that with start_without_store=True"
-                )
-            )
+        startup.start(self, self._gate, start_without_store=self._start_without_store)
+
+    async def abegin(self) -> StartupRefused | None:
+        """The refusal to answer an ASGI server's lifespan with: a sibling serves already, on a per-process store."""
+        if self._gate.watch.alert:
+            await self._gate.aadmits()
+        return self._gate.watch.refusal_to_begin
+
+    def findings(self, *, live: bool) -> Iterator[ConfigurationError | StartupWarning]:
+        """What would refuse to start, and what is worth a warning; `live` asks the store too."""
+        return startup.findings(self, self._gate, live=live)
+
+    def health(self) -> Health:
+        """Whether limits are enforced: the store answers, and no sibling counts for itself."""
+        return Health.of(self._gate, self._gate.measure(), self._on_outage)
+
+    async def ahealth(self) -> Health:
+        """Do what `health` does."""
+        return Health.of(self._gate, await self._gate.ameasure(), self._on_outage)
 
     def check(self, request: Request) -> Answer:
         """Decide a request under every rule that matches it, in one step."""

@@ -1,0 +1,71 @@
+"""Limiters that are built anew in each request, and forgotten with their counters.
+
+`Limiter("5/minute").hit(key)` inside a view admits everybody: its memory store begins empty every
+time. Such a limiter is found when a second one is built at the same place although the first is
+gone already. What is built once, lately, or kept in a table, is not found.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from types import FrameType
+from typing import Any
+
+from ratelimit_kit.errors import ConfigurationError, LostCountersError
+
+_REQUEST_THREADS = frozenset({"anyio._backends._asyncio", "asgiref.sync"})
+"""Modules whose frames begin a thread that ASGI frameworks run plain views in."""
+
+_SCOPES = ("http", "websocket")
+
+_built: dict[tuple[str, int], weakref.ref[Any]] = {}
+"""What was last built within a request, by file and line."""
+
+
+def built(owner: object) -> ConfigurationError | None:
+    """Note that `owner`, which keeps counters of its own, is being built; an error when its predecessor is lost."""
+    place = _place()
+    if place is None:
+        return None
+    previous = _built.get(place)
+    _built[place] = weakref.ref(owner)
+    if previous is None or previous() is not None:
+        return None
+    file, line = place
+    return LostCountersError(
+        f"a limiter with counters in memory is built in each request ({file}, line {line}): its counters are forgotten with "
+        'it, so it limits nothing. Build it once, outside of the function, or use store="redis://..."'
+    ).without_exit()
+
+
+def _place() -> tuple[str, int] | None:
+    """The file and line that builds a limiter within a request; None outside of one, and while a module is imported."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
+    place: tuple[str, int] | None = None
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if place is None and not name.startswith("ratelimit_kit."):
+            place = frame.f_code.co_filename, frame.f_lineno
+        if frame.f_code.co_name == "<module>" or name == "ratelimit_kit.django.site":  # which keeps what it builds
+            return None
+        if _begins_a_request(frame):
+            return place
+        frame = frame.f_back
+    return None
+
+
+def _begins_a_request(frame: FrameType) -> bool:
+    """Whether the call was given a request; a mere local variable may be a test's."""
+    if frame.f_globals.get("__name__") in _REQUEST_THREADS:
+        return True
+    code = frame.f_code
+    arguments = code.co_varnames[: code.co_argcount]
+    return any(_is_request(frame.f_locals.get(name)) for name in arguments)
+
+
+def _is_request(value: object) -> bool:
+    """Whether a value is a WSGI environment or an ASGI scope; `isinstance` would wake lazy objects."""
+    if type(value) is not dict:
+        return False
+    return "wsgi.url_scheme" in value or (value.get("type") in _SCOPES and "path" in value)

@@ -1,0 +1,70 @@
+"""Limits that can never matter: another limit of the same rule has always refused before.
+
+"1000/hour; 10/minute" admits about 600 an hour at most, so the first limit is a mistake: its author
+believes in a number that nobody can reach. Only certain cases are reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Final
+
+from ratelimit_kit.core.decision import MICROSECONDS
+from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.errors import UnreachableLimitError
+
+_SHORTEST: Final = {
+    "minute": 60,
+    "hour": 1800,
+    "day": 23 * 3600,
+    "week": 167 * 3600,
+    "month": (28 * 24 - 1) * 3600,
+}
+"""Seconds of the shortest calendar window of each kind, where clocks are changed in it."""
+
+
+def unreachable(limits: Sequence[Limit], where: str) -> list[UnreachableLimitError]:
+    """One error for each limit that another one of the same rule keeps from ever refusing."""
+    errors = []
+    for index, limit in enumerate(limits):
+        for other in (*limits[:index], *limits[index + 1 :]):
+            if _hides(other, limit) and not (limits.index(other) > index and _hides(limit, other)):
+                errors.append(
+                    UnreachableLimitError(
+                        f"{where}: the limit {limit} can never refuse anything, for {other} always refuses before. "
+                        f"Remove {limit}, or correct one of the two"
+                    )
+                )
+                break
+    return errors
+
+
+def _hides(other: Limit, limit: Limit) -> bool:
+    """Whether all that `other` admits would be admitted by `limit` as well."""
+    if isinstance(limit, TokenBucket):
+        at_once, rate = _shape(other)
+        return at_once <= limit.burst and rate <= Fraction(limit.rate, limit.unit)
+    if isinstance(limit, SlidingWindow):
+        return _admitted(other, limit.window + limit.granule) <= limit.limit
+    if isinstance(other, FixedWindow) and (other.per, other.tz) == (limit.per, limit.tz):
+        return other.limit <= limit.limit
+    return _admitted(other, limit.longest) <= limit.limit
+
+
+def _admitted(limit: Limit, span: int) -> Fraction:
+    """The most that a limit admits in any `span` (microseconds)."""
+    if isinstance(limit, TokenBucket):
+        return limit.burst + span * Fraction(limit.rate, limit.unit)
+    if isinstance(limit, SlidingWindow):
+        return Fraction(limit.limit * -(-span // limit.window))
+    return Fraction(limit.limit * (span // (_SHORTEST[limit.per] * MICROSECONDS) + 2))
+
+
+def _shape(limit: Limit) -> tuple[Fraction, Fraction]:
+    """A burst and a rate per microsecond that a limit never exceeds together."""
+    if isinstance(limit, TokenBucket):
+        return Fraction(limit.burst), Fraction(limit.rate, limit.unit)
+    if isinstance(limit, SlidingWindow):
+        return Fraction(limit.limit), Fraction(limit.limit, limit.window)
+    return Fraction(2 * limit.limit), Fraction(limit.limit, _SHORTEST[limit.per] * MICROSECONDS)

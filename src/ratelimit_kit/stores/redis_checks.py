@@ -1,0 +1,76 @@
+"""What is wrong with a Redis server or client before the first request, as far as it can be seen."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ratelimit_kit.errors import (
+    ClockOffsetWarning,
+    EvictionWarning,
+    NoTimeoutError,
+    ReplicaError,
+    StartupRefused,
+    StartupWarning,
+)
+from ratelimit_kit.stores.redis_client import NoPermissionError
+
+_log = logging.getLogger("ratelimit_kit")
+
+OFFSET = 2.0
+"""Seconds that two clocks may differ before it is worth a warning."""
+
+
+def client_findings(name: str, client: Any) -> Iterator[StartupRefused]:
+    """What is wrong with a client of the user's own; asks nothing of the network."""
+    pool = getattr(client, "connection_pool", None) or getattr(client, "nodes_manager", None)
+    options = getattr(pool, "connection_kwargs", {})
+    missing = [option for option in ("socket_timeout", "socket_connect_timeout") if options.get(option, 0) is None]
+    if missing:
+        raise_to = ", ".join(f"{option}=0.25" for option in missing)
+        yield NoTimeoutError(
+            f"{name} was given a client without {' and '.join(missing)}: when Redis hangs, every request would hang with it. "
+            f"Build the client with {raise_to}"
+        )
+
+
+def server_findings(
+    name: str, call: Callable[[Callable[[Any], Any]], Any]
+) -> Iterator[StartupRefused | StartupWarning]:
+    """What is wrong with the server; `call` runs a function on the client and raises StoreError."""
+    begun = time.time()
+    seconds, microseconds = call(lambda client: client.time())
+    offset = seconds + microseconds / 1e6 - (begun + time.time()) / 2
+    if abs(offset) > OFFSET:
+        yield ClockOffsetWarning(
+            f"the clock of {name} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's: limits count "
+            "on the store's clock, so they hold, but calendar windows end by it and log times will not agree. "
+            "Let NTP run on both"
+        )
+    info = call(_info)
+    if info.get("role", "master") != "master":
+        yield ReplicaError(
+            f"{name} is a replica, which takes no writes: every decision would fail. Use the address of its primary"
+            + (f", {info['master_host']}:{info['master_port']}" if "master_host" in info else "")
+        )
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        yield EvictionWarning(
+            f"{name} has maxmemory-policy {policy}: when its memory is full it throws counters away, and their clients begin "
+            "anew. Give the counters a Redis of their own with `maxmemory-policy noeviction`"
+        )
+
+
+def _info(client: Any) -> dict[str, Any]:
+    """INFO, or nothing where this user may not ask."""
+    try:
+        answer: dict[str, Any] = client.info()
+    except NoPermissionError:
+        _log.info("this Redis user may not run INFO: role and maxmemory-policy were not checked")
+        return {}
+    first = next(iter(answer.values()), None)
+    return (
+        first if isinstance(first, dict) and "redis_version" in first else answer
+    )  # a cluster client answers per node
