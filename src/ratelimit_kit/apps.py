@@ -19,6 +19,7 @@ class RateLimitKitConfig(AppConfig):
         """Look at the workers only: no network here, for every management command comes by."""
         from django.conf import settings
 
+        import ratelimit_kit.django.checks  # noqa: F401 - registers them
         from ratelimit_kit.django.site import SETTING, site_policy
 
         if getattr(settings, SETTING, None) is not None:

@@ -20,7 +20,7 @@ from ratelimit_kit.web.headers import Header, to_add
 from ratelimit_kit.web.policy import Policy, started
 from ratelimit_kit.web.request import Headers, Request
 
-__all__ = ["RateLimitMiddleware"]
+__all__ = ["HealthApplication", "RateLimitMiddleware"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -76,6 +76,22 @@ class RateLimitMiddleware:
             await send(message)
 
         return forward
+
+
+class HealthApplication:
+    """Answers every request with the health of a policy; mount it where no rule limits."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer 200, or 503 when limits cannot be enforced."""
+        if scope["type"] != "http":
+            return
+        health = await self.policy.ahealth()
+        headers = _raw(health.fields())
+        await send({"type": "http.response.start", "status": health.http_status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else health.body()})
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: ConfigurationError) -> None:

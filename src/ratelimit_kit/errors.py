@@ -15,7 +15,8 @@
     │       ├── ReplicaError           RLK205   the store is a copy that takes no writes
     │       ├── NoTimeoutError         RLK206   a client that would wait for the store for ever
     │       ├── UnreachableLimitError  RLK207   a limit that another one always keeps from mattering
-    │       └── LostCountersError      RLK208   a limiter built anew in each request, with its counters
+    │       ├── LostCountersError      RLK208   a limiter built anew in each request, with its counters
+    │       └── UnusedRulesError       RLK209   rules that no front door asks for
     ├── StartupWarning                 said at start, which goes on (also a UserWarning)
     │   ├── EvictionWarning       RLK251     the store may throw counters away
     │   ├── SplitSlotsWarning     RLK252     a cluster keeps the counters of one request apart
@@ -32,12 +33,9 @@ Each code has a heading in docs/reference/errors.md and never changes its meanin
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ratelimit_kit.core.decision import Decision
 
 
@@ -173,6 +171,12 @@ class LostCountersError(StartupRefused):
     rlk = "RLK208"
 
 
+class UnusedRulesError(StartupRefused):
+    """Rules are configured, but nothing asks for them: no request would be limited."""
+
+    rlk = "RLK209"
+
+
 class StartupWarning(RateLimitKitError, UserWarning):  # noqa: N818 - it is a warning
     """Something that an operator should change, although every limit holds for now."""
 
@@ -233,13 +237,3 @@ class LimitExceeded(RateLimitKitError):  # noqa: N818 - the field's usual name
 
     def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Decision, str]]:
         return type(self), (self.decision, self.what)
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """A ready sentence part naming the nearest valid spelling, or all of them."""
-    options = sorted(choices)
-    lower = {option.lower(): option for option in options}
-    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.51)
-    if close:
-        return f"did you mean {lower[close[0]]!r}?"
-    return "choose from " + ", ".join(repr(option) for option in options)

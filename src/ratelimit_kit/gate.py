@@ -14,7 +14,8 @@ from typing import Literal, get_args
 
 from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict
 from ratelimit_kit.core.event import Event
-from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, nearest
+from ratelimit_kit.core.options import nearest
+from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError
 from ratelimit_kit.guard import lifetime
 from ratelimit_kit.guard.refusal import TICK
 from ratelimit_kit.guard.watch import OnUnsafe, Watch

@@ -7,6 +7,7 @@ never calls the application twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ratelimit_kit.web.headers import Header, to_add
@@ -16,7 +17,7 @@ from ratelimit_kit.web.request import Headers, Request
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["RateLimitMiddleware"]
+__all__ = ["HealthApplication", "RateLimitMiddleware"]
 
 
 class RateLimitMiddleware:
@@ -36,6 +37,19 @@ class RateLimitMiddleware:
             start_response(f"{answer.status} {answer.reason}", answer.headers)
             return [answer.body]
         return self.application(environ, _adding(answer.headers, start_response) if answer.headers else start_response)
+
+
+class HealthApplication:
+    """Answers every request with the health of a policy; mount it where no rule limits."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer 200, or 503 when limits cannot be enforced."""
+        health = self.policy.health()
+        start_response(f"{health.http_status} {HTTPStatus(health.http_status).phrase}", health.fields())
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else health.body()]
 
 
 def _adding(fields: list[Header], start_response: StartResponse) -> StartResponse:

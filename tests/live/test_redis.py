@@ -41,8 +41,9 @@ def connect(url: str) -> Any:
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_lua_answers_as_python_does(redis: RedisServer, program: list[tuple[str, Any]]) -> None:
     clock = ManualClock(start=1_800_000_000)
-    store = RedisStore(redis.url(), clock=clock)
-    with connect(store._url) as raw:
+    url = redis.url()
+    store = RedisStore(url, clock=clock)
+    with connect(url) as raw:
         raw.flushdb()
     run(program, clock, PureStore(clock), store)
     store.close()

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from ratelimit_kit.cli import demo
+from ratelimit_kit.cli import check, demo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"ratelimit-kit {version('ratelimit-kit')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     demo.add_to(commands)
+    check.add_to(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status

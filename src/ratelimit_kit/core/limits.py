@@ -14,8 +14,8 @@ from typing import Any, Final
 from ratelimit_kit.core import calendar, fixed_window, sliding_window, token_bucket
 from ratelimit_kit.core.decision import MICROSECONDS
 from ratelimit_kit.core.durations import NAMED, UNITS, Duration, microseconds, spell
-from ratelimit_kit.core.options import known_options
-from ratelimit_kit.errors import CostError, QuotaError, nearest
+from ratelimit_kit.core.options import known_options, nearest
+from ratelimit_kit.errors import CostError, QuotaError
 
 EXACT: Final = 2**53
 """Below it every integer is exact in a double, which is what Redis scripts compute with."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ratelimit_kit.errors import OptionError, nearest
+from ratelimit_kit.errors import OptionError
 
 S = TypeVar("S")
 P = ParamSpec("P")
@@ -36,3 +37,13 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
     for name in given:
         if name not in known:
             raise OptionError(f"{what} has no option {name!r}; {nearest(str(name), known)}")
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A ready sentence part naming the nearest valid spelling, or all of them."""
+    options = sorted(choices)
+    lower = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.51)
+    if close:
+        return f"did you mean {lower[close[0]]!r}?"
+    return "choose from " + ", ".join(repr(option) for option in options)

@@ -1,6 +1,6 @@
-"""The Django front door: a middleware for the site, a decorator for single views.
+"""The Django front door: a middleware for the site, a decorator for single views, a view of its health.
 
-Both read the setting RATELIMIT_KIT, whose mapping is that of `Policy.from_config`.
+All read the setting RATELIMIT_KIT, whose mapping is that of `Policy.from_config`.
 """
 
 from __future__ import annotations
@@ -16,5 +16,6 @@ except ImportError as error:
 
 from ratelimit_kit.django.decorator import ratelimit
 from ratelimit_kit.django.middleware import RateLimitMiddleware
+from ratelimit_kit.django.site import health
 
-__all__ = ["RateLimitMiddleware", "ratelimit"]
+__all__ = ["RateLimitMiddleware", "health", "ratelimit"]

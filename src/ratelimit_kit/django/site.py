@@ -80,6 +80,18 @@ def denial(answer: Answer) -> HttpResponse:
     return response
 
 
+def health(request: HttpRequest) -> HttpResponse:
+    """A view that answers with the health of the site's policy: 200, or 503 when limits cannot be enforced.
+
+    `path("healthz", ratelimit_kit.django.health)`; add its path to "exempt".
+    """
+    found = site_policy().health()
+    response = HttpResponse(b"" if request.method == "HEAD" else found.body(), status=found.http_status)
+    for name, value in found.fields():
+        response[name] = value
+    return response
+
+
 def add_fields(answer: Answer, response: Any) -> Any:
     """The response with the rate-limit fields; items of a list join those that a decorator has set."""
     for name, value in to_add(answer.headers, response.status_code, response.has_header):

@@ -14,14 +14,8 @@ import weakref
 from typing import Literal, get_args
 
 from ratelimit_kit.core.event import Event, Listener
-from ratelimit_kit.errors import (
-    LateWorkersError,
-    OptionError,
-    OtherPortWarning,
-    StartupRefused,
-    UnsafeWorkersError,
-    nearest,
-)
+from ratelimit_kit.core.options import nearest
+from ratelimit_kit.errors import LateWorkersError, OptionError, OtherPortWarning, StartupRefused, UnsafeWorkersError
 from ratelimit_kit.guard import witness
 from ratelimit_kit.guard.refusal import end_this_process, refuse
 from ratelimit_kit.guard.servers import detected

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ratelimit_kit.errors import OptionError, nearest
+from ratelimit_kit.core.options import nearest
+from ratelimit_kit.errors import OptionError
 
 PREFIX = "RATELIMIT_KIT_"
 VARIABLE = PREFIX + "WORKERS"

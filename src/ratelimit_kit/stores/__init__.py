@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit, urlunsplit
 
-from ratelimit_kit.errors import OptionError, StoreURLError, nearest
+from ratelimit_kit.core.options import nearest
+from ratelimit_kit.errors import OptionError, StoreURLError
 
 if TYPE_CHECKING:
     from ratelimit_kit.core.decision import Verdict

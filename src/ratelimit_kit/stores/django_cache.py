@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ratelimit_kit.errors import DependencyError, StoreURLError, UnsafeCacheError, nearest
+from ratelimit_kit.core.options import nearest
+from ratelimit_kit.errors import DependencyError, StoreURLError, UnsafeCacheError
 from ratelimit_kit.stores import Scope, Store
 
 try:

@@ -1,8 +1,10 @@
-"""Policies from plain data: one schema for Django's setting and whoever reads a file."""
+"""Policies from plain data: one schema for Django's setting, a TOML file and the command line."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ratelimit_kit.core.options import options_of, refuse_unknown
@@ -21,6 +23,19 @@ def read_policy(cls: type[Policy], config: Mapping[str, Any]) -> Policy:
     if not isinstance(rules, list | tuple):
         raise OptionError('"rules" is a list of mappings such as {"limits": "100/minute", "key": "ip"}')
     return cls(*(_rule(number, rule) for number, rule in enumerate(rules, start=1)), **options)
+
+
+def read_file(path: str | Path) -> Mapping[str, Any]:
+    """What a TOML file says; OptionError where it cannot be read."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OptionError(f"the policy file {str(path)!r} cannot be read: {reason}") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise OptionError(f"the policy file {str(path)!r} is no TOML: {error}") from None
 
 
 def _rule(number: int, config: Any) -> Rule:

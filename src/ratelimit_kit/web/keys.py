@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
-from ratelimit_kit.errors import IdentityError, OptionError, nearest
+from ratelimit_kit.core.options import nearest
+from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.identity import ClientAddress, hashed
 from ratelimit_kit.web.request import Request
 

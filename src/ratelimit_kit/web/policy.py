@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.durations import spell
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
-from ratelimit_kit.core.options import known_options
-from ratelimit_kit.errors import ConfigurationError, OptionError, StartupRefused, StartupWarning, nearest
+from ratelimit_kit.core.options import known_options, nearest
+from ratelimit_kit.errors import ConfigurationError, OptionError, StartupRefused, StartupWarning
 from ratelimit_kit.gate import Gate, OnOutage, outage_policy
 from ratelimit_kit.guard.watch import OnUnsafe
 from ratelimit_kit.observe import Observer
@@ -87,6 +88,13 @@ class Policy:
         from ratelimit_kit.web.config import read_policy
 
         return read_policy(cls, config)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Policy:
+        """A policy from a TOML file of the same schema: options on top, then a `[[rules]]` table for each rule."""
+        from ratelimit_kit.web.config import read_file
+
+        return cls.from_config(read_file(path))
 
     @property
     def store(self) -> Store:
