@@ -11,6 +11,11 @@ settings.register_profile("default", deadline=None, print_blob=True, suppress_he
 settings.load_profile("default")
 
 
+@pytest.fixture(autouse=True)
+def _nothing_was_logged_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ratelimit_kit.observe.logging._last", {})
+
+
 @pytest.fixture(scope="session")
 def redis() -> Iterator[RedisServer]:
     """One redis-server for all live tests; each takes a database of its own from `redis.url()`."""

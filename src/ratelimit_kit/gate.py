@@ -71,7 +71,7 @@ class Gate:
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Ask the store once; on failure follow `on_outage`."""
         if self.watch.alert and not self.admits():
-            self.watch.leave()
+            self.watch.turn_away()
             return _refused(charges)
         try:
             return Decision(self.store.decide(charges))
@@ -81,7 +81,7 @@ class Gate:
     async def adecide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Do what `decide` does."""
         if self.watch.alert and not await self.aadmits():
-            self.watch.leave()
+            self.watch.turn_away()
             return _refused(charges)
         try:
             return Decision(await self.store.adecide(charges))
@@ -108,6 +108,7 @@ class Gate:
         """Seconds until the store answered, or how it failed; looks for siblings too."""
         if self.watch.alert:
             self.watch.admits()
+            self.watch.tell()
         begun = time.perf_counter()
         try:
             self.store.ping()
@@ -119,6 +120,7 @@ class Gate:
         """Do what `measure` does."""
         if self.watch.alert:
             self.watch.admits()
+            self.watch.tell()
         begun = time.perf_counter()
         try:
             await self.store.aping()

@@ -1,188 +1,36 @@
-"""The guard on real servers: a per-process store under several workers never serves a request."""
+"""The guard in the life of real servers: reloads, recycling, workers added, siblings, and what is no server at all."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.processes import EXAMPLES, free_port, python_program, redis_server, request, running
+from tests.live.servers import APPS, ASGI, WSGI
+from tests.processes import EXAMPLES, Process, RedisServer, free_port, python_program, redis_server, request, running
 
 pytestmark = pytest.mark.live
 
-APPS = Path(__file__).parent / "apps"
 GUNICORN = python_program("gunicorn")
 UVICORN = python_program("uvicorn")
-HYPERCORN = python_program("hypercorn")
-GRANIAN = python_program("granian")
-FASTAPI = python_program("fastapi")
-UWSGI = python_program("pyuwsgi")
-
-REFUSALS: dict[str, tuple[list[str], dict[str, str], str, int]] = {
-    "gunicorn": ([GUNICORN, "--workers", "4"], {}, "gunicorn is starting 4 workers (--workers 4)", 3),
-    "gunicorn-equals": ([GUNICORN, "--workers=3"], {}, "gunicorn is starting 3 workers (--workers 3)", 3),
-    "gunicorn-threads": (
-        [GUNICORN, "-w", "4", "--threads", "2"],
-        {},
-        "gunicorn is starting 4 workers (--workers 4)",
-        3,
-    ),
-    "gunicorn-preload": ([GUNICORN, "--preload", "-w", "4"], {}, "gunicorn is starting 4 workers (--workers 4)", 3),
-    "gunicorn-variable": (
-        [GUNICORN],
-        {"WEB_CONCURRENCY": "3"},
-        "gunicorn is starting 3 workers (WEB_CONCURRENCY=3)",
-        3,
-    ),
-    "gunicorn-arguments": (
-        [GUNICORN],
-        {"GUNICORN_CMD_ARGS": "--workers 2"},
-        "gunicorn is starting 2 workers (GUNICORN_CMD_ARGS)",
-        3,
-    ),
-    "gunicorn-file": (
-        [GUNICORN, "--config", "gunicorn_conf.py"],
-        {},
-        "gunicorn is starting 3 workers (its configuration)",
-        3,
-    ),
-    "gunicorn-declared": ([GUNICORN], {"RATELIMIT_KIT_WORKERS": "8"}, "RATELIMIT_KIT_WORKERS=8 is declared", 3),
-    "uvicorn": ([UVICORN, "--workers", "2"], {}, "uvicorn is starting 2 workers (--workers 2)", 0),
-    "uvicorn-variable": ([UVICORN], {"WEB_CONCURRENCY": "2"}, "uvicorn is starting 2 workers (WEB_CONCURRENCY=2)", 0),
-    "uvicorn-no-lifespan": (
-        [UVICORN, "--workers", "2", "--lifespan", "off"],
-        {},
-        "uvicorn is starting 2 workers (--workers 2)",
-        0,
-    ),
-    "fastapi": ([FASTAPI, "run", "--workers", "2"], {}, "uvicorn is starting 2 workers (--workers 2)", 0),
-    "fastapi-limiter": (
-        [FASTAPI, "run", "fastapi_limiter.py", "--workers", "2"],
-        {},
-        "fastapi run is starting 2 workers (--workers 2)",
-        3,
-    ),
-    "fastapi-uvicorn": (
-        [UVICORN, "fastapi_app:app", "--workers", "2"],
-        {},
-        "uvicorn is starting 2 workers (--workers 2)",
-        0,
-    ),
-    "fastapi-hypercorn": (
-        [HYPERCORN, "fastapi_app:app", "-w", "2"],
-        {},
-        "hypercorn is starting 2 workers (--workers 2)",
-        0,
-    ),
-    "fastapi-granian": (
-        [GRANIAN, "fastapi_app:app", "--interface", "asgi", "--workers", "2"],
-        {},
-        "granian is starting 2 workers (--workers 2)",
-        1,
-    ),
-    "fastapi-gunicorn": (
-        [GUNICORN, "fastapi_app:app", "--workers", "2", "--worker-class", "asgi"],
-        {},
-        "gunicorn is starting 2 workers (--workers 2)",
-        3,
-    ),
-    "hypercorn": ([HYPERCORN, "-w", "2"], {}, "hypercorn is starting 2 workers (--workers 2)", 0),
-    "granian-asgi": (
-        [GRANIAN, "--interface", "asgi", "--workers", "2"],
-        {},
-        "granian is starting 2 workers (--workers 2)",
-        1,
-    ),
-    "granian-wsgi": (
-        [GRANIAN, "--interface", "wsgi"],
-        {"GRANIAN_WORKERS": "2"},
-        "granian is starting 2 workers (GRANIAN_WORKERS=2)",
-        1,
-    ),
-    "uwsgi": ([UWSGI, "--master", "--processes", "2"], {}, "uWSGI is starting 2 workers (processes = 2)", 3),
-}
-"""The parents of uvicorn and hypercorn exit with 0 whatever their workers do."""
-
-STARTS: dict[str, tuple[list[str], dict[str, str]]] = {
-    "gunicorn": ([GUNICORN], {}),
-    "gunicorn-threads": ([GUNICORN, "--threads", "4"], {}),
-    "gunicorn-declared-one": ([GUNICORN, "--workers", "2"], {"RATELIMIT_KIT_WORKERS": "1"}),
-    "uvicorn": ([UVICORN], {}),
-    "uvicorn-one": ([UVICORN, "--workers", "1"], {}),
-    "uvicorn-reload": ([UVICORN, "--reload"], {}),
-    "fastapi": ([FASTAPI, "run"], {}),
-    "hypercorn": ([HYPERCORN], {}),
-    "granian-asgi": ([GRANIAN, "--interface", "asgi"], {}),
-    "granian-wsgi": ([GRANIAN, "--interface", "wsgi"], {}),
-    "uwsgi": ([UWSGI, "--master", "--processes", "1"], {}),
-    "waitress": ([python_program("waitress-serve")], {}),
-    "daphne": ([python_program("daphne")], {}),
-}
 
 
-def command_line(command: list[str], port: int) -> list[str]:
-    wsgi, asgi, address = "memory_app:application", "memory_app:asgi_application", f"127.0.0.1:{port}"
-    name = Path(command[0]).name
-    if "fastapi_app:app" in command:
-        return [*command, "--bind", address] if name in {"gunicorn", "hypercorn"} else [*command, "--port", str(port)]
-    if name == "gunicorn":
-        return [*command, wsgi, "--bind", address]
-    if name == "hypercorn":
-        return [*command, "--bind", address, asgi]
-    if name == "fastapi":
-        return [*command, "--port", str(port), *([] if "fastapi_limiter.py" in command else ["fastapi_app.py"])]
-    if name == "pyuwsgi":
-        return [*command, "--http-socket", address, "--die-on-term", "--wsgi-file", "memory_app.py"]
-    if name == "waitress-serve":
-        return [*command, "--listen", address, wsgi]
-    return [*command, "--port", str(port), wsgi if "wsgi" in command else asgi]
+def serving(port: int, *options: str, app: str = WSGI) -> list[str]:
+    return [GUNICORN, *options, app, "--bind", f"127.0.0.1:{port}"]
 
 
-@pytest.mark.parametrize(("command", "env", "found", "exit_code"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_memory_store_under_several_workers_ends_the_server(
-    command: list[str], env: Mapping[str, str], found: str, exit_code: int
-) -> None:
-    port = free_port()
-    seconds = 5 if command[0] == GUNICORN else 15  # uvicorn's parent looks after its workers every 5 seconds
-    with running(command_line(command, port), port, cwd=APPS, env=env, wait=False) as process:
-        code = process.wait_until_ended(seconds)
-        text = process.text()
-    assert code == exit_code
-    assert text.count("[RLK201]") == 1
-    assert f"MemoryStore counts per process, and {found}: each client would get" in text
-    if "fastapi_app:app" not in command or command[0] != HYPERCORN:  # which prints every failed lifespan
-        assert "Traceback" not in text
-        assert len(text.splitlines()) < 60
-    with pytest.raises(ConnectionRefusedError):
-        request(port)
-
-
-@pytest.mark.parametrize(("command", "env"), STARTS.values(), ids=STARTS.keys())
-def test_one_worker_starts_and_serves(command: list[str], env: Mapping[str, str]) -> None:
-    port = free_port()
-    with running(command_line(command, port), port, cwd=APPS, env=env) as process:
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            try:
-                assert request(port, method="GET").status == 200
-                break
-            except ConnectionError:
-                time.sleep(0.05)
-        else:
-            pytest.fail(process.text())
-        assert "RLK201" not in process.text()
-
-
-def test_where_exits_are_respawned_for_ever_the_site_answers_5xx() -> None:
-    port = free_port()
-    command = command_line([UWSGI, "--master", "--processes", "2", "--lazy-apps"], port)
-    with running(command, port, cwd=APPS) as process:
-        assert [request(port, method="GET").status for _ in range(3)] == [500] * 3
-        assert "ConfigurationError: MemoryStore counts per process, and uWSGI is starting 2 workers" in process.text()
+def until(condition: Callable[[], bool], process: Process, seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, process.text()
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -238,14 +86,10 @@ def test_a_recycled_worker_starts_although_the_store_is_down() -> None:
 
 def test_a_worker_added_to_a_running_server_does_not_serve_and_the_others_go_on() -> None:
     port = free_port()
-    with running(command_line([GUNICORN], port), port, cwd=APPS) as process:
-        first = request(port, method="GET")
-        assert first.status == 200
+    with running(serving(port), port, cwd=APPS) as process:
+        assert request(port, method="GET").status == 200
         process.popen.send_signal(signal.SIGTTIN)
-        end = time.monotonic() + 15
-        while process.text().count("[RLK202]") < 2 and time.monotonic() < end:
-            time.sleep(0.05)
-        assert process.text().count("[RLK202]") == 2
+        until(lambda: process.text().count("[RLK202]") == 2, process)
         assert "was told to have 2 workers" in process.text()
         assert process.popen.poll() is None
         statuses = [request(port, method="GET").status for _ in range(12)]
@@ -253,14 +97,169 @@ def test_a_worker_added_to_a_running_server_does_not_serve_and_the_others_go_on(
         process.popen.send_signal(signal.SIGTTOU)
 
 
-def test_a_reload_of_one_worker_is_no_false_alarm() -> None:
+def test_a_worker_added_to_a_preloaded_server_does_not_admit() -> None:
     port = free_port()
-    with running(command_line([GUNICORN], port), port, cwd=APPS) as process:
+    with running(serving(port, "--preload"), port, cwd=APPS) as process:
+        assert request(port, method="GET").status == 200
+        process.popen.send_signal(signal.SIGTTIN)
+        until(lambda: process.text().count("Booting worker") == 2, process)
+        statuses = []
+        until(lambda: statuses.append(request(port, method="GET").status) or "[RLK20" in process.text(), process)
+        assert statuses.count(200) <= 9
+
+
+@pytest.mark.parametrize("on_unsafe", ["deny", "warn"])
+def test_an_added_worker_follows_on_unsafe_and_its_health_says_so(on_unsafe: str) -> None:
+    port = free_port()
+    with running(serving(port), port, cwd=APPS, env={"ON_UNSAFE": on_unsafe}) as process:
+        assert json.loads(request(port, "/healthz", method="GET").body)["status"] == "pass"
+        process.popen.send_signal(signal.SIGTTIN)
+        until(lambda: "[RLK202]" in process.text(), process)
+        health, statuses = set(), []
+
+        def both_were_asked() -> bool:
+            with contextlib.suppress(OSError):
+                answer = request(port, "/healthz", method="GET")
+                health.add((answer.status, json.loads(answer.body)["status"]))
+                statuses.append(request(port, method="GET").status)
+            return len(health) == 2 and len(statuses) >= 40
+
+        until(both_were_asked, process, 30)
+        expected = {(503, "fail"), (200, "pass")} if on_unsafe == "deny" else {(200, "warn"), (200, "pass")}
+        assert health == expected
+        assert (503 in statuses) == (on_unsafe == "deny")
+        assert statuses.count(200) <= (10 if on_unsafe == "deny" else 20)
+        assert process.text().count("[RLK202]") == 1
+        assert process.popen.poll() is None
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"], ["--threads", "2"]], ids=["plain", "preload", "threads"])
+def test_a_reload_of_one_worker_is_no_false_alarm(options: list[str]) -> None:
+    port = free_port()
+    with running(serving(port, *options), port, cwd=APPS) as process:
         assert request(port, method="GET").status == 200
         process.popen.send_signal(signal.SIGHUP)
-        end = time.monotonic() + 10
-        while process.text().count("Booting worker") < 2 and time.monotonic() < end:
-            time.sleep(0.05)
-        assert process.text().count("Booting worker") == 2
+        until(lambda: process.text().count("Booting worker") == 2, process)
         assert request(port, method="GET").status == 200
+        assert "RLK2" not in process.text()
+
+
+def test_a_recycled_worker_is_no_false_alarm() -> None:
+    port = free_port()
+    with running(serving(port, "--max-requests", "3"), port, cwd=APPS) as process:
+        statuses: list[int] = []
+
+        def asked_until_recycled() -> bool:
+            with contextlib.suppress(OSError):
+                statuses.append(request(port, method="GET").status)
+            return process.text().count("Booting worker") >= 5
+
+        until(asked_until_recycled, process)
+        assert set(statuses) == {200}
+        assert "RLK2" not in process.text()
+
+
+def test_granian_respawning_its_worker_is_no_false_alarm() -> None:
+    port = free_port()
+    command = [python_program("granian"), "--interface", "asgi", "--respawn-failed-workers", "--port", str(port), ASGI]
+    with running(command, port, cwd=APPS) as process:
+        pid = []
+        until(lambda: bool(pid) or _ask(port, pid), process)
+        subprocess.run(["/bin/kill", "-9", pid[0]], check=True)
+        until(lambda: len(set(pid)) == 2 or _ask(port, pid), process)
+        assert "RLK2" not in process.text()
+
+
+def _ask(port: int, pids: list[str]) -> bool:
+    with contextlib.suppress(OSError, KeyError):
+        pids.append(request(port, method="GET").headers["x-process"])
+    return False
+
+
+def test_siblings_on_two_ports_are_warned_of_and_serve() -> None:
+    ports = free_port(), free_port()
+    command = [sys.executable, "two_ports.py", *map(str, ports)]
+    with running(command, ports[0], cwd=APPS) as process:
+        until(lambda: all(_serves(port) for port in ports), process)
+        until(lambda: all(_serves(port) for port in ports) and "[RLK254]" in process.text(), process)
+        assert process.text().count("[RLK254]") == 1
+        assert "RLK202" not in process.text()
+
+
+def test_two_applications_on_a_host_are_no_siblings() -> None:
+    ports = free_port(), free_port()
+    command = [sys.executable, "two_ports.py", *map(str, ports), ASGI, "fastapi_app:app"]
+    with running(command, ports[0], cwd=APPS) as process:
+        end = time.monotonic() + 6  # longer than a sibling would be waited for
+        until(lambda: all(_serves(port) for port in ports) and time.monotonic() > end, process)
+        assert "RLK2" not in process.text()
+
+
+def _serves(port: int) -> bool:
+    try:
+        return request(port, method="GET").status in {200, 429}
+    except OSError:
+        return False
+
+
+SCRIPTS = {
+    "shell": "from memory_app import application, _policy; assert _policy._gate.admits(); print('fine')",
+    "interactive": "import code; code.interact(local={}, banner='fine', readfunc=lambda _: exec('raise EOFError'))",
+    "fork": "import os; from memory_app import _policy; _policy._gate.admits()\n"
+    "child = os.fork()\nassert _policy._gate.admits()\n"
+    "if child: assert os.waitpid(child, 0)[1] == 0; print('fine')",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_what_serves_nothing_is_no_server(script: str) -> None:
+    done = subprocess.run([sys.executable, "-c", script], cwd=APPS, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "fine" in done.stdout + done.stderr
+    assert "RLK2" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "diffsettings", "test"])
+def test_management_commands_run_on_a_memory_store(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", command],
+        cwd=EXAMPLES / "django_site",
+        env={"STORE_URL": "memory://", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "RLK2" not in done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_parallel_test_workers_are_no_servers(tmp_path: Path) -> None:
+    (tmp_path / "test_site.py").write_text(
+        "import sys, pytest\n"
+        f"sys.path.insert(0, {str(APPS)!r})\n"
+        "from memory_app import _policy\n"
+        "@pytest.mark.parametrize('n', range(8))\n"
+        "def test_it(n):\n"
+        "    assert _policy._gate.admits()\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-n", "2", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 passed" in done.stdout
+    assert "RLK2" not in done.stdout + done.stderr
+
+
+def test_celery_workers_are_no_servers(redis: RedisServer) -> None:
+    env = {"BROKER_URL": redis.url()}
+    command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--concurrency", "2", "--loglevel", "INFO"]
+    ask = (
+        "import tasks; results = [tasks.limited.delay() for _ in range(4)]; "
+        "print([one.get(timeout=20) for one in results].count(True) >= 3)"
+    )
+    with running(command, 0, cwd=APPS, env=env, wait=False) as process:
+        until(lambda: "ready." in process.text(), process, 30)
+        done = subprocess.run(
+            [sys.executable, "-c", ask], cwd=APPS, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == "True", done.stderr
         assert "RLK2" not in process.text()

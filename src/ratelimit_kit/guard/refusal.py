@@ -100,14 +100,13 @@ def replaces_another() -> bool:
     return worker is not None and worker.replaces_another
 
 
-def end_this_process(*, with_parent: bool) -> None:
+def end_this_process() -> None:
     """Ask the own process to end as its server would be asked to (SIGTERM), once the answers under way are out."""
-    targets = [os.getppid()] * with_parent + [os.getpid()]
-
-    def end() -> None:
-        for pid in targets:
-            os.kill(pid, signal.SIGTERM)
-
-    timer = threading.Timer(LAST_WORDS, end)
+    timer = threading.Timer(LAST_WORDS, os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()
+
+
+def end_the_server() -> None:
+    """Ask the parent to end, where it forks a process for each request: this one ends with its answer anyhow."""
+    os.kill(os.getppid(), signal.SIGTERM)

@@ -8,6 +8,7 @@ server shows by then and the witness decide: a process that finds a sibling admi
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 import weakref
@@ -17,7 +18,7 @@ from ratelimit_kit.core.event import Event, Listener
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import LateWorkersError, OptionError, OtherPortWarning, StartupRefused, UnsafeWorkersError
 from ratelimit_kit.guard import witness
-from ratelimit_kit.guard.refusal import end_this_process, refuse
+from ratelimit_kit.guard.refusal import end_the_server, end_this_process, refuse
 from ratelimit_kit.guard.servers import detected
 from ratelimit_kit.guard.workers import Workers, declared
 
@@ -62,7 +63,7 @@ class Watch:
         declared(workers)
         self._store = store
         self._per_process = per_process
-        self._tell = listener
+        self._listener = listener
         self._workers = workers
         self._allowed = allow_per_process
         self._on_unsafe = on_unsafe
@@ -72,8 +73,8 @@ class Watch:
     def _renew(self) -> None:
         self.alert = self._per_process
         self.problem: StartupRefused | None = None
-        self._leaving = False
-        self._with_parent = False
+        self._told = self._leaving = False
+        self._per_request = False
         self._since: float | None = None
         self._again = 0.0
 
@@ -97,6 +98,7 @@ class Watch:
             self._say_what_is_allowed()
         elif isinstance(error, LateWorkersError) and self._on_unsafe != "shutdown":
             self._found(error)
+            self.tell()
         else:
             refuse(error)
 
@@ -127,7 +129,8 @@ class Watch:
         if seen is not None:
             if seen.count == 1:
                 return self._settled()
-            self._with_parent = seen.per_request
+            self._per_request = seen.per_request
+            self._again = math.inf  # the number does not change any more for this process
             return self._found(UnsafeWorkersError(_several(self._store, seen)))
         return self._ask_the_witness(now)
 
@@ -165,28 +168,36 @@ class Watch:
             "per process: if one balancer stands before both, each client gets its quota from each. "
             f'Use store="redis://...", or say workers=1 if they are apart'
         )
-        self._tell(Event("other-port", str(warning), logging.WARNING, {"warning": warning.rlk, "pid": sibling.pid}))
+        self._listener(Event("other-port", str(warning), logging.WARNING, {"warning": warning.rlk, "pid": sibling.pid}))
         return True
 
     def _settled(self) -> bool:
         if self.problem is not None:
-            self._tell(Event("sole-worker", f"{self._store} is used by one process again.", logging.WARNING))
+            self._listener(Event("sole-worker", f"{self._store} is used by one process again.", logging.WARNING))
         self.problem = None
+        self._told = False
         self.alert = False
         return True
 
-    def leave(self) -> None:
-        """End this process where `on_unsafe` says so: it was asked for a decision that it must not make."""
+    def tell(self) -> None:
+        """Say what was found, once."""
+        if self.problem is not None and not self._told:
+            self._told = True
+            message = f"{self.problem} By on_unsafe={self._on_unsafe!r} {_CONSEQUENCES[self._on_unsafe]}."
+            self._listener(Event("late-workers", message, logging.CRITICAL, {"error": self.problem.rlk}))
+
+    def turn_away(self) -> None:
+        """Say why a decision is refused that this process must not make, and end it where `on_unsafe` says so."""
+        self.tell()
         if self._on_unsafe == "shutdown" and not self._leaving:
             self._leaving = True
-            end_this_process(with_parent=self._with_parent)
+            (end_the_server if self._per_request else end_this_process)()
 
     def _found(self, error: StartupRefused) -> bool:
-        """Take note of several processes, and say so once."""
         if self.problem is None:
             self.problem = error
-            message = f"{error} By on_unsafe={self._on_unsafe!r} {_CONSEQUENCES[self._on_unsafe]}."
-            self._tell(Event("late-workers", message, logging.CRITICAL, {"error": error.rlk}))
+        if self._on_unsafe == "warn":
+            self.tell()
         return not self.closed
 
     def _say_what_is_allowed(self) -> None:

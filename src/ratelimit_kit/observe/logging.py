@@ -14,19 +14,21 @@ from ratelimit_kit.core.event import Event
 QUIET = 1.0
 """Seconds between two records of the same event and outcome."""
 
+_last: dict[tuple[str, str, Any], float] = {}
+"""When an event of a kind was last logged, by any observer: many limiters meet one outage together."""
+
 
 class LoggingObserver:
     """Logs each event with its level; the facts travel as `record.ratelimit`."""
 
     def __init__(self, name: str = "ratelimit_kit") -> None:
         self._logger = logging.getLogger(name)
-        self._last: dict[tuple[str, Any], float] = {}
 
     def on_event(self, event: Event) -> None:
         """Log the event, unless the like of it was logged within the last second."""
-        like = (event.name, event.facts.get("allowed"))
+        like = (self._logger.name, event.name, event.facts.get("allowed"))
         now = time.monotonic()
-        if now - self._last.get(like, -QUIET) < QUIET:
+        if now - _last.get(like, -QUIET) < QUIET:
             return
-        self._last[like] = now
+        _last[like] = now
         self._logger.log(event.level, "%s", event.message, extra={"ratelimit": {"event": event.name, **event.facts}})

@@ -118,9 +118,10 @@ class Policy:
 
     async def abegin(self) -> StartupRefused | None:
         """The refusal to answer an ASGI server's lifespan with: a sibling serves already, on a per-process store."""
-        if self._gate.watch.alert:
-            await self._gate.aadmits()
-        return self._gate.watch.refusal_to_begin
+        watch = self._gate.watch
+        if watch.alert and not await self._gate.aadmits() and watch.refusal_to_begin is None:
+            watch.tell()
+        return watch.refusal_to_begin
 
     def findings(self, *, live: bool) -> Iterator[ConfigurationError | StartupWarning]:
         """What would refuse to start, and what is worth a warning; `live` asks the store too."""

@@ -10,6 +10,7 @@ from ratelimit_kit.core.event import Event
 from ratelimit_kit.core.limits import SlidingWindow
 from ratelimit_kit.errors import (
     ConfigurationError,
+    LateWorkersError,
     OptionError,
     SplitSlotsWarning,
     StartupRefused,
@@ -42,6 +43,8 @@ def start(policy: Policy, gate: Gate, *, start_without_store: bool) -> None:
             gate.observer.on_event(Event("startup-warning", str(found), logging.WARNING, {"allowed": found.rlk}))
         elif not isinstance(found, StartupRefused):
             raise found
+        elif isinstance(found, LateWorkersError):
+            continue  # the watch goes by on_unsafe
         elif not isinstance(found, StoreUnreachableError) or not (start_without_store or replaces_another()):
             refuse(found)
 

@@ -1,13 +1,17 @@
 """The same mistake with a Limiter, which is built when the module is imported."""
 
-from fastapi import FastAPI
+import os
 
-from ratelimit_kit import ratelimit
+from fastapi import FastAPI, HTTPException
+
+from ratelimit_kit import Limiter
 
 app = FastAPI()
+limiter = Limiter("10/minute", store=os.environ.get("STORE_URL", "memory://"))
 
 
 @app.get("/")
-@ratelimit("10/minute")
 def hello() -> str:
+    if not limiter.hit("everybody"):
+        raise HTTPException(429)
     return "Hello!"

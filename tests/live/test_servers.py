@@ -1,0 +1,142 @@
+"""The guard on every server: a false limit never serves, a true one is never refused.
+
+Cases that are not `common` are marked `servers`: `make test-servers` runs them all, and writes the
+table of outcomes into the documentation when SERVER_TABLE names a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.servers import LIFESPAN, SEVERAL, SINGLE, Case
+from tests.processes import Process, RedisServer, Response, free_port, request, running
+
+pytestmark = pytest.mark.live
+
+Rows = list[tuple[str, ...]]
+
+HEAD = ("server", "workers given by", "refused", "exit status", "seconds", "lines printed")
+
+
+def params(cases: list[Case]) -> list[object]:
+    return [
+        pytest.param(case, id=case.name.replace("`", ""), marks=() if case.common else pytest.mark.servers)
+        for case in cases
+    ]
+
+
+@pytest.fixture(scope="module")
+def rows() -> Iterator[Rows]:
+    """Outcomes of refusals, in the order in which the table lists them."""
+    found: Rows = []
+    yield found
+    target = os.environ.get("SERVER_TABLE")
+    if target:
+        order = {case.given: number for number, case in enumerate(SEVERAL)}
+        lines = [" | ".join(row) for row in [HEAD, ("---",) * len(HEAD), *sorted(found, key=lambda row: order[row[1]])]]
+        Path(target).write_text("".join(f"| {line} |\n" for line in lines))
+
+
+def answer(process: Process, path: str = "/", seconds: float = 15) -> Response:
+    """The first answer of a server that may not listen yet."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return request(process.port, path, method="GET" if path == "/" else "POST")
+        except OSError:
+            if process.popen.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"no answer, exit status {process.popen.poll()}:\n{process.text()}") from None
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def started(case: Case, **env: str) -> Iterator[Process]:
+    port = free_port()
+    with running(case.words(port), port, cwd=case.folder, env={**case.env, **env}, wait=False) as process:
+        yield process
+
+
+@pytest.mark.parametrize("case", params(SEVERAL))
+def test_a_memory_store_under_several_workers_does_not_serve(case: Case, rows: Rows) -> None:
+    begun = time.monotonic()
+    with started(case) as process:
+        if case.given == "2 processes":
+            ended = one_of_two_goes(process)
+        elif case.moment == LIFESPAN and case.status is None:
+            ended = one_of_two_is_not_started(process)
+        elif case.status is None:
+            assert answer(process).status == 500
+            ended = "answers 500"
+        else:
+            if case.server == "werkzeug":
+                assert answer(process).status == 503
+            assert process.wait_until_ended(case.seconds) == case.status, process.text()
+            ended = str(case.status)
+            with pytest.raises(ConnectionRefusedError):
+                request(process.port)
+        seconds, text = time.monotonic() - begun, process.text()
+    assert "counts per process, and " in text
+    assert case.found in text
+    if case.status not in {None, 22}:
+        assert text.count("[RLK20") == 1, text
+    if "FastAPI" not in case.given or case.server != "hypercorn":  # which prints a traceback of every failed lifespan
+        assert "Traceback" not in text or case.status in {None, 22}, text
+    rows.append((case.server, case.given, case.moment, ended, f"{seconds:.1f}", str(len(text.splitlines()))))
+
+
+def one_of_two_goes(process: Process) -> str:
+    """Two children share a socket; the second to be asked finds the first, refuses and ends."""
+    process.wait_until_up()
+    assert request(process.port, method="GET").status == 200
+    while "ended with" not in process.text():
+        busy = socket.create_connection(("127.0.0.1", process.port))  # keeps one of them from answering
+        with busy, contextlib.suppress(OSError):
+            request(process.port, method="GET")
+    text = process.text()
+    assert text.count("[RLK202]") == 1, text
+    assert "ended with -15" in text
+    statuses = [request(process.port, method="GET").status for _ in range(30)]
+    assert 200 not in statuses[10:]
+    return "the second process ends"
+
+
+def one_of_two_is_not_started(process: Process) -> str:
+    """Two servers are given one socket: the second is refused, the first serves its limit."""
+    end = time.monotonic() + 15
+    while "Application startup failed" not in process.text() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert process.text().count("[RLK202]") == 1, process.text()
+    statuses = [request(process.port, method="GET").status for _ in range(20)]
+    assert statuses == [200] * 10 + [429] * 10
+    return "the second process ends with 3"
+
+
+@pytest.mark.parametrize("case", params(SINGLE))
+def test_one_worker_starts_and_serves(case: Case) -> None:
+    path = "/contact" if case.server == "runserver" else "/"
+    with started(case, STORE_URL="memory://") as process:
+        assert answer(process, path).status == 200
+        statuses = [request(process.port, path, method="POST" if path != "/" else "GET").status for _ in range(19)]
+        text = process.text()
+    assert "RLK2" not in text
+    if "--workers 2" not in case.given:
+        assert statuses == [200] * 9 + [429] * 10, text
+    else:
+        assert "MemoryStore counts per process" in text or "so MemoryStore is allowed although" in text
+
+
+@pytest.mark.parametrize("case", params([*SEVERAL, *SINGLE]))
+def test_with_redis_every_server_starts_and_the_limit_holds(case: Case, redis: RedisServer) -> None:
+    path = "/contact" if case.server == "runserver" else "/"
+    with started(case, STORE_URL=redis.url()) as process:
+        first = answer(process, path).status
+        statuses = [request(process.port, path, method="POST" if path != "/" else "GET").status for _ in range(19)]
+        assert "RLK2" not in process.text()
+    assert sorted([first, *statuses]) == [200] * 10 + [429] * 10
