@@ -7,7 +7,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 from django.urls import path
-from ratelimit_kit.django import ratelimit
+from ratelimit_kit.django import health, ratelimit
 
 
 def plain(request: Any) -> HttpResponse:
@@ -102,4 +102,5 @@ urlpatterns = [
     path("failing", failing),
     path("stream", stream),
     path("redirect", redirect),
+    path("healthz", health),
 ]

@@ -46,7 +46,8 @@ def _hides(other: Limit, limit: Limit) -> bool:
         at_once, rate = _shape(other)
         return at_once <= limit.burst and rate <= Fraction(limit.rate, limit.unit)
     if isinstance(limit, SlidingWindow):
-        return _admitted(other, limit.window + limit.granule) <= limit.limit
+        lateness = limit.granule if limit.limit > limit.resolution else 0
+        return _admitted(other, limit.window + lateness) <= limit.limit
     if isinstance(other, FixedWindow) and (other.per, other.tz) == (limit.per, limit.tz):
         return other.limit <= limit.limit
     return _admitted(other, limit.longest) <= limit.limit

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 Findings = Iterator[ConfigurationError | StartupWarning]
 
-PROBE = [Charge("start-up", SlidingWindow(1, 1), 0)]
-"""What a store is asked at start: a cost of 0 writes nothing, and shows that decisions are possible."""
+PROBE = SlidingWindow(1, 1)
+"""The limit that a store is asked for at start: a cost of 0 writes nothing, and shows that decisions are possible."""
 
 
 def start(policy: Policy, gate: Gate, *, start_without_store: bool) -> None:
@@ -65,7 +65,7 @@ def findings(policy: Policy, gate: Gate, *, live: bool) -> Findings:
 def _of_the_store(store: Store, rules: Sequence[str]) -> Findings:
     try:
         store.ping()
-        store.decide(PROBE)
+        store.decide([Charge(f"start-up-{name}", PROBE, 0) for name in rules])
         examine = getattr(store, "examine", None)
         yield from examine() if examine else ()
     except StartupRefused as error:
