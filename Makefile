@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint types unit live docs servers clean
+.PHONY: help demo test test-fast test-servers lint types unit docs servers clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/installed ## Serve a page that shows limits at work
 	@$(BIN)/python -m ratelimit_kit demo
@@ -18,6 +18,10 @@ test: servers lint types unit docs ## Everything: lint, types, all tests with li
 test-fast: $(VENV)/developed ## Unit tests without servers, in under a minute
 	$(BIN)/python -m pytest -q -m "not live and not slow"
 
+test-servers: $(VENV)/developed ## The guard on every server, however its workers are given; writes the table in the docs
+	@sh scripts/install_servers.sh all
+	SERVER_TABLE=docs/reference/servers-table.md $(BIN)/python -m pytest -q tests/live/test_servers.py
+
 lint: $(VENV)/developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -26,7 +30,7 @@ types: $(VENV)/developed
 	$(BIN)/mypy
 
 unit: $(VENV)/developed servers
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not servers"
 
 docs: $(VENV)/developed ## Build the documentation into docs/_build
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build

@@ -1,11 +1,16 @@
 #!/bin/sh
-# Installs the servers that the tests start, where they are missing: redis-server and memcached.
+# Installs the servers that the tests start, where they are missing: redis-server and memcached, and
+# with the word "all" those of the whole server matrix too: Apache with mod_wsgi (on Debian).
 set -eu
 
 missing=""
 for program in redis-server memcached; do
   command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
 done
+if [ "${1:-}" = all ] && command -v apt-get >/dev/null 2>&1 && [ ! -e /usr/lib/apache2/modules/mod_wsgi.so ]; then
+  # Debian's Python is older than 3.11.3 on some releases, where redis-py needs async_timeout.
+  missing="$missing apache2-bin libapache2-mod-wsgi-py3 python3-async-timeout"
+fi
 [ -n "$missing" ] || exit 0
 
 if command -v apt-get >/dev/null 2>&1; then

@@ -145,3 +145,23 @@ def test_a_misspelt_variable_is_an_error_and_not_ignored(monkeypatch: pytest.Mon
     monkeypatch.setenv("RATELIMIT_KIT_WORKER", "1")
     with pytest.raises(OptionError, match=r"RATELIMIT_KIT_WORKER means nothing here; .*RATELIMIT_KIT_WORKERS"):
         declared(None)
+
+
+@pytest.mark.parametrize(
+    ("group", "processes", "count", "times"),
+    [("site", 1, 1, "1 x"), ("site", 4, 4, "4 x"), ("", 1, 2, "several times"), ("", 7, 2, "several times")],
+)
+def test_mod_wsgi_outside_of_a_process_group_has_several_processes(
+    group: str, processes: int, count: int, times: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mod_wsgi", SimpleNamespace(process_group=group, maximum_processes=processes))
+    found = detected()
+    assert found is not None
+    assert (found.count, found.times, found.respawns) == (count, times, True)
+
+
+def test_passenger_has_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IN_PASSENGER", "1")
+    found = detected()
+    assert found is not None
+    assert (found.count, found.times, found.respawns) == (2, "several times", True)

@@ -33,6 +33,7 @@ class Case:
     folder: Path = APPS
     seconds: float = 15
     common: bool = False
+    needs: str = ""
 
     @property
     def name(self) -> str:
@@ -65,6 +66,11 @@ def granian(given: str, *options: str, found: str = "", app: str = ASGI, env: Ma
 def uwsgi(given: str, *options: str, found: str = "", status: int | None = 3, common: bool = False) -> Case:
     command = [python_program("pyuwsgi"), "--http-socket", "127.0.0.1:{port}", *options]
     return Case("uWSGI", given, command, found and f"uWSGI is starting {found}", status, IMPORT, {}, APPS, 15, common)
+
+
+def mod_wsgi(given: str, processes: int, *, found: str = "") -> Case:
+    command = [sys.executable, "apache.py", "{port}", str(processes)]
+    return Case("mod_wsgi", given, command, found, None, REQUEST, needs="apache2")
 
 
 def program(server: str, given: str, file: str, *words: str, found: str = "", status: int | None = 0, moment: str = IMPORT) -> Case:  # fmt: skip
@@ -106,6 +112,8 @@ SEVERAL = [
     uwsgi("`--cheaper 1 --processes 2`", *SITE, "--processes", "2", "--cheaper", "1", found="2 workers (processes = 2)"),
     uwsgi("`--lazy-apps --processes 2`", *SITE, "--processes", "2", "--lazy-apps", found="2 workers (processes = 2)", status=None),
     uwsgi("`--lazy-apps --need-app`", *SITE, "--processes", "2", "--lazy-apps", "--need-app", found="2 workers (processes = 2)", status=22),
+    mod_wsgi("`WSGIDaemonProcess processes=2`", 2, found="mod_wsgi is starting 2 processes (WSGIDaemonProcess site processes=2)"),
+    mod_wsgi("embedded in Apache", 0, found="mod_wsgi runs embedded in Apache"),
     program("werkzeug", "`processes=2`", "werkzeug_processes.py", "2", found="werkzeug is serving with up to 2 processes", status=-15, moment=REQUEST),
     program("pre-forked by hand", "2 processes", "prefork.py", "2", found="serves the same application on 127.0.0.1", status=None, moment=REQUEST),
     gunicorn("`RATELIMIT_KIT_WORKERS=8`", env={"RATELIMIT_KIT_WORKERS": "8"}, common=True),
@@ -136,6 +144,7 @@ SINGLE = [
     granian("WSGI", "--interface", "wsgi", app=WSGI),
     uwsgi("`--processes 1`", *SITE, "--processes", "1", common=True),
     uwsgi("`--lazy-apps`, one process", *SITE, "--lazy-apps"),
+    mod_wsgi("`WSGIDaemonProcess processes=1`", 1),
     Case("waitress", "one process by nature", [python_program("waitress-serve"), "--listen", "127.0.0.1:{port}", WSGI], common=True),
     Case("daphne", "one process by nature", [python_program("daphne"), "--port", "{port}", ASGI], common=True),
     program("werkzeug", "one process", "werkzeug_processes.py", "1"),

@@ -41,16 +41,19 @@ def _uwsgi() -> Workers | None:
 
 
 def _mod_wsgi() -> Workers | None:
-    """Ask the module that mod_wsgi puts into Apache's processes; outside of a process group Apache decides."""
+    """Ask the module that mod_wsgi puts into Apache's processes.
+
+    Outside of a process group its number is only that of the processes begun so far, and Apache decides.
+    """
     module = sys.modules.get("mod_wsgi")
     if module is None:
         return None
-    count = int(module.maximum_processes)
-    if module.process_group:
-        found = f"mod_wsgi is starting {count} processes (WSGIDaemonProcess {module.process_group} processes={count})"
-    else:
+    if not module.process_group:
         found = "mod_wsgi runs embedded in Apache, which starts as many processes as it needs (no WSGIDaemonProcess)"
-    return Workers(count, found, respawns=True, exact=bool(module.process_group))
+        return Workers(2, found, respawns=True, exact=False)
+    count = int(module.maximum_processes)
+    found = f"mod_wsgi is starting {count} processes (WSGIDaemonProcess {module.process_group} processes={count})"
+    return Workers(count, found, respawns=True)
 
 
 def _passenger() -> Workers | None:
