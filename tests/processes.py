@@ -141,6 +141,15 @@ def redis_server(*options: str) -> Iterator[RedisServer]:
             yield RedisServer(process, port)
 
 
+@contextlib.contextmanager
+def memcached_server(*options: str, port: int = 0) -> Iterator[Process]:
+    port = port or free_port()
+    user = ["-u", "root"] if os.getuid() == 0 else []
+    command = [need("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0", *user, *options]
+    with running(command, port) as process:
+        yield process
+
+
 @dataclass
 class Response:
     status: int

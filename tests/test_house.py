@@ -42,6 +42,7 @@ FLOORS = {
 GUESTS = {
     "wrapt": {"decorator"},
     "redis": {"stores/redis_client"},
+    "pymemcache": {"stores/memcached_client"},
     "django": {"django", "apps", "stores/django_cache"},
     "asgiref": {"django"},
 }

@@ -1,7 +1,7 @@
 """Rate limiting for Python web applications that means what it says.
 
 Limits (SlidingWindow, TokenBucket, FixedWindow, or text such as "100/minute") count on a store
-(memory, Redis) through a Limiter, the `ratelimit` decorator, or a web Policy behind the
+(memory, Redis, Memcached) through a Limiter, the `ratelimit` decorator, or a web Policy behind the
 middlewares of `ratelimit_kit.wsgi`, `ratelimit_kit.asgi` and `ratelimit_kit.django`.
 """
 
@@ -26,6 +26,7 @@ from ratelimit_kit.stores import Charge, Scope, Store
 from ratelimit_kit.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from ratelimit_kit.stores.memcached import MemcachedStore
     from ratelimit_kit.stores.redis import RedisStore
     from ratelimit_kit.web.policy import Policy
     from ratelimit_kit.web.rules import Rule
@@ -40,6 +41,7 @@ __all__ = [
     "FixedWindow",
     "LimitExceeded",
     "Limiter",
+    "MemcachedStore",
     "MemoryStore",
     "Policy",
     "QuotaError",
@@ -57,6 +59,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "MemcachedStore": "ratelimit_kit.stores.memcached",
     "RedisStore": "ratelimit_kit.stores.redis",
     "Policy": "ratelimit_kit.web.policy",
     "Rule": "ratelimit_kit.web.rules",

@@ -82,6 +82,7 @@ _STORES = {
     "redis": "ratelimit_kit.stores.redis:from_url",
     "rediss": "ratelimit_kit.stores.redis:from_url",
     "unix": "ratelimit_kit.stores.redis:from_url",
+    "memcached": "ratelimit_kit.stores.memcached:from_url",
     "django-cache": "ratelimit_kit.stores.django_cache:from_url",
 }
 
