@@ -20,9 +20,10 @@ from ratelimit_kit import Charge, FixedWindow, Limiter, RedisStore, SlidingWindo
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.errors import StoreContendedError, StoreUnavailableError
 from ratelimit_kit.testing import ManualClock
+from ratelimit_kit.testing.model import Model
 from tests.live.hammer import hammer, most_in_any_window
 from tests.processes import RedisServer, free_port, redis_server
-from tests.stores.programs import PureStore, programs, run
+from tests.stores.programs import programs, run
 
 pytestmark = pytest.mark.live
 
@@ -45,7 +46,7 @@ def test_lua_answers_as_python_does(redis: RedisServer, program: list[tuple[str,
     store = RedisStore(url, clock=clock)
     with connect(url) as raw:
         raw.flushdb()
-    run(program, clock, PureStore(clock), store)
+    run(program, clock, Model(clock), store)
     store.close()
 
 

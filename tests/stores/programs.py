@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
-from ratelimit_kit import Charge, FixedWindow, SlidingWindow, TokenBucket, Verdict
+from ratelimit_kit import Charge, FixedWindow, SlidingWindow, TokenBucket
 from ratelimit_kit.testing import ManualClock
 
 LIMITS = [
@@ -35,45 +34,6 @@ operations = st.one_of(
     st.tuples(st.just("reset"), charge_lists),
 )
 programs = st.lists(operations, min_size=1, max_size=60)
-
-
-class PureStore:
-    """The core's steps on a dictionary: no sweeping, no lock, no server."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self.clock = clock
-        self.states: dict[tuple[str, Any], Any] = {}
-
-    def _now(self) -> int:
-        return self.clock() // 1000
-
-    def decide(self, charges: Sequence[Charge]) -> list[Verdict]:
-        now = self._now()
-        looks = [charge.limit.look(self.states.get((charge.key, charge.limit)), now, charge.cost) for charge in charges]  # type: ignore[arg-type]
-        if all(look.fits for look in looks):
-            looks = [
-                self._charge(charge, now) if charge.cost else look for charge, look in zip(charges, looks, strict=True)
-            ]
-        return [
-            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset)
-            for charge, look in zip(charges, looks, strict=True)
-        ]
-
-    def _charge(self, charge: Charge, now: int) -> Any:
-        limit: Any = charge.limit
-        counter = (charge.key, limit)
-        self.states[counter] = limit.charge(self.states.get(counter), now, charge.cost)
-        return limit.look(self.states[counter], now, 0)
-
-    def refund(self, charges: Sequence[Charge], stamp: int | None) -> None:
-        for charge in charges:
-            limit: Any = charge.limit
-            counter = (charge.key, limit)
-            self.states[counter] = limit.refund(self.states.get(counter), self._now(), charge.cost, stamp)
-
-    def reset(self, charges: Sequence[Charge]) -> None:
-        for charge in charges:
-            self.states.pop((charge.key, charge.limit), None)
 
 
 def run(program: list[tuple[str, Any]], clock: ManualClock, *stores: Any) -> None:

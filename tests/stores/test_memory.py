@@ -13,7 +13,8 @@ from ratelimit_kit.core.event import Event
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.errors import CostError, OptionError
 from ratelimit_kit.testing import ManualClock
-from tests.stores.programs import PureStore, programs, run
+from ratelimit_kit.testing.model import Model
+from tests.stores.programs import programs, run
 
 LIMITS = [SlidingWindow(5, per=60), TokenBucket(5, per=60), FixedWindow(5, per="minute")]
 
@@ -153,7 +154,7 @@ def test_the_bound_is_a_number_of_counters(max_keys: object) -> None:
 @given(programs.map(lambda program: [(word, abs(value) if word == "advance" else value) for word, value in program]))
 def test_the_store_answers_as_the_bare_steps_do(program: list[tuple[str, Any]]) -> None:
     clock = ManualClock(start=1_800_000_000)
-    run(program, clock, PureStore(clock), MemoryStore(clock=clock))
+    run(program, clock, Model(clock), MemoryStore(clock=clock))
 
 
 def test_limits_that_count_nothing_any_more_are_forgotten(clock: ManualClock) -> None:

@@ -17,7 +17,8 @@ from ratelimit_kit.errors import (
 )
 from ratelimit_kit.stores import open_store, redacted
 from ratelimit_kit.testing import ManualClock
-from tests.stores.programs import PureStore, programs, run
+from ratelimit_kit.testing.model import Model
+from tests.stores.programs import programs, run
 
 
 @given(programs)
@@ -25,7 +26,7 @@ from tests.stores.programs import PureStore, programs, run
 def test_lua_answers_as_python_does_on_fakeredis(program: list[tuple[str, Any]]) -> None:
     clock = ManualClock(start=1_800_000_000)
     store = RedisStore(client=fakeredis.FakeRedis(server=fakeredis.FakeServer()), clock=clock)
-    run(program, clock, PureStore(clock), store)
+    run(program, clock, Model(clock), store)
 
 
 def test_a_failing_server_is_a_store_error() -> None:

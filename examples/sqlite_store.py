@@ -1,0 +1,119 @@
+"""A store of your own: counters in a SQLite file, shared by all processes of one host.
+
+The limits do the arithmetic; a store keeps their states, and makes each decision one transaction.
+"""
+
+import asyncio
+import json
+import sqlite3
+import threading
+import time
+
+from ratelimit_kit import Scope, Verdict
+from ratelimit_kit.errors import StoreUnavailableError
+from ratelimit_kit.stores import check_charges
+
+
+class SQLiteStore:
+    """Counters in the file `path`; `clock` returns nanoseconds of the epoch."""
+
+    scope = Scope.HOST  # the guard allows several workers
+
+    def __init__(self, path, *, clock=time.time_ns):
+        self._path = path
+        self._clock = clock
+        self._local = threading.local()
+
+    def decide(self, charges):
+        check_charges(charges)
+        with self._transaction() as database:
+            now = self._clock() // 1000
+            states = [self._read(database, charge) for charge in charges]
+            looks = [charge.limit.look(state, now, charge.cost) for charge, state in zip(charges, states, strict=True)]
+            if all(look.fits for look in looks):
+                for index, charge in enumerate(charges):
+                    if charge.cost:
+                        state = charge.limit.charge(states[index], now, charge.cost)
+                        self._write(database, charge, state)
+                        looks[index] = charge.limit.look(state, now, 0)
+        return [
+            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset)
+            for charge, look in zip(charges, looks, strict=True)
+        ]
+
+    def refund(self, charges, stamp=None):
+        with self._transaction() as database:
+            now = self._clock() // 1000
+            for charge in charges:
+                state = self._read(database, charge)
+                self._write(database, charge, charge.limit.refund(state, now, charge.cost, stamp))
+
+    def reset(self, charges):
+        with self._transaction() as database:
+            for charge in charges:
+                self._write(database, charge, None)
+
+    def ping(self):
+        with self._transaction():
+            pass
+
+    def close(self):
+        if hasattr(self._local, "database"):
+            self._local.database.close()
+            del self._local.database
+
+    async def adecide(self, charges):
+        return await asyncio.to_thread(self.decide, charges)
+
+    async def arefund(self, charges, stamp=None):
+        await asyncio.to_thread(self.refund, charges, stamp)
+
+    async def areset(self, charges):
+        await asyncio.to_thread(self.reset, charges)
+
+    async def aping(self):
+        await asyncio.to_thread(self.ping)
+
+    async def aclose(self):
+        """The threads' connections end with their threads."""
+
+    def _transaction(self):
+        """One writer at a time: BEGIN IMMEDIATE takes the lock before anything is read."""
+        return _Transaction(self._connection())
+
+    def _connection(self):
+        if not hasattr(self._local, "database"):
+            database = sqlite3.connect(self._path, timeout=5, isolation_level=None)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, state TEXT)")
+            self._local.database = database
+        return self._local.database
+
+    def _read(self, database, charge):
+        row = database.execute("SELECT state FROM counters WHERE name = ?", [_name(charge)]).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def _write(self, database, charge, state):
+        if state is None:
+            database.execute("DELETE FROM counters WHERE name = ?", [_name(charge)])
+        else:
+            database.execute("REPLACE INTO counters VALUES (?, ?)", [_name(charge), json.dumps(state)])
+
+
+class _Transaction:
+    def __init__(self, database):
+        self._database = database
+
+    def __enter__(self):
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"SQLite gave no decision: {error}") from error
+        return self._database
+
+    def __exit__(self, kind, *_):
+        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def _name(charge):
+    return f"{charge.limit.id} {charge.key}".encode("utf-8", "surrogatepass").hex()

@@ -1,0 +1,242 @@
+"""The suite that every store has to pass, those of this library and those of others.
+
+    class TestMyStore(StoreConformance):
+        def make_store(self, clock):
+            return MyStore(clock=clock)
+
+pytest collects the class and runs each claim for every algorithm and for both faces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ratelimit_kit.core.decision import MICROSECONDS, Verdict
+from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.errors import CostError, OptionError
+from ratelimit_kit.stores import Charge, Scope, Store
+from ratelimit_kit.testing.clock import ManualClock
+from ratelimit_kit.testing.faces import Async, Face, Sync
+from ratelimit_kit.testing.model import Model
+
+START = 1_800_000_000
+"""Seconds of the epoch at which the suite's clock begins."""
+
+LIMITS: tuple[Limit, ...] = (
+    SlidingWindow(5, per=60),
+    SlidingWindow(40, per=1, resolution=4),
+    TokenBucket(5, per=60),
+    TokenBucket(7, per=1, burst=9),
+    FixedWindow(5, per="week"),
+    FixedWindow(9, per="month", tz="Asia/Kathmandu"),
+)
+
+KEYS = ("plain", "two words", "line\r\nbreak", "{braces}", "naïve ключ", "percent%20", "", "x" * 300, "x" * 301, "\x00")
+"""Texts that are counters of their own, and that no protocol may stumble over."""
+
+CLIENTS = 100
+"""Threads, or tasks, that ask for the same counter at once."""
+
+
+class StoreConformance:
+    """Claims about a store, as tests; a subclass says how to make one.
+
+    `make_store(clock)` returns an empty store that keeps the time of `clock` (nanoseconds). `rounds` is
+    how often the claims about concurrency are tried, `programs` how many random programs are run.
+    """
+
+    rounds = 3
+    programs = 20
+
+    def make_store(self, clock: Callable[[], int]) -> Store:
+        """An empty store that keeps the time of `clock`."""
+        raise NotImplementedError("StoreConformance: write make_store(self, clock), which returns an empty store")
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        """Run each claim for every algorithm and both faces that it asks for."""
+        if "limit" in metafunc.fixturenames:
+            metafunc.parametrize("limit", LIMITS, ids=str)
+        if "face" in metafunc.fixturenames:
+            metafunc.parametrize("face", [Sync, Async], ids=["sync", "async"])
+
+    @contextlib.contextmanager
+    def _open(self, face: type[Face]) -> Iterator[tuple[ManualClock, Face]]:
+        clock = ManualClock(start=START)
+        store = self.make_store(clock)
+        with face(store) as opened:
+            yield clock, opened
+        store.close()
+
+    def test_it_is_a_store_that_answers(self) -> None:
+        """It has every method, a scope, and answers a ping."""
+        store = self.make_store(ManualClock(start=START))
+        _equal(isinstance(store, Store), True, "isinstance(store, Store)")
+        _equal(isinstance(store.scope, Scope), True, "isinstance(store.scope, Scope)")
+        store.ping()
+        asyncio.run(store.aping())
+        store.close()
+
+    def test_the_same_programs_get_the_same_answers(self, face: type[Face]) -> None:
+        """Random programs are answered exactly as the limits themselves would."""
+        for seed in range(self.programs):
+            with self._open(face) as (clock, store):
+                _run(random.Random(seed), clock, Model(clock), store)  # noqa: S311 - no secret
+
+    def test_it_admits_the_limit_and_no_more(self, limit: Limit, face: type[Face]) -> None:
+        """As many units as the limit are admitted at once, and the next is refused with a wait."""
+        with self._open(face) as (_, store):
+            admitted = [store.decide([Charge("key", limit)])[0].allowed for _ in range(limit.most + 2)]
+            _equal(admitted, [True] * limit.most + [False] * 2, "admissions")
+            _equal(store.decide([Charge("key", limit)])[0].retry_after > 0, True, "retry_after > 0")
+
+    def test_a_denial_changes_nothing(self, limit: Limit, face: type[Face]) -> None:
+        """After any number of denials the same hit is admitted at the same moment."""
+        with self._open(face) as (_, store):
+            store.decide([Charge("key", limit, limit.most)])
+            first = store.decide([Charge("key", limit, 1)])
+            for _ in range(3):
+                _equal(store.decide([Charge("key", limit, 1)]), first, "verdicts of a repeated denial")
+
+    def test_the_announced_wait_is_exact(self, limit: Limit, face: type[Face]) -> None:
+        """Refused a microsecond before, admitted at the announced moment."""
+        with self._open(face) as (clock, store):
+            store.decide([Charge("key", limit, limit.most)])
+            wait = store.decide([Charge("key", limit, 1)])[0].wait
+            clock.advance((wait - 1) / MICROSECONDS)
+            _equal(store.decide([Charge("key", limit, 1)])[0].allowed, False, "a microsecond before")
+            clock.advance(1 / MICROSECONDS)
+            _equal(store.decide([Charge("key", limit, 1)])[0].allowed, True, "at the announced moment")
+
+    def test_charges_are_admitted_together_or_not_at_all(self, limit: Limit, face: type[Face]) -> None:
+        """One refused charge leaves every other counter as it was."""
+        other = SlidingWindow(1, per=3600)
+        both = [Charge("one", limit, 1), Charge("two", other, 1)]
+        with self._open(face) as (_, store):
+            _equal([verdict.allowed for verdict in store.decide(both)], [True, True], "the first time")
+            before = store.decide([Charge("one", limit, 0)])
+            for _ in range(3):
+                _equal([verdict.allowed for verdict in store.decide(both)], [True, False], "the second time")
+            _equal(store.decide([Charge("one", limit, 0)]), before, "the counter that was not refused")
+
+    def test_a_cost_of_zero_writes_nothing(self, limit: Limit, face: type[Face]) -> None:
+        """Looking leaves no trace."""
+        with self._open(face) as (_, store):
+            for _ in range(limit.most + 1):
+                _equal(store.decide([Charge("key", limit, 0)])[0].remaining, limit.most, "remaining after looking")
+
+    def test_refunds_and_resets(self, limit: Limit, face: type[Face]) -> None:
+        """What is given back can be had again, and never more than was taken."""
+        with self._open(face) as (_, store):
+            full = [Charge("key", limit, limit.most)]
+            store.refund(full)
+            store.decide(full)
+            store.refund([Charge("key", limit, 2)])
+            _equal(store.decide([Charge("key", limit, 0)])[0].remaining, 2, "remaining after a refund of 2")
+            store.refund(full)
+            store.refund(full)
+            _equal(store.decide([Charge("key", limit, 0)])[0].remaining, limit.most, "remaining after refunds")
+            store.decide(full)
+            store.reset(full)
+            _equal(store.decide(full)[0].allowed, True, "after a reset")
+
+    def test_counters_do_not_meet(self, face: type[Face]) -> None:
+        """Keys of any text, and one key under several limits, are counters of their own."""
+        with self._open(face) as (_, store):
+            for key in KEYS:
+                for limit in LIMITS:
+                    full = Charge(key, limit, limit.most)
+                    _equal(store.decide([full])[0].allowed, True, f"the first hit of {key[:20]!r} under {limit}")
+                    _equal(store.decide([full])[0].allowed, False, f"the second hit of {key[:20]!r} under {limit}")
+
+    def test_what_cannot_be_is_an_error(self, limit: Limit, face: type[Face]) -> None:
+        """A cost that no wait satisfies, and a counter named twice."""
+        with self._open(face) as (_, store):
+            _raises(CostError, lambda: store.decide([Charge("key", limit, limit.most + 1)]))
+            _raises(CostError, lambda: store.decide([Charge("key", limit, -1)]))
+            _raises(OptionError, lambda: store.decide([Charge("key", limit), Charge("key", limit)]))
+            _equal(store.decide([]), [], "no charges")
+
+    def test_threads_admit_exactly_the_limit(self, limit: Limit) -> None:
+        """A hundred threads at once get what the limit has, whatever the interleaving."""
+        for _ in range(self.rounds):
+            store = self.make_store(ManualClock(start=START))
+            barrier = threading.Barrier(CLIENTS)
+
+            def hit(_: int, store: Store = store, barrier: threading.Barrier = barrier) -> bool:
+                barrier.wait()
+                return store.decide([Charge("key", limit)])[0].allowed
+
+            with ThreadPoolExecutor(CLIENTS) as pool:
+                _equal(sum(pool.map(hit, range(CLIENTS))), min(CLIENTS, limit.most), "admissions")
+            store.close()
+
+    def test_tasks_admit_exactly_the_limit(self, limit: Limit) -> None:
+        """A hundred tasks at once get what the limit has; every event loop is served."""
+        for _ in range(self.rounds):
+            store = self.make_store(ManualClock(start=START))
+
+            async def hits(store: Store = store) -> int:
+                answers = await asyncio.gather(*[store.adecide([Charge("key", limit)]) for _ in range(CLIENTS)])
+                await store.aclose()
+                return sum(answer[0].allowed for answer in answers)
+
+            _equal(asyncio.run(hits()), min(CLIENTS, limit.most), "admissions")
+            store.close()
+
+    def test_both_faces_count_together(self, limit: Limit) -> None:
+        """What one face admits is gone for the other; a closed store opens again."""
+        store = self.make_store(ManualClock(start=START))
+        for _ in range(limit.most):
+            store.decide([Charge("key", limit)])
+        store.close()
+        _equal(asyncio.run(_once(store, limit))[0].allowed, False, "the async face after the sync one")
+        _equal(store.decide([Charge("key", limit)])[0].allowed, False, "after close")
+        store.close()
+
+
+async def _once(store: Store, limit: Limit) -> Sequence[Verdict]:
+    verdicts = await store.adecide([Charge("key", limit)])
+    await store.aclose()
+    return verdicts
+
+
+def _run(chance: random.Random, clock: ManualClock, model: Model, store: Face) -> None:
+    """One random program on both, with a comparison of every answer."""
+    for _ in range(40):
+        charges = [
+            Charge(key, limit, chance.randint(0, 3))
+            for key, limit in chance.sample(
+                [(key, limit) for key in KEYS[:3] for limit in LIMITS], chance.randint(1, 3)
+            )
+        ]
+        match chance.choice(["wait", "decide", "decide", "decide", "refund", "reset"]):
+            case "wait":
+                clock.advance(chance.choice([0.000001, 0.03125, 0.25, 1.0, 7.5, 60.0, -0.5]))
+            case "decide":
+                _equal(store.decide(charges), model.decide(charges), f"the answer to {charges}")
+            case "refund":
+                stamp = chance.choice([None, clock() // 1000 - chance.randint(0, 2_000_000)])
+                store.refund(charges, stamp)
+                model.refund(charges, stamp)
+            case "reset":
+                store.reset(charges)
+                model.reset(charges)
+
+
+def _equal(found: object, expected: object, what: str) -> None:
+    if found != expected:
+        raise AssertionError(f"{what}: {found!r}, where {expected!r} was expected")
+
+
+def _raises(error: type[Exception], work: Callable[[], object]) -> None:
+    try:
+        found = work()
+    except error:
+        return
+    raise AssertionError(f"{error.__name__} was expected, and the answer was {found!r}")

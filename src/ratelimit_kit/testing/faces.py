@@ -1,0 +1,63 @@
+"""The two faces of a store as plain calls, so that a claim is written once for both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Self
+
+from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.stores import Charge, Store
+
+
+class Face:
+    """One face of a store, as plain calls."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of what the face needed."""
+
+    def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Ask the store."""
+        return list(self.store.decide(charges))
+
+    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        """Give back."""
+        self.store.refund(charges, stamp)
+
+    def reset(self, charges: Sequence[Charge]) -> None:
+        """Forget."""
+        self.store.reset(charges)
+
+
+class Sync(Face):
+    """The sync face."""
+
+
+class Async(Face):
+    """The async face, in an event loop of its own."""
+
+    def __enter__(self) -> Self:
+        self._runner = asyncio.Runner()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self.store.aclose())
+        self._runner.close()
+
+    def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Ask the store."""
+        return list(self._runner.run(self.store.adecide(charges)))
+
+    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        """Give back."""
+        self._runner.run(self.store.arefund(charges, stamp))
+
+    def reset(self, charges: Sequence[Charge]) -> None:
+        """Forget."""
+        self._runner.run(self.store.areset(charges))

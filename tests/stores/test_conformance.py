@@ -1,0 +1,94 @@
+"""Every store that needs no server passes the public suite."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+
+from ratelimit_kit import MemoryStore, RedisStore, SlidingWindow, Store
+from ratelimit_kit.testing import ManualClock, StoreConformance
+from ratelimit_kit.testing.faces import Sync
+from tests.processes import EXAMPLES
+
+Clock = Callable[[], int]
+
+
+class TestMemory(StoreConformance):
+    rounds = 20
+
+    def make_store(self, clock: Clock) -> Store:
+        return MemoryStore(clock=clock)
+
+
+class TestFakeRedis(StoreConformance):
+    rounds = 1
+    programs = 5
+
+    def make_store(self, clock: Clock) -> Store:
+        server = fakeredis.FakeServer()
+        clients = {"client": fakeredis.FakeRedis(server=server), "async_client": _Lasting(server)}
+        return RedisStore(**clients, clock=clock)
+
+
+class _Lasting:
+    """A fake asyncio client for whichever loop asks: a real one belongs to its loop."""
+
+    def __init__(self, server: fakeredis.FakeServer) -> None:
+        self._server = server
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(fakeredis.FakeAsyncRedis(server=self._server), name)
+
+
+class TestSQLiteExample(StoreConformance):
+    rounds = 1
+    programs = 5
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+        self.made = 0
+
+    def make_store(self, clock: Clock) -> Store:
+        spec = importlib.util.spec_from_file_location("sqlite_store", EXAMPLES / "sqlite_store.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self.made += 1
+        store: Store = module.SQLiteStore(self.folder / f"{self.made}.db", clock=clock)
+        return store
+
+
+class Generous(MemoryStore):
+    """A store that forgets a charge now and then."""
+
+    asked = 0
+
+    def decide(self, charges: Any) -> Any:
+        self.asked += 1
+        return super().decide([charge._replace(cost=0) for charge in charges] if self.asked % 5 == 0 else charges)
+
+
+def test_a_store_that_is_wrong_does_not_pass() -> None:
+    class Wrong(StoreConformance):
+        def make_store(self, clock: Clock) -> Store:
+            return Generous(clock=clock)
+
+    suite = Wrong()
+    with pytest.raises(AssertionError, match="was expected"):
+        suite.test_it_admits_the_limit_and_no_more(SlidingWindow(5, per=60), Sync)
+    with pytest.raises(AssertionError, match="the answer to"):
+        suite.test_the_same_programs_get_the_same_answers(Sync)
+    with pytest.raises(AssertionError, match="admissions"):
+        suite.test_threads_admit_exactly_the_limit(SlidingWindow(5, per=60))
+
+
+def test_a_suite_without_a_store_says_what_to_write() -> None:
+    with pytest.raises(NotImplementedError, match="write make_store"):
+        StoreConformance().make_store(ManualClock())
