@@ -41,7 +41,7 @@ FLOORS = {
 
 GUESTS = {
     "wrapt": {"decorator"},
-    "redis": {"stores/redis_client"},
+    "redis": {"stores/redis_client", "stores/redis_cluster"},
     "pymemcache": {"stores/memcached_client"},
     "django": {"django", "apps", "stores/django_cache"},
     "asgiref": {"django"},
@@ -136,7 +136,7 @@ class Strip(ast.NodeTransformer):
 
 
 TWINS = {
-    "sleep", "decide", "hit", "peek", "reset", "refund", "acquire", "close", "ping", "check", "identify", "_run", "call", "admits", "measure", "health",
+    "sleep", "decide", "hit", "peek", "reset", "refund", "acquire", "close", "ping", "check", "identify", "_run", "_decide", "_delete", "_drive", "_step", "call", "admits", "measure", "health",
 }  # fmt: skip
 TWIN_FILES = ["limiter.py", "gate.py", "web/policy.py", "stores/redis.py", "stores/redis_client.py"]
 

@@ -77,11 +77,13 @@ class Store(Protocol):
         """Do what `close` does."""
 
 
+_REDIS = "ratelimit_kit.stores.redis:from_url"
+_FORMS = ("", "+sentinel", "+cluster")
+
 _STORES = {
     "memory": "ratelimit_kit.stores.memory:from_url",
-    "redis": "ratelimit_kit.stores.redis:from_url",
-    "rediss": "ratelimit_kit.stores.redis:from_url",
-    "unix": "ratelimit_kit.stores.redis:from_url",
+    **{name + form: _REDIS for name in ("redis", "rediss", "valkey", "valkeys") for form in _FORMS},
+    "unix": _REDIS,
     "memcached": "ratelimit_kit.stores.memcached:from_url",
     "django-cache": "ratelimit_kit.stores.django_cache:from_url",
 }

@@ -11,19 +11,20 @@ from typing import Any
 
 from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.options import known_options
-from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
+from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreError
 from ratelimit_kit.stores import Charge, Scope, check_charges
 from ratelimit_kit.stores.keys import encode
 from ratelimit_kit.stores.redis_checks import client_findings, server_findings
 from ratelimit_kit.stores.redis_client import Clients, NoScriptError
+from ratelimit_kit.stores.redis_cluster import Ask, Conversation, GiveBack, by_slot, deciding
 from ratelimit_kit.stores.redis_scripts import DECIDE, REFUND, Arguments, Script, verdicts
 
 
 class RedisStore:
     """Counters in Redis (or a server that speaks its protocol and Lua), shared by all who use it.
 
-    `url` is `redis://`, `rediss://` or `unix://`; `timeout` is the deadline in seconds for
-    connecting and for a call. Instead of a URL, `client` and `async_client` take redis-py clients
+    `url` is `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, with `valkey`
+    for `redis` where that is nicer; `timeout` is the deadline in seconds for connecting and for a call. Instead of a URL, `client` and `async_client` take redis-py clients
     of your own, with their own time-outs. `clock` (nanoseconds) replaces the server's clock in tests.
     """
 
@@ -47,6 +48,7 @@ class RedisStore:
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
             raise OptionError(f"timeout={timeout!r} is no deadline: give seconds above 0, up to 60")
         self._clients = Clients(url, client, async_client, timeout)
+        self.clustered = self._clients.clustered
         self._prefix = encode(prefix)
         self._arguments = Arguments(clock)
 
@@ -54,38 +56,41 @@ class RedisStore:
         return str(self._clients)
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
-        """Admit all charges or write nothing, in one script call; one Verdict per charge, in order."""
-        keys = self._keys(charges)
-        answer = self._run(DECIDE, keys, self._arguments.decide(charges))
-        if answer[0] < 0:
-            self._arguments.learn_calendar(answer[1])
-            answer = self._run(DECIDE, keys, self._arguments.decide(charges))
-        return verdicts(charges, answer)
+        """Admit all charges or write nothing, in one script call; one Verdict per charge, in order.
+
+        In a cluster, charges whose keys lie in several slots are decided slot by slot, with give-back.
+        """
+        if self.clustered:
+            verdicts: Sequence[Verdict] = self._drive(deciding(charges, self._slots(charges)))
+            return verdicts
+        return self._decide(charges)[1]
 
     async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Do what `decide` does."""
-        keys = self._keys(charges)
-        answer = await self._arun(DECIDE, keys, self._arguments.decide(charges))
-        if answer[0] < 0:
-            self._arguments.learn_calendar(answer[1])
-            answer = await self._arun(DECIDE, keys, self._arguments.decide(charges))
-        return verdicts(charges, answer)
+        if self.clustered:
+            verdicts: Sequence[Verdict] = await self._adrive(deciding(charges, self._slots(charges)))
+            return verdicts
+        return (await self._adecide(charges))[1]
 
     def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
-        self._run(REFUND, self._keys(charges), self._arguments.refund(charges, stamp))
+        for part in self._slots(charges) if self.clustered else [charges]:
+            self._run(REFUND, self._keys(part), self._arguments.refund(part, stamp))
 
     async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Do what `refund` does."""
-        await self._arun(REFUND, self._keys(charges), self._arguments.refund(charges, stamp))
+        for part in self._slots(charges) if self.clustered else [charges]:
+            await self._arun(REFUND, self._keys(part), self._arguments.refund(part, stamp))
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
-        self._clients.call(lambda client: client.delete(*self._keys(charges)))
+        for part in self._slots(charges) if self.clustered else [charges]:
+            self._delete(self._keys(part))
 
     async def areset(self, charges: Sequence[Charge]) -> None:
         """Do what `reset` does."""
-        await self._clients.acall(lambda client: client.delete(*self._keys(charges)))
+        for part in self._slots(charges) if self.clustered else [charges]:
+            await self._adelete(self._keys(part))
 
     def ping(self) -> None:
         """Return when Redis answers; raise StoreUnavailableError when it does not."""
@@ -108,6 +113,68 @@ class RedisStore:
     async def aclose(self) -> None:
         """Close this event loop's client; a later call opens a new one."""
         await self._clients.aclose()
+
+    def _decide(self, charges: Sequence[Charge]) -> tuple[int, Sequence[Verdict]]:
+        """One script call: the server's time (microseconds) and the verdicts."""
+        keys = self._keys(charges)
+        answer = self._run(DECIDE, keys, self._arguments.decide(charges))
+        if answer[0] < 0:
+            self._arguments.learn_calendar(answer[1])
+            answer = self._run(DECIDE, keys, self._arguments.decide(charges))
+        return answer[0], verdicts(charges, answer)
+
+    async def _adecide(self, charges: Sequence[Charge]) -> tuple[int, Sequence[Verdict]]:
+        """Do what `_decide` does."""
+        keys = self._keys(charges)
+        answer = await self._arun(DECIDE, keys, self._arguments.decide(charges))
+        if answer[0] < 0:
+            self._arguments.learn_calendar(answer[1])
+            answer = await self._arun(DECIDE, keys, self._arguments.decide(charges))
+        return answer[0], verdicts(charges, answer)
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        self._clients.call(lambda client: client.delete(*keys))
+
+    async def _adelete(self, keys: Sequence[str]) -> None:
+        await self._clients.acall(lambda client: client.delete(*keys))
+
+    def _drive(self, conversation: Conversation) -> Any:
+        answer = None
+        while True:
+            try:
+                step = conversation.send(answer)
+            except StopIteration as end:
+                return end.value
+            try:
+                answer = self._step(step)
+            except StoreError as error:
+                answer = error
+
+    async def _adrive(self, conversation: Conversation) -> Any:
+        answer = None
+        while True:
+            try:
+                step = conversation.send(answer)
+            except StopIteration as end:
+                return end.value
+            try:
+                answer = await self._astep(step)
+            except StoreError as error:
+                answer = error
+
+    def _step(self, step: Ask | GiveBack) -> Any:
+        if isinstance(step, Ask):
+            return self._decide(step.charges)
+        return self.refund(step.charges, step.stamp)
+
+    async def _astep(self, step: Ask | GiveBack) -> Any:
+        if isinstance(step, Ask):
+            return await self._adecide(step.charges)
+        return await self.arefund(step.charges, step.stamp)
+
+    def _slots(self, charges: Sequence[Charge]) -> list[list[Charge]]:
+        check_charges(charges)
+        return by_slot(charges, self._keys(charges))
 
     def _run(self, script: Script, keys: list[str], arguments: list[Any]) -> list[int]:
         def call(client: Any) -> Any:
@@ -135,5 +202,5 @@ class RedisStore:
 
 
 def from_url(url: str) -> RedisStore:
-    """The store that a `redis://`, `rediss://` or `unix://` URL names."""
+    """The store that a Redis URL names."""
     return RedisStore(url)

@@ -41,7 +41,7 @@ def server_findings(
 ) -> Iterator[StartupRefused | StartupWarning]:
     """What is wrong with the server; `call` runs a function on the client and raises StoreError."""
     begun = time.time()
-    seconds, microseconds = call(lambda client: client.time())
+    seconds, microseconds = _one(call(lambda client: client.time()), tuple)
     offset = seconds + microseconds / 1e6 - (begun + time.time()) / 2
     if abs(offset) > OFFSET:
         yield ClockOffsetWarning(
@@ -66,11 +66,17 @@ def server_findings(
 def _info(client: Any) -> dict[str, Any]:
     """INFO, or nothing where this user may not ask."""
     try:
-        answer: dict[str, Any] = client.info()
+        answer = client.info()
     except NoPermissionError:
         _log.info("this Redis user may not run INFO: role and maxmemory-policy were not checked")
         return {}
-    first = next(iter(answer.values()), None)
-    return (
-        first if isinstance(first, dict) and "redis_version" in first else answer
-    )  # a cluster client answers per node
+    found: dict[str, Any] = _one(answer, dict)
+    return found
+
+
+def _one(answer: Any, kind: type) -> Any:
+    """The answer of one node, where a cluster client answers for each by name."""
+    if isinstance(answer, dict):
+        first = next(iter(answer.values()), None)
+        return first if isinstance(first, kind) and all(isinstance(one, kind) for one in answer.values()) else answer
+    return answer

@@ -1,14 +1,17 @@
-"""How a Redis server is reached: clients, their connections, deadlines, and what a failure means.
+"""How Redis is reached: clients, their connections, deadlines, and what a failure means.
 
 Every call keeps to a deadline and is never repeated by itself. The asyncio face keeps one client
-per event loop, for its sockets belong to that loop.
+per event loop, for its sockets belong to that loop. A call first waits for its turn: more callers
+than connections are told apart from an outage, so that a flood does not look like one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
 from collections.abc import Callable
+from threading import BoundedSemaphore
 from typing import Any
 
 from ratelimit_kit.errors import (
@@ -20,10 +23,15 @@ from ratelimit_kit.errors import (
     StoreURLError,
 )
 from ratelimit_kit.stores import redacted
+from ratelimit_kit.stores.redis_address import Address, read_address
 
 try:
     import redis
     import redis.asyncio
+    import redis.asyncio.cluster
+    import redis.asyncio.sentinel
+    import redis.cluster
+    import redis.sentinel
     from redis.backoff import NoBackoff
     from redis.exceptions import MaxConnectionsError, NoPermissionError, NoScriptError, RedisClusterException
 except ImportError as error:
@@ -48,34 +56,47 @@ class Clients:
 
     def __init__(self, url: str | None, client: Any, async_client: Any, timeout: float) -> None:
         self._url = url
+        self._address = None if url is None else read_address(url)
         self._timeout = timeout
         self.given = [one for one in (client, async_client) if one is not None]
-        self._client = (
-            client
-            if url is None
-            else redis.Redis(connection_pool=self._pool(redis.BlockingConnectionPool, redis.retry.Retry))
-        )
+        self._client = client
         self._async_client = async_client
+        self._renew()
+        if self._address is not None and self._address.kind != "cluster":  # which asks the network at once
+            self._client = self._built(self._address, asynchronous=False)
+        _all.add(self)
+
+    def _renew(self) -> None:
+        """Turns that nobody has taken, and no client of another process's event loops."""
+        self._turns = BoundedSemaphore(CONNECTIONS)
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, asyncio.Semaphore]]
         self._loops = weakref.WeakKeyDictionary()
 
     def __str__(self) -> str:
         return f"RedisStore({redacted(self._url)!r})" if self._url else "RedisStore(client=...)"
 
+    @property
+    def clustered(self) -> bool:
+        """Whether keys live in slots on several nodes, and a call may touch only one."""
+        if self._address is not None:
+            return self._address.kind == "cluster"
+        clusters = redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster
+        return any(isinstance(client, clusters) for client in self.given)
+
     def call(self, work: Callable[[Any], Any]) -> Any:
-        """Run `work` on the client; StoreError for whatever went wrong."""
-        if self._client is None:
-            raise ConfigurationError("this RedisStore has only an async_client: give it a client too, or a URL")
+        """Wait for a turn, then run `work` on the client; StoreError for whatever went wrong."""
+        turns = self._turns
+        if not turns.acquire(timeout=self._timeout):
+            raise self._contended(CONNECTIONS)
         try:
-            return work(self._client)
+            return work(self._own_client())
         except FAILURES as error:
             raise self._failure(error) from error
+        finally:
+            turns.release()
 
     async def acall(self, work: Callable[[Any], Any]) -> Any:
-        """Wait for a turn and then for the answer, each within the deadline.
-
-        The two are told apart: a flood that fills all turns must not look like an outage.
-        """
+        """Wait for a turn and then for the answer, each within the deadline."""
         if self._url is None:
             return await self._through_own_client(work)
         client, turns = self._of_this_loop()
@@ -94,7 +115,12 @@ class Clients:
 
     def close(self) -> None:
         """Close the connections, when no call is under way; a later call opens new ones."""
-        if self._url is not None:
+        if self._address is None or self._client is None:
+            return
+        if self._address.kind == "cluster":
+            self._client.close()
+            self._client = None
+        else:
             self._client.connection_pool.disconnect()
 
     async def aclose(self) -> None:
@@ -102,6 +128,13 @@ class Clients:
         client, _ = self._loops.pop(asyncio.get_running_loop(), (None, None))
         if client is not None:
             await client.aclose()
+
+    def _own_client(self) -> Any:
+        if self._client is None:
+            if self._address is None:
+                raise ConfigurationError("this RedisStore has only an async_client: give it a client too, or a URL")
+            self._client = self._built(self._address, asynchronous=False)
+        return self._client
 
     async def _through_own_client(self, work: Callable[[Any], Any]) -> Any:
         if self._async_client is None:
@@ -114,24 +147,35 @@ class Clients:
     def _of_this_loop(self) -> tuple[Any, asyncio.Semaphore]:
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
-            pool = self._pool(redis.asyncio.BlockingConnectionPool, redis.asyncio.retry.Retry)
-            self._loops[loop] = redis.asyncio.Redis.from_pool(pool), asyncio.Semaphore(LOOP_CONNECTIONS)
+            assert self._address is not None
+            client = self._built(self._address, asynchronous=True)
+            self._loops[loop] = client, asyncio.Semaphore(LOOP_CONNECTIONS)
         return self._loops[loop]
 
-    def _pool(self, pool: Any, retry: Any) -> Any:
-        """One pool that waits for a free connection within the deadline, and never repeats a call by itself."""
-        try:
-            return pool.from_url(
-                self._url,
-                max_connections=CONNECTIONS,
-                timeout=self._timeout,
-                socket_connect_timeout=self._timeout,
-                socket_timeout=self._timeout,
-                retry=retry(NoBackoff(), 0),
-                protocol=2,
+    def _built(self, address: Address, *, asynchronous: bool) -> Any:
+        """A client that keeps to the deadline and never repeats a call by itself."""
+        library: Any = redis.asyncio if asynchronous else redis
+        options = {
+            "socket_connect_timeout": self._timeout,
+            "socket_timeout": self._timeout,
+            "retry": library.retry.Retry(NoBackoff(), 0),
+            "protocol": 2,
+        }
+        if address.kind == "cluster":
+            nodes = [library.cluster.ClusterNode(*node) for node in address.nodes]
+            return library.cluster.RedisCluster(startup_nodes=nodes, **options, **address.options)
+        options["max_connections"] = CONNECTIONS
+        if address.kind == "sentinel":
+            watchers = library.sentinel.Sentinel(
+                address.nodes, sentinel_kwargs={**options, **address.sentinel_options}, **options, **address.options
             )
+            return watchers.master_for(address.service)
+        try:
+            pool = library.ConnectionPool.from_url(address.url, **options)
+            pool.connection_class(**pool.connection_kwargs)
         except (ValueError, TypeError) as error:
             raise StoreURLError(f"store={redacted(self._url or '')!r} is no Redis URL: {error}") from None
+        return library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
 
     def _contended(self, connections: int) -> StoreContendedError:
         return StoreContendedError(
@@ -139,7 +183,6 @@ class Clients:
         )
 
     def _failure(self, error: BaseException) -> StoreError:
-        what = str(self)
         if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
             return self._contended(CONNECTIONS)
         reason = str(error).rstrip(".") or type(error).__name__
@@ -148,4 +191,19 @@ class Clients:
         advice = "Check that the server runs and that the URL is right"
         if isinstance(error, redis.AuthenticationError):
             advice = "The server runs: check the user and password in the URL"
-        return StoreUnavailableError(f"{what} gave no decision: {reason}. {advice}")
+        elif not self.clustered and any(word in reason for word in ("CROSSSLOT", "MOVED", "same slot")):
+            advice = "This is a node of a Redis Cluster: write redis+cluster://... for it"
+        return StoreUnavailableError(f"{self} gave no decision: {reason}. {advice}")
+
+
+_all: weakref.WeakSet[Clients] = weakref.WeakSet()
+
+
+def _renew_after_fork() -> None:
+    """In a forked child: a turn that another thread of the parent held would never come back."""
+    for clients in list(_all):
+        clients._renew()  # noqa: SLF001 - its own module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)

@@ -1,0 +1,77 @@
+"""Charges whose keys lie in several slots of a cluster, which no single step can change.
+
+They are decided slot by slot; when a later slot refuses, the earlier ones are given back, by the
+stamps that they were charged with. A concurrent request may be refused meanwhile; none is
+admitted beyond a limit. The conversation is a generator that both faces carry out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
+
+from redis.crc import key_slot
+
+from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.errors import StoreError
+from ratelimit_kit.stores import Charge
+
+
+class Ask(NamedTuple):
+    """Decide charges of one slot; answered with the server's time and verdicts, or a StoreError."""
+
+    charges: Sequence[Charge]
+
+
+class GiveBack(NamedTuple):
+    """Refund charges of one slot that were made at `stamp`; answered with nothing, or a StoreError."""
+
+    charges: Sequence[Charge]
+    stamp: int
+
+
+Conversation = Generator[Ask | GiveBack, Any, Sequence[Verdict]]
+
+
+def by_slot(charges: Sequence[Charge], keys: Sequence[str]) -> list[list[Charge]]:
+    """The charges, in lists of one slot each."""
+    slots: dict[int, list[Charge]] = {}
+    for charge, key in zip(charges, keys, strict=True):
+        slots.setdefault(key_slot(key.encode()), []).append(charge)
+    return list(slots.values())
+
+
+def deciding(charges: Sequence[Charge], parts: Sequence[Sequence[Charge]]) -> Conversation:
+    """Ask one slot after the other; on a denial or a failure give back what was charged."""
+    found: dict[Charge, Verdict] = {}
+    charged: list[GiveBack] = []
+    for part in parts:
+        answer = yield Ask(part)
+        failed = isinstance(answer, StoreError)
+        if not failed:
+            time, verdicts = answer
+            found.update(zip(part, verdicts, strict=True))
+        if failed or not all(verdict.allowed for verdict in verdicts):
+            yield from charged
+            if failed:
+                raise answer
+            yield from _looking(parts, part, found)
+            break
+        charged.append(GiveBack([charge for charge in part if charge.cost], time))
+    return [found[charge] for charge in charges]
+
+
+def _looking(
+    parts: Sequence[Sequence[Charge]], refused: Sequence[Charge], found: dict[Charge, Verdict]
+) -> Generator[Ask, Any, None]:
+    """After a denial: what the other slots say, without charging them."""
+    for part in parts:
+        if part is refused:
+            continue
+        answer = yield Ask([charge._replace(cost=0) for charge in part])
+        if isinstance(answer, StoreError):
+            raise answer
+        for charge, verdict in zip(part, answer[1], strict=True):
+            found[charge] = Verdict(
+                verdict.remaining >= charge.cost, charge.limit, verdict.remaining, verdict.wait, verdict.reset
+            )
