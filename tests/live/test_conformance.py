@@ -43,7 +43,7 @@ class Live(StoreConformance):
     """The suite on servers that are shared by many tests; a busy machine needs a longer deadline."""
 
     __test__ = False
-    rounds = 20
+    rounds = 3
     url: str
 
     def make_store(self, clock: Clock) -> Store:

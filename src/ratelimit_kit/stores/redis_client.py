@@ -11,7 +11,7 @@ import asyncio
 import os
 import weakref
 from collections.abc import Callable
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 from ratelimit_kit.errors import (
@@ -69,8 +69,12 @@ class Clients:
     def _renew(self) -> None:
         """Turns that nobody has taken, and no client of another process's event loops."""
         self._turns = BoundedSemaphore(CONNECTIONS)
+        self._building = Lock()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, asyncio.Semaphore]]
         self._loops = weakref.WeakKeyDictionary()
+        self._preparing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def __str__(self) -> str:
         return f"RedisStore({redacted(self._url)!r})" if self._url else "RedisStore(client=...)"
@@ -107,6 +111,8 @@ class Clients:
             raise self._contended(LOOP_CONNECTIONS) from None
         try:
             async with asyncio.timeout(self._timeout):
+                if self.clustered:
+                    await self._prepared(client)
                 return await work(client)
         except FAILURES as error:
             raise self._failure(error) from error
@@ -118,22 +124,28 @@ class Clients:
         if self._address is None or self._client is None:
             return
         if self._address.kind == "cluster":
-            self._client.close()
-            self._client = None
+            client, self._client = self._client, None
+            ends = [node.redis_connection for node in client.get_nodes() if node.redis_connection is not None]
         else:
-            self._client.connection_pool.disconnect()
+            ends = [self._client, *_watchers(self._client)]
+        for end in ends:
+            end.connection_pool.disconnect()
 
     async def aclose(self) -> None:
         """Close this event loop's client; a later call opens a new one."""
         client, _ = self._loops.pop(asyncio.get_running_loop(), (None, None))
         if client is not None:
             await client.aclose()
+            for watcher in _watchers(client):
+                await watcher.aclose()
 
     def _own_client(self) -> Any:
         if self._client is None:
             if self._address is None:
                 raise ConfigurationError("this RedisStore has only an async_client: give it a client too, or a URL")
-            self._client = self._built(self._address, asynchronous=False)
+            with self._building:
+                if self._client is None:
+                    self._client = self._built(self._address, asynchronous=False)
         return self._client
 
     async def _through_own_client(self, work: Callable[[Any], Any]) -> Any:
@@ -143,6 +155,11 @@ class Clients:
             return await work(self._async_client)
         except FAILURES as error:
             raise self._failure(error) from error
+
+    async def _prepared(self, client: Any) -> None:
+        """Let one task at a time learn where the slots are: redis-py drops connections that others use meanwhile."""
+        async with self._preparing.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            await client.initialize()
 
     def _of_this_loop(self) -> tuple[Any, asyncio.Semaphore]:
         loop = asyncio.get_running_loop()
@@ -194,6 +211,12 @@ class Clients:
         elif not self.clustered and any(word in reason for word in ("CROSSSLOT", "MOVED", "same slot")):
             advice = "This is a node of a Redis Cluster: write redis+cluster://... for it"
         return StoreUnavailableError(f"{self} gave no decision: {reason}. {advice}")
+
+
+def _watchers(client: Any) -> list[Any]:
+    """The clients for Sentinels behind a client, which closing it leaves open."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return [] if manager is None else list(manager.sentinels)
 
 
 _all: weakref.WeakSet[Clients] = weakref.WeakSet()

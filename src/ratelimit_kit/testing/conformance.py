@@ -79,7 +79,7 @@ class StoreConformance:
         _equal(isinstance(store, Store), True, "isinstance(store, Store)")
         _equal(isinstance(store.scope, Scope), True, "isinstance(store.scope, Scope)")
         store.ping()
-        asyncio.run(store.aping())
+        asyncio.run(_ping(store))
         store.close()
 
     def test_the_same_programs_get_the_same_answers(self, face: type[Face]) -> None:
@@ -198,6 +198,11 @@ class StoreConformance:
         _equal(asyncio.run(_once(store, limit))[0].allowed, False, "the async face after the sync one")
         _equal(store.decide([Charge("key", limit)])[0].allowed, False, "after close")
         store.close()
+
+
+async def _ping(store: Store) -> None:
+    await store.aping()
+    await store.aclose()
 
 
 async def _once(store: Store, limit: Limit) -> Sequence[Verdict]:
