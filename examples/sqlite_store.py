@@ -4,6 +4,7 @@ The limits do the arithmetic; a store keeps their states, and makes each decisio
 """
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import threading
@@ -23,6 +24,9 @@ class SQLiteStore:
         self._path = path
         self._clock = clock
         self._local = threading.local()
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, state TEXT)")
 
     def decide(self, charges):
         check_charges(charges)
@@ -83,10 +87,7 @@ class SQLiteStore:
 
     def _connection(self):
         if not hasattr(self._local, "database"):
-            database = sqlite3.connect(self._path, timeout=5, isolation_level=None)
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, state TEXT)")
-            self._local.database = database
+            self._local.database = sqlite3.connect(self._path, timeout=5, isolation_level=None)
         return self._local.database
 
     def _read(self, database, charge):

@@ -24,6 +24,8 @@ FLOORS = {
     "stores": 10,
     "observe": 10,
     "guard": 10,
+    "breaker": 15,
+    "local": 16,
     "gate": 20,
     "limiter": 21,
     "decorator": 22,

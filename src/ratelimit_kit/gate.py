@@ -12,18 +12,20 @@ import time
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+from ratelimit_kit.breaker import Breaker
 from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict
 from ratelimit_kit.core.event import Event
 from ratelimit_kit.core.options import nearest
-from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError
+from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.guard import lifetime
 from ratelimit_kit.guard.refusal import TICK
 from ratelimit_kit.guard.watch import OnUnsafe, Watch
+from ratelimit_kit.local import LocalShare
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.observe.logging import LoggingObserver
 from ratelimit_kit.stores import Charge, Scope, Store, open_store
 
-OnOutage = Literal["raise", "allow", "deny"]
+OnOutage = Literal["raise", "allow", "deny", "local"]
 
 RETRY = 1 * MICROSECONDS
 """The wait that a denial without a store can honestly ask for: by then an outage may be over."""
@@ -35,6 +37,13 @@ def outage_policy(word: str) -> OnOutage:
         raise OptionError(f"on_outage={word!r} is no outage policy; {nearest(str(word), get_args(OnOutage))}")
     return word  # type: ignore[return-value]
 
+
+_MEANWHILE: dict[OnOutage, str] = {
+    "raise": "callers get this error",
+    "allow": "requests are admitted without a count",
+    "deny": "requests are refused",
+    "local": "each process keeps to its share of the limits",
+}
 
 sleep = time.sleep
 asleep = asyncio.sleep
@@ -64,6 +73,9 @@ class Gate:
             allow_per_process=allow_per_process,
             on_unsafe=on_unsafe,
         )
+        self._workers = workers
+        self._breaker = Breaker()
+        self._local: LocalShare | None = None
         lost = lifetime.built(self.store) if self.watch.alert and isinstance(store, str) else None
         if lost is not None:
             raise lost
@@ -73,20 +85,30 @@ class Gate:
         if self.watch.alert and not self.admits():
             self.watch.turn_away()
             return _refused(charges)
+        if self._breaker.error is not None and not self._breaker.lets_through():
+            return self._without_store(charges, on_outage, self._breaker.error)
         try:
-            return Decision(self.store.decide(charges))
+            decision = Decision(self.store.decide(charges))
         except StoreError as error:
-            return self._without_store(charges, on_outage, error)
+            return self._failed(charges, on_outage, error)
+        if self._breaker.error is not None:
+            self._recovered()
+        return decision
 
     async def adecide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Do what `decide` does."""
         if self.watch.alert and not await self.aadmits():
             self.watch.turn_away()
             return _refused(charges)
+        if self._breaker.error is not None and not self._breaker.lets_through():
+            return self._without_store(charges, on_outage, self._breaker.error)
         try:
-            return Decision(await self.store.adecide(charges))
+            decision = Decision(await self.store.adecide(charges))
         except StoreError as error:
-            return self._without_store(charges, on_outage, error)
+            return self._failed(charges, on_outage, error)
+        if self._breaker.error is not None:
+            self._recovered()
+        return decision
 
     def admits(self) -> bool:
         """Whether this process may use its store; waits while a sibling seems about to end."""
@@ -128,23 +150,41 @@ class Gate:
             return error
         return time.perf_counter() - begun
 
-    def _without_store(self, charges: Sequence[Charge], on_outage: OnOutage, error: StoreError) -> Decision:
-        """A contended store is alive, so `allow` does not open the gate for it: a flood would."""
+    def _failed(self, charges: Sequence[Charge], on_outage: OnOutage, error: StoreError) -> Decision:
+        """Answer without the store, and say so where an outage begins. A contended store is alive, and is asked again."""
+        if isinstance(error, StoreUnavailableError):
+            if self._breaker.failed(error):
+                self._tell(
+                    "store-outage", f"{error}. By on_outage={on_outage!r} {_MEANWHILE[on_outage]} meanwhile", error
+                )
+        elif on_outage != "raise":
+            self._tell(
+                "store-contended", f"{error}. {_MEANWHILE['deny' if on_outage == 'allow' else on_outage]}", error
+            )
         if on_outage == "raise":
             raise error
-        allowed = on_outage == "allow" and not isinstance(error, StoreContendedError)
-        word = "admitted without a count" if allowed else "refused"
-        self.observer.on_event(
-            Event(
-                "store-outage",
-                f"{error}. By on_outage={on_outage!r} requests are {word} meanwhile.",
-                logging.ERROR,
-                {"error": error.rlk, "allowed": allowed},
-            )
-        )
-        if not allowed:
+        return self._without_store(charges, on_outage, error)
+
+    def _without_store(self, charges: Sequence[Charge], on_outage: OnOutage, error: StoreError) -> Decision:
+        """A contended store does not open the gate: a flood would."""
+        if on_outage == "raise":
+            raise StoreUnavailableError(str(error))
+        if on_outage == "local":
+            if self._local is None:
+                self._local = LocalShare(self._workers)
+            return self._local.decide(charges)
+        if on_outage == "deny" or isinstance(error, StoreContendedError):
             return _refused(charges)
         return Decision([Verdict(True, charge.limit, 0, 0, 0) for charge in charges], degraded=True)
+
+    def _recovered(self) -> None:
+        seconds = self._breaker.succeeded()
+        if seconds is not None:
+            message = f"{self.store!r} answers again, after {seconds:.1f} s: limits hold again"
+            self.observer.on_event(Event("store-recovered", message, logging.WARNING, {"seconds": seconds}))
+
+    def _tell(self, name: str, message: str, error: StoreError) -> None:
+        self.observer.on_event(Event(name, message, logging.ERROR, {"error": error.rlk}))
 
 
 def _refused(charges: Sequence[Charge]) -> Decision:

@@ -45,7 +45,8 @@ class Limiter:
 
     `store` is a store or a URL; `name` is the namespace of the keys: limiters with the same
     name, limits and store share counters. `on_outage` says what to do when the store fails:
-    "raise" (StoreError), "allow" or "deny" (a decision with `degraded` set).
+    "raise" (StoreError), "allow", "deny" or "local" (a decision with `degraded` set; "local" counts in
+    this process by its share of the limits).
 
     A per-process store under several worker processes is refused with UnsafeWorkersError. `workers`
     declares their number where the server does not show it; `allow_per_process=True` accepts that each

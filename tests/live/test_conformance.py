@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 
 from ratelimit_kit import MemcachedStore, RedisStore, Store
 from ratelimit_kit.testing import StoreConformance
-from tests.clusters import Cluster, Watched, cluster_servers, sentinel_servers
-from tests.processes import Process, RedisServer, memcached_server, running
+from tests.clusters import Cluster, Watched, cluster_servers, sentinel_servers, wait_until
+from tests.processes import Process, RedisServer, memcached_server, need, running
 
 pytestmark = pytest.mark.live
 
@@ -37,6 +38,15 @@ def cluster() -> Iterator[Cluster]:
 def other_memcached() -> Iterator[Process]:
     with memcached_server() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def memcached_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    socket = tmp_path_factory.mktemp("memcached") / "s"
+    user = ["-u", "root"] if os.getuid() == 0 else []
+    with running([need("memcached"), "-s", str(socket), *user], 0, wait=False):
+        wait_until(socket.exists)
+        yield socket
 
 
 class Live(StoreConformance):
@@ -104,12 +114,5 @@ class TestMemcachedSocket(TestMemcached):
     rounds = 1
 
     @pytest.fixture(autouse=True)
-    def _server(self, tmp_path: Path) -> Iterator[None]:
-        socket = tmp_path / "memcached.sock"
-        from tests.processes import need
-
-        with running([need("memcached"), "-s", str(socket), "-u", "root"], 0, wait=False):
-            while not socket.exists():
-                pass
-            self.url = f"memcached://{socket}"
-            yield
+    def _server(self, memcached_socket: Path) -> None:
+        self.url = f"memcached://{memcached_socket}"

@@ -27,7 +27,7 @@ from ratelimit_kit.web.problem import body
 from ratelimit_kit.web.request import Request
 from ratelimit_kit.web.rules import Rule, check_name
 
-_STRICTEST: tuple[OnOutage, ...] = ("raise", "deny", "allow")
+_STRICTEST: tuple[OnOutage, ...] = ("raise", "deny", "local", "allow")
 
 
 class Policy:
@@ -40,7 +40,8 @@ class Policy:
         ipv6_prefix: bits by which IPv6 clients are told apart.
         headers: the family of response fields: "draft11", "draft6", "x-ratelimit" or "none".
         exempt: paths that no rule limits, such as ["/healthz"].
-        on_outage: when the store fails: "allow" (and say so in the log), "deny" (503) or "raise".
+        on_outage: when the store fails: "allow" (and say so in the log), "local" (each process keeps to its
+            share of the limits), "deny" (503) or "raise".
         start_without_store: start although the store does not answer.
         workers: the number of worker processes, where the server does not show it.
         allow_per_process: accept that each process counts for itself, and each client gets its quota from each.
@@ -142,7 +143,8 @@ class Policy:
             return PASS
         asked = [(rule, name, identify(rule.key, request, self._address)) for rule, name in rules]
         charges, items = self._charges(asked, request)
-        return self._answer(request, self._gate.decide(charges, self._strictest(rules)), items)
+        on_outage = self._strictest(rules)
+        return self._answer(request, self._gate.decide(charges, on_outage), items, on_outage)
 
     async def acheck(self, request: Request) -> Answer:
         """Do what `check` does."""
@@ -151,7 +153,8 @@ class Policy:
             return PASS
         asked = [(rule, name, await aidentify(rule.key, request, self._address)) for rule, name in rules]
         charges, items = self._charges(asked, request)
-        return self._answer(request, await self._gate.adecide(charges, self._strictest(rules)), items)
+        on_outage = self._strictest(rules)
+        return self._answer(request, await self._gate.adecide(charges, on_outage), items, on_outage)
 
     def _matching(self, request: Request) -> list[tuple[Rule, str]]:
         if self._exempt(request.path) or request.is_preflight():
@@ -169,9 +172,13 @@ class Policy:
     def _strictest(self, rules: Sequence[tuple[Rule, str]]) -> OnOutage:
         return min((rule.on_outage or self._on_outage for rule, _ in rules), key=_STRICTEST.index)
 
-    def _answer(self, request: Request, decision: Decision, names: list[str]) -> Answer:
+    def _answer(self, request: Request, decision: Decision, names: list[str], on_outage: OnOutage) -> Answer:
         if decision.degraded:
-            return PASS if decision.allowed else self._denial(request, 503, "Service Unavailable", decision, [])
+            if decision.allowed:
+                return PASS
+            if on_outage == "local" and not self._gate.watch.closed:
+                return self._denial(request, 429, "Too Many Requests", decision, [])
+            return self._denial(request, 503, "Service Unavailable", decision, [])
         items = [Item(name, verdict) for name, verdict in zip(names, decision.verdicts, strict=True)]
         if decision.allowed:
             return Answer(self._fields(items))

@@ -32,7 +32,7 @@ class Rule:
         cost: units per request, or a callable of the request that returns them.
         name: stands in the RateLimit fields, the problem body and the store's keys; default: by
             position in the policy ("rule-1").
-        on_outage: "allow", "deny" or "raise" when the store fails; default: the policy's.
+        on_outage: "allow", "local", "deny" or "raise" when the store fails; default: the policy's.
     """
 
     @known_options
