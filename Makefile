@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers lint types unit docs servers clean
+.PHONY: help demo test test-fast test-servers faults lint types unit docs servers clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ test-fast: $(VENV)/developed ## Unit tests without servers, in under a minute
 test-servers: $(VENV)/developed ## The guard on every server, however its workers are given; writes the table in the docs
 	@sh scripts/install_servers.sh all
 	SERVER_TABLE=docs/reference/servers-table.md $(BIN)/python -m pytest -q tests/live/test_servers.py
+
+faults: $(VENV)/developed servers ## What goes wrong with stores, under load; writes the table in the docs
+	FAULT_TABLE=docs/explanation/faults-table.md $(BIN)/python -m pytest -q tests/live/test_faults.py
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

@@ -123,8 +123,8 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def redis_server(*options: str) -> Iterator[RedisServer]:
-    port = free_port()
+def redis_server(*options: str, port: int = 0) -> Iterator[RedisServer]:
+    port = port or free_port()
     with tempfile.TemporaryDirectory() as folder:
         command = [
             need("redis-server"),

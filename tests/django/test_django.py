@@ -10,7 +10,6 @@ from ratelimit_kit import MemoryStore
 from ratelimit_kit.django.decorator import ratelimit
 from ratelimit_kit.django.site import site_policy
 from ratelimit_kit.errors import IdentityError, OptionError, StoreURLError, UnsafeCacheError, UnsafeWorkersError
-from ratelimit_kit.stores.redis import RedisStore
 from tests.django import urls
 
 
@@ -148,6 +147,16 @@ CACHES = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": ["redis://:secret@127.0.0.1:6399/3", "redis://replica"],
     },
+    "split": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": "redis://127.0.0.1:6399",
+        "OPTIONS": {"PASSWORD": "se cret/", "db": 5, "CLIENT_CLASS": "django_redis.client.DefaultClient"},
+    },
+    "memcached": {
+        "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+        "LOCATION": ["127.0.0.1:11299", "127.0.0.1:11300"],
+    },
+    "socket": {"BACKEND": "django.core.cache.backends.memcached.PyLibMCCache", "LOCATION": "unix:/run/memcached.sock"},
     "nowhere": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": ""},
 }
 
@@ -183,12 +192,19 @@ def test_the_app_refuses_several_workers_before_any_middleware(monkeypatch: pyte
         apps.get_app_config("ratelimit_kit").ready()
 
 
-def test_a_redis_cache_is_opened_where_it_is() -> None:
-    setting = {"store": "django-cache://redis", "rules": [{"limits": "5/minute"}]}
+@pytest.mark.parametrize(
+    ("alias", "expected"),
+    [
+        ("redis", "RedisStore('redis://:***@127.0.0.1:6399/3')"),
+        ("split", "RedisStore('redis://:***@127.0.0.1:6399/5')"),
+        ("memcached", "MemcachedStore('memcached://127.0.0.1:11299,127.0.0.1:11300')"),
+        ("socket", "MemcachedStore('memcached:///run/memcached.sock')"),
+    ],
+)
+def test_a_cache_that_can_count_is_opened_where_it_is(alias: str, expected: str) -> None:
+    setting = {"store": f"django-cache://{alias}", "rules": [{"limits": "5/minute"}]}
     with override_settings(CACHES=CACHES, RATELIMIT_KIT=setting):
-        store = site_policy().store
-        assert isinstance(store, RedisStore)
-        assert repr(store) == "RedisStore('redis://:***@127.0.0.1:6399/3')"
+        assert repr(site_policy().store) == expected
 
 
 @pytest.mark.parametrize(("alias", "hint"), [("rediss", "did you mean 'redis'"), ("nowhere", "no LOCATION")])

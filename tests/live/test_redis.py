@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,7 @@ from ratelimit_kit.errors import StoreContendedError, StoreUnavailableError
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
 from tests.live.hammer import hammer, most_in_any_window
-from tests.processes import RedisServer, free_port, redis_server
+from tests.processes import RedisServer, free_port, need, redis_server
 from tests.stores.programs import programs, run
 
 pytestmark = pytest.mark.live
@@ -61,7 +62,8 @@ def test_eight_processes_of_four_threads_never_exceed_the_promise(
 ) -> None:
     admissions = hammer(redis.url(), limit, processes=8, threads=4, seconds=5)
     assert most_in_any_window(admissions, 1.0) <= promise
-    assert len(admissions) <= possible
+    certain = [one for one in admissions if one.after - admissions[0].before < 5]  # a call may end after the load
+    assert len(certain) <= possible
     assert len(admissions) >= 0.95 * possible
 
 
@@ -292,3 +294,34 @@ def test_a_full_server_is_an_outage() -> None:
                 raw.set(f"filler {number}", "x" * 10_000)
         with pytest.raises(StoreUnavailableError, match=r"maxmemory.*RLK301"):
             Limiter("1/minute", store=server.url()).hit("key")
+
+
+def test_tls_is_spoken_and_an_unknown_certificate_is_an_outage(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = [need("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    secure = free_port()
+    options = ["--tls-port", str(secure), "--tls-auth-clients", "no", "--tls-ca-cert-file", str(certificate)]
+    with redis_server(*options, "--tls-cert-file", str(certificate), "--tls-key-file", str(key)):
+        limiter = Limiter("1/minute", store=f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs={certificate}")
+        assert [limiter.hit("key").allowed for _ in range(2)] == [True, False]
+        assert not asyncio.run(_hit_once(limiter))
+        limiter.close()
+        with pytest.raises(StoreUnavailableError, match="certificate"):
+            Limiter("1/minute", store=f"rediss://127.0.0.1:{secure}/0").hit("key")
+
+
+async def _hit_once(limiter: Limiter) -> bool:
+    decision = await limiter.ahit("key")
+    await limiter.aclose()
+    return decision.allowed
+
+
+@pytest.mark.parametrize("options", [{"protocol": 3}, {"protocol": 2}, {"decode_responses": True}], ids=str)
+def test_clients_of_ones_own_may_speak_as_they_like(redis: RedisServer, options: dict[str, Any]) -> None:
+    client = client_library.Redis.from_url(redis.url(), socket_timeout=1, socket_connect_timeout=1, **options)
+    limiter = Limiter("1/minute", "5/hour", store=RedisStore(client=client))
+    assert [limiter.hit("key").allowed for _ in range(2)] == [True, False]
+    assert limiter.peek("key").remaining == 0
+    client.close()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -178,3 +181,15 @@ def test_the_number_of_live_counters_is_right(program: list[tuple[str, Any]]) ->
 
 def test_no_charge_at_all_is_no_decision() -> None:
     assert MemoryStore().decide([]) == []
+
+
+@pytest.mark.slow
+def test_a_million_throw_away_keys_move_no_limited_key_out_and_their_memory_returns() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.stores.flood"], capture_output=True, text=True, check=True, timeout=120
+    )
+    found = json.loads(done.stdout)
+    assert found["still_limited"]
+    assert found["keys"] <= 1_000_001
+    assert found["live"] <= 2
+    assert found["returned"] > 0.9

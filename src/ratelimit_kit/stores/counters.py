@@ -19,6 +19,9 @@ Key = str | None
 OVERFLOW: Final = None
 """The key of the shared counter, which no text equals."""
 
+SMALL: Final = 1024
+"""Keys below which a table is not worth making smaller."""
+
 
 class _Slot(NamedTuple):
     """Keys that were created about the same time, to be looked at when `due`."""
@@ -30,13 +33,14 @@ class _Slot(NamedTuple):
 class Counters:
     """The states of one limit, by key; `now` gives the limit's time in microseconds."""
 
-    __slots__ = ("_slots", "limit", "now", "states")
+    __slots__ = ("_peak", "_slots", "limit", "now", "states")
 
     def __init__(self, limit: Limit, now: Callable[[], int]) -> None:
         self.limit: Any = limit
         self.now = now
         self.states: dict[Key, Any] = {}
         self._slots: deque[_Slot] = deque()
+        self._peak = SMALL
 
     def look(self, key: Key, now: int, cost: int) -> Look:
         """See whether `cost` fits; changes nothing.
@@ -55,6 +59,7 @@ class Counters:
         if key not in self.states:
             self._watch(key, now)
         self.states[key] = state
+        self._peak = max(self._peak, len(self.states))
         look: Look = self.limit.look(state, now, 0)
         return look
 
@@ -83,9 +88,14 @@ class Counters:
                 self._look_again(keys.pop(), now)
             if not keys:
                 self._slots.popleft()
-        if not self.states:
-            self.states = {}
+        self._shrink()
         return budget
+
+    def _shrink(self) -> None:
+        """Let go of a table that was made for many more keys: a dict never shrinks by itself."""
+        if len(self.states) * 8 < self._peak:
+            self.states = dict(self.states)
+            self._peak = max(SMALL, len(self.states))
 
     def _state(self, key: Key) -> Any:
         """A key's state; while the shared counter is alive, a new key inherits what that one has used.

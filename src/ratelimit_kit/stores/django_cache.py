@@ -1,14 +1,15 @@
 """`django-cache://alias`: counts where one of a Django project's caches keeps its data.
 
-The cache's own location and options are read once, and a client of ours is opened there: Django's
-cache interface has no atomic step that a limit could trust. Caches that cannot count are refused.
+The cache's own location, and the user, password and database of its options, are read once, and a
+client of ours is opened there: Django's cache interface has no atomic step that a limit could trust.
+Caches that cannot count are refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import DependencyError, StoreURLError, UnsafeCacheError
@@ -23,6 +24,13 @@ except ImportError as error:
 
 _REDIS = frozenset({"django.core.cache.backends.redis.RedisCache", "django_redis.cache.RedisCache"})
 
+_MEMCACHED = frozenset(
+    {
+        "django.core.cache.backends.memcached.PyMemcacheCache",
+        "django.core.cache.backends.memcached.PyLibMCCache",
+    }
+)
+
 _PER_PROCESS = frozenset(
     {"django.core.cache.backends.locmem.LocMemCache", "django.core.cache.backends.dummy.DummyCache"}
 )
@@ -36,25 +44,49 @@ RATELIMIT_KIT = {"store": "django-cache://ratelimit", ...}"""
 
 def from_url(url: str) -> Store:
     """The store behind the cache that `django-cache://alias` names."""
-    from ratelimit_kit.stores.redis import RedisStore
-
     alias = urlsplit(url).netloc
     caches: Mapping[str, Mapping[str, Any]] = settings.CACHES
     if alias not in caches:
         raise StoreURLError(f"store={url!r}: the setting CACHES has no {alias!r}; {nearest(alias, caches)}")
-    backend = str(caches[alias].get("BACKEND", ""))
+    cache = caches[alias]
+    backend = str(cache.get("BACKEND", ""))
     if backend in _REDIS:
-        return RedisStore(_location(url, caches[alias]))
+        from ratelimit_kit.stores.redis import RedisStore
+
+        return RedisStore(_with_options(_locations(url, cache)[0], cache.get("OPTIONS") or {}))
+    if backend in _MEMCACHED:
+        from ratelimit_kit.stores.memcached import MemcachedStore
+
+        return MemcachedStore(_memcached_url(_locations(url, cache)))
     return UncountableCache(alias, backend)
 
 
-def _location(url: str, cache: Mapping[str, Any]) -> str:
-    """The first location, which is the primary in every backend."""
+def _locations(url: str, cache: Mapping[str, Any]) -> list[str]:
+    """Where the cache's servers are; in every Redis backend the first is the primary."""
     location = cache.get("LOCATION", "")
     servers = location.replace(";", ",").split(",") if isinstance(location, str) else list(location)
-    if not servers or not servers[0]:
+    found = [str(server).strip() for server in servers if str(server).strip()]
+    if not found:
         raise StoreURLError(f"store={url!r}: this cache has no LOCATION to connect to")
-    return str(servers[0]).strip()
+    return found
+
+
+def _with_options(url: str, options: Mapping[str, Any]) -> str:
+    """The Redis URL with the user, password and database that Django's OPTIONS give beside it."""
+    known = {str(name).lower(): value for name, value in options.items()}
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    if known.get("password") is not None:
+        user = quote(str(known.get("username") or login.partition(":")[0]), safe="")
+        login, at = f"{user}:{quote(str(known['password']), safe='')}", "@"
+    path = f"/{known['db']}" if "db" in known and parts.scheme != "unix" else parts.path
+    return urlunsplit((parts.scheme, login + at + host, path, parts.query, ""))
+
+
+def _memcached_url(servers: list[str]) -> str:
+    """Django writes sockets as `unix:/path` or as a path."""
+    paths = [server.removeprefix("unix:") for server in servers]
+    return "memcached://" + (paths[0] if paths[0].startswith("/") else ",".join(servers))
 
 
 class UncountableCache:
@@ -76,7 +108,7 @@ class UncountableCache:
     def _refuse(self, *_: object, **__: object) -> Any:
         raise UnsafeCacheError(
             f"{self.title} cannot count hits: its data is not shared, or not changed in one atomic step, so limits would "
-            f"silently not hold. Point the store at a Redis cache:\n\n{_PASTE}\n"
+            f"silently not hold. Point the store at a Redis or Memcached cache:\n\n{_PASTE}\n"
         )
 
     async def _arefuse(self, *_: object, **__: object) -> Any:

@@ -1,0 +1,75 @@
+"""What store URLs say, and what is wrong with those that say nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from ratelimit_kit import MemcachedStore
+from ratelimit_kit.errors import OptionError, StoreURLError
+from ratelimit_kit.stores import open_store
+from ratelimit_kit.stores.memcached_client import MONTH, _expire
+from ratelimit_kit.stores.redis_address import Address, read_address
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://h/0", Address("single", "redis://h/0")),
+        ("valkey://h/0", Address("single", "redis://h/0")),
+        ("valkeys://h/0", Address("single", "rediss://h/0")),
+        (
+            "redis+sentinel://u:p%40ss@h1,h2:26380/site/3?sentinel_password=s",
+            Address(
+                "sentinel",
+                nodes=(("h1", 26379), ("h2", 26380)),
+                service="site",
+                options={"username": "u", "password": "p@ss", "db": 3},
+                sentinel_options={"password": "s"},
+            ),
+        ),
+        ("valkey+cluster://h1,[::1]:7000", Address("cluster", nodes=(("h1", 6379), ("::1", 7000)))),
+        (
+            "rediss+cluster://:p@h1?ssl_ca_certs=/ca.pem",
+            Address(
+                "cluster", nodes=(("h1", 6379),), options={"ssl": True, "ssl_ca_certs": "/ca.pem", "password": "p"}
+            ),
+        ),
+    ],
+)
+def test_an_address_is_read(url: str, address: Address) -> None:
+    assert read_address(url) == address
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("redis+sentinel://h1", "names no primary: write for example"),
+        ("redis+cluster://h1/3", "a cluster has no databases"),
+        ("redis+sentinel://h1/site/three", "is no Redis URL"),
+        ("redis+cluster://h1:port", "is no Redis URL"),
+        ("redis+cluster://h1,,h2", "is no host"),
+        ("redis+cluster://h1?ssl_ca_cert=x", "did you mean 'ssl_ca_certs'"),
+        ("redis://h/0?socket_timout=3", "is no Redis URL"),
+        ("redis+sentinels://h1/site", r"names no store: did you mean 'redis\+sentinel://'"),
+        ("memcached://", "is no Memcached URL"),
+        ("memcached://h:port", "'h:port' is no address"),
+        ("memcached://h,,i", "'' is no address"),
+        ("memcached://user:secret@h", "is no Memcached URL"),
+        ("memcached://h?timeout=3", "is no Memcached URL"),
+    ],
+)
+def test_a_url_that_names_no_store_is_an_error_without_its_secrets(url: str, message: str) -> None:
+    with pytest.raises(StoreURLError, match=message) as caught:
+        open_store(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0}, {"skew": -1}, {"skew": True}, {"timeout": 61}], ids=str)
+def test_options_of_the_memcached_store_are_checked(options: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match="is no number of seconds"):
+        MemcachedStore(**options)
+
+
+def test_beyond_thirty_days_an_expiry_is_a_time() -> None:
+    assert _expire(MONTH) == MONTH
+    assert _expire(MONTH + 1) > 1_700_000_000
