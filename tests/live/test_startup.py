@@ -13,7 +13,10 @@ from ratelimit_kit import Policy, RedisStore, Rule
 from ratelimit_kit.cli import main
 from ratelimit_kit.errors import NoTimeoutError, ReplicaError, StoreUnreachableError
 from ratelimit_kit.stores import redis_checks
+from ratelimit_kit.wsgi import RateLimitMiddleware
+from tests.clusters import cluster_servers
 from tests.processes import RedisServer, redis_server
+from tests.test_wsgi import call, hello
 
 pytestmark = pytest.mark.live
 
@@ -111,6 +114,19 @@ def test_a_node_of_a_cluster_that_cannot_decide_several_rules_is_refused() -> No
             raw.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         with pytest.raises(StoreUnreachableError, match=r"\[RLK204\]"):
             Policy(*RULES, store=f"redis://127.0.0.1:{server.port}/0").start()
+
+
+def test_a_cluster_that_splits_the_rules_is_warned_of_and_works(caplog: pytest.LogCaptureFixture) -> None:
+    with cluster_servers(replicas=0) as cluster:
+        Policy(RULES[0], store=cluster.url()).start()
+        assert caplog.text == ""
+        policy = Policy(*RULES, store=cluster.url())
+        policy.start()
+        assert "of the rules login, site has counters on several nodes" in caplog.text
+        assert caplog.text.count("[RLK252]") == 1
+        application = RateLimitMiddleware(hello, policy)
+        assert [call(application)[0][:3] for _ in range(7)] == ["200"] * 5 + ["429"] * 2
+        policy.store.close()
 
 
 def test_check_asks_the_store_only_when_told_to(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from tests.processes import EXAMPLES
 
 Clock = Callable[[], int]
 
+ROUNDS = 20 if os.environ.get("CI") else 2
+"""How often the claims about concurrency are tried: each costs a hundred threads."""
+
 
 class TestMemory(StoreConformance):
     rounds = 20
@@ -26,7 +30,7 @@ class TestMemory(StoreConformance):
 
 
 class TestFakeRedis(StoreConformance):
-    rounds = 1
+    rounds = ROUNDS
     programs = 5
 
     def make_store(self, clock: Clock) -> Store:
@@ -46,7 +50,7 @@ class _Lasting:
 
 
 class TestSQLiteExample(StoreConformance):
-    rounds = 1
+    rounds = ROUNDS
     programs = 5
 
     @pytest.fixture(autouse=True)

@@ -138,14 +138,19 @@ def test_a_key_that_finds_room_again_does_not_get_its_quota_twice(clock: ManualC
 def test_a_forked_child_starts_from_nothing_and_with_a_free_lock() -> None:
     store = MemoryStore()
     limiter = Limiter("1/minute", store=store)
+    heard: list[Event] = []
+    store.on_event = heard.append
     assert limiter.hit("key")
     assert not limiter.hit("key")
     with store._lock:
         child = os.fork()
         if child == 0:
-            os._exit(0 if limiter.hit("key").allowed else 1)
+            admitted = [limiter.hit("key").allowed for _ in range(2)]
+            said = [(event.name, event.facts["counters"]) for event in heard]
+            os._exit(0 if admitted == [True, False] and said == [("memory-forked", 1)] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert not limiter.hit("key")
+    assert heard == []
 
 
 @pytest.mark.parametrize("max_keys", [0, -1, True, "many"])

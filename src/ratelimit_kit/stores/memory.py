@@ -57,6 +57,7 @@ class MemoryStore:
         self.on_event: Listener = unheard
         self._steady = clock or time.monotonic_ns
         self._calendar = clock or time.time_ns
+        self._forked = 0
         self._forget()
         _stores.add(self)
 
@@ -71,6 +72,8 @@ class MemoryStore:
         check_charges(charges)
         if not charges:
             return []
+        if self._forked:
+            self._tell_of_fork()
         with self._lock:
             was_full = self._full
             tables = [self._table(charge.limit) for charge in charges]
@@ -137,6 +140,20 @@ class MemoryStore:
         """Start from nothing, with a lock that nobody holds."""
         self._lock = Lock()
         self._clear()
+
+    def _forget_parent(self) -> None:
+        """In a forked child: the parent goes on counting, and its lock may be held for ever here."""
+        self._forked = self._live
+        self._forget()
+
+    def _tell_of_fork(self) -> None:
+        """Not in the fork itself, where a lock of the listener's may be held for ever."""
+        lost, self._forked = self._forked, 0
+        message = (
+            f"MemoryStore begins anew in a forked process: the {lost} counters before the fork stay with its parent, so each "
+            "client has its quota once more. Fork before the first request, or use a shared store"
+        )
+        self.on_event(Event("memory-forked", message, logging.WARNING, {"counters": lost}))
 
     def _clear(self) -> None:
         self._tables: dict[str, Counters] = {}
@@ -213,7 +230,7 @@ _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
 def _forget_after_fork() -> None:
     for store in list(_stores):
-        store._forget()  # noqa: SLF001 - the parent's lock may be held for ever in this child
+        store._forget_parent()  # noqa: SLF001 - its own module
 
 
 if hasattr(os, "register_at_fork"):
