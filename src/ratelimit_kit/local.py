@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
@@ -42,7 +42,7 @@ class LocalShare:
         )
 
 
-@cache
+@lru_cache(maxsize=1024)
 def share(limit: Limit, workers: int) -> Limit:
     """The part of a limit that one of several workers may admit."""
 
