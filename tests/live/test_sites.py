@@ -9,7 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 import http_sfv
 import pytest
 
-from tests.processes import EXAMPLES, RedisServer, Response, free_port, python_program, request, running
+from tests.processes import (
+    EXAMPLES,
+    RedisServer,
+    Response,
+    free_port,
+    memcached_server,
+    python_program,
+    request,
+    running,
+)
 
 pytestmark = pytest.mark.live
 
@@ -62,6 +71,18 @@ def test_asgi_with_two_uvicorn_workers(redis: RedisServer) -> None:
     port = free_port()
     with running([*command, "--port", str(port)], port, cwd=EXAMPLES, env={"STORE_URL": redis.url()}):
         assert_exactly_ten_pass([request(port) for _ in range(15)], "requests")
+
+
+def test_wsgi_and_asgi_workers_on_memcached() -> None:
+    gunicorn = [GUNICORN, "--workers", "4", "wsgi_app:application", "--log-level", "warning", "--bind"]
+    uvicorn = [UVICORN, "--workers", "2", "asgi_app:application", "--log-level", "warning", "--port"]
+    for command in (gunicorn, uvicorn):
+        port = free_port()
+        address = f"127.0.0.1:{port}" if command is gunicorn else str(port)
+        with memcached_server() as store:
+            url = f"memcached://127.0.0.1:{store.port}"
+            with running([*command, address], port, cwd=EXAMPLES, env={"STORE_URL": url}):
+                assert_exactly_ten_pass([request(port) for _ in range(15)], "requests")
 
 
 @pytest.mark.parametrize(
