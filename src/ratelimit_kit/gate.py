@@ -60,6 +60,7 @@ class Gate:
         workers: int | None = None,
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
+        serves: bool = False,
     ) -> None:
         self.store = open_store(store)
         self.observer = observer or LoggingObserver()
@@ -69,6 +70,7 @@ class Gate:
             getattr(self.store, "title", type(self.store).__name__),
             self.observer.on_event,
             per_process=self.store.scope is Scope.PROCESS,
+            serves=serves,
             workers=workers,
             allow_per_process=allow_per_process,
             on_unsafe=on_unsafe,
@@ -129,8 +131,7 @@ class Gate:
     def measure(self) -> float | StoreError:
         """Seconds until the store answered, or how it failed; looks for siblings too."""
         if self.watch.alert:
-            self.watch.admits()
-            self.watch.tell()
+            self.watch.look()
         begun = time.perf_counter()
         try:
             self.store.ping()
@@ -141,8 +142,7 @@ class Gate:
     async def ameasure(self) -> float | StoreError:
         """Do what `measure` does."""
         if self.watch.alert:
-            self.watch.admits()
-            self.watch.tell()
+            self.watch.look()
         begun = time.perf_counter()
         try:
             await self.store.aping()

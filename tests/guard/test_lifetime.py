@@ -21,7 +21,7 @@ def in_a_request(view: Callable[[], Any]) -> Any:
     def application(environ: dict[str, Any], start_response: Any) -> Any:
         return view()
 
-    return application({"wsgi.url_scheme": "http"}, None)
+    return application({"wsgi.url_scheme": "http"}, lambda *_: None)
 
 
 def view() -> bool:
@@ -39,12 +39,19 @@ def test_a_limiter_built_in_each_request_is_an_error_the_second_time() -> None:
 
 
 def test_the_same_under_asgi() -> None:
-    def application(scope: dict[str, Any]) -> Any:
+    def application(scope: dict[str, Any], receive: Any, send: Any) -> Any:
         return view()
 
-    application({"type": "http", "path": "/"})
+    application({"type": "http", "path": "/"}, print, print)
     with pytest.raises(ConfigurationError, match="RLK208"):
-        application({"type": "http", "path": "/"})
+        application({"type": "http", "path": "/"}, print, print)
+
+
+def test_a_test_that_holds_a_request_is_no_request() -> None:
+    def fixture(environ: dict[str, Any]) -> Any:
+        return view()
+
+    assert [fixture({"wsgi.url_scheme": "http"}) for _ in range(3)] == [True] * 3
 
 
 def test_outside_of_requests_limiters_come_and_go() -> None:

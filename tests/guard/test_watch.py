@@ -12,7 +12,7 @@ from ratelimit_kit import Limiter, MemoryStore, Policy, Rule
 from ratelimit_kit.core.limits import SlidingWindow
 from ratelimit_kit.errors import LateWorkersError, OptionError
 from ratelimit_kit.gate import Gate
-from ratelimit_kit.guard import refusal, watch, witness
+from ratelimit_kit.guard import refusal, watch, witness, words
 from ratelimit_kit.guard.workers import Workers
 from ratelimit_kit.stores import Charge
 from tests.test_wsgi import call
@@ -51,22 +51,42 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(refusal.threading, "Timer", Timer)
     monkeypatch.setattr(refusal.os, "kill", lambda pid, number: world.killed.append((pid, number)))
     monkeypatch.setattr("ratelimit_kit.gate.sleep", sleep)
+    monkeypatch.setattr(watch.lifetime, "within_request", lambda: True)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return world
 
 
-SIBLING = witness.Sibling(4711, "127.0.0.1:8000")
+SIBLING = witness.Sibling(4711, 1, "127.0.0.1:8000")
 
 
-def test_alone_on_its_socket_a_process_is_asked_once(world: World) -> None:
-    gate = Gate("memory://")
+def test_alone_on_its_socket_a_process_looks_for_a_while(world: World) -> None:
+    gate = Gate("memory://", serves=True)
     assert gate.watch.alert
     assert gate.decide(CHARGE, "raise").allowed
+    assert gate.watch.alert
+    world.time += watch.WATCHFUL
+    gate.decide(CHARGE, "raise")
     assert not gate.watch.alert
+
+
+def test_a_socket_that_listens_late_is_found(world: World) -> None:
+    gate = Gate("memory://", serves=True)
+    assert gate.watch.admits()
+    world.sibling = SIBLING
+    world.time += watch.AGAIN
+    assert gate.watch.admits() is None
+
+
+def test_a_child_with_other_work_is_no_sibling(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch.lifetime, "within_request", lambda: False)
+    world.sibling = SIBLING
+    assert Limiter("5/minute").hit("k").allowed
+    assert world.killed == []
 
 
 def test_a_process_with_a_sibling_refuses_says_so_once_and_ends(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.sibling = SIBLING
-    gate = Gate("memory://")
+    gate = Gate("memory://", serves=True)
     for _ in range(3):
         decision = gate.decide(CHARGE, "raise")
         assert (decision.allowed, decision.degraded) == (False, True)
@@ -83,7 +103,7 @@ async def test_the_async_face_refuses_too(world: World, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("ratelimit_kit.gate.asleep", asleep)
     world.sibling = SIBLING
-    assert not (await Gate("memory://").adecide(CHARGE, "allow")).allowed
+    assert not (await Gate("memory://", serves=True).adecide(CHARGE, "allow")).allowed
 
 
 def test_a_sibling_that_is_about_to_end_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,9 +115,8 @@ def test_a_sibling_that_is_about_to_end_is_waited_for(world: World, monkeypatch:
             world.sibling = None
 
     monkeypatch.setattr("ratelimit_kit.gate.sleep", sleep)
-    gate = Gate("memory://")
+    gate = Gate("memory://", serves=True)
     assert gate.decide(CHARGE, "raise").allowed
-    assert not gate.watch.alert
     assert world.killed == []
 
 
@@ -112,7 +131,7 @@ def test_on_unsafe_decides_what_follows(world: World, on_unsafe: Any, caplog: py
 
 def test_a_process_that_is_alone_again_goes_on(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.sibling = SIBLING
-    gate = Gate("memory://", on_unsafe="deny")
+    gate = Gate("memory://", on_unsafe="deny", serves=True)
     assert not gate.decide(CHARGE, "raise").allowed
     world.sibling = None
     assert not gate.decide(CHARGE, "raise").allowed  # looks once a second
@@ -123,7 +142,7 @@ def test_a_process_that_is_alone_again_goes_on(world: World, caplog: pytest.LogC
 
 def test_a_process_that_listens_nowhere_is_looked_at_again_once_a_second(world: World) -> None:
     world.addresses = []
-    gate = Gate("memory://")
+    gate = Gate("memory://", serves=True)
     assert gate.decide(CHARGE, "raise").allowed
     world.addresses, world.sibling = ["127.0.0.1:8000"], SIBLING
     assert gate.watch.admits()
@@ -134,15 +153,14 @@ def test_a_process_that_listens_nowhere_is_looked_at_again_once_a_second(world: 
 def test_a_sibling_on_another_port_is_warned_of_after_some_patience(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.other_port = witness.Sibling(4711, "another port")
-    gate = Gate("memory://")
+    world.other_port = witness.Sibling(4711, 1, "another port")
+    gate = Gate("memory://", serves=True)
     assert gate.decide(CHARGE, "raise").allowed
     assert gate.watch.alert
     assert "RLK254" not in caplog.text
     world.time += watch.PATIENCE
     gate.decide(CHARGE, "raise")
     assert caplog.text.count("[RLK254]") == 1
-    assert not gate.watch.alert
 
 
 @pytest.mark.parametrize("options", [{"workers": 1}, {"allow_per_process": True}], ids=str)
@@ -154,7 +172,7 @@ def test_the_users_word_is_taken_without_a_witness(world: World, options: Any) -
 def test_an_accepted_multiple_is_logged(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watch, "_said", set())
+    monkeypatch.setattr(words, "_said", set())
     world.seen = Workers(4, "gunicorn is starting 4 workers")
     for _ in range(2):
         Limiter("5/minute", allow_per_process=True)
@@ -162,14 +180,17 @@ def test_an_accepted_multiple_is_logged(
     assert caplog.text.count(said) == 1
 
 
-def test_a_server_that_keeps_to_one_worker_needs_no_witness(world: World) -> None:
-    world.sibling, world.seen = SIBLING, Workers(1, "one")
-    assert Gate("memory://").decide(CHARGE, "raise").allowed
+def test_another_worker_of_the_same_server_is_its_predecessor(world: World) -> None:
+    world.seen = Workers(1, "one")
+    world.sibling = witness.Sibling(4711, os.getppid(), "127.0.0.1:8000")
+    assert Gate("memory://", serves=True).decide(CHARGE, "raise").allowed
+    world.sibling = SIBLING
+    assert not Gate("memory://", serves=True).decide(CHARGE, "raise").allowed
 
 
 def test_a_server_that_forks_for_each_request_is_ended_itself(world: World) -> None:
     world.seen = Workers(4, "werkzeug is serving with up to 4 processes", per_request=True)
-    assert not Gate("memory://").decide(CHARGE, "raise").allowed
+    assert not Gate("memory://", serves=True).decide(CHARGE, "raise").allowed
     assert world.killed == [(os.getppid(), signal.SIGTERM)]
 
 
@@ -191,8 +212,11 @@ def watch_scope() -> Any:
 
 
 def test_a_forked_child_looks_for_itself(world: World) -> None:
-    gate = Gate("memory://")
-    gate.decide(CHARGE, "raise")
+    gate = Gate("memory://", serves=True)
+    for _ in range(2):
+        gate.decide(CHARGE, "raise")
+        world.time += watch.WATCHFUL
+    assert not gate.watch.alert
     child = os.fork()
     if child == 0:
         os._exit(0 if gate.watch.alert else 1)

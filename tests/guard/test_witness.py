@@ -18,6 +18,7 @@ from ratelimit_kit.guard import witness
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(witness, "_held", {})
+    monkeypatch.setattr(witness, "_listens", lambda pid, address: True)
     yield
     witness._forget()
 
@@ -55,7 +56,7 @@ def test_a_forked_sibling_cannot_have_the_lock_and_learns_who_has_it() -> None:
     assert witness.on_the_same_socket(["127.0.0.1:1"]) is None
     assert witness.on_the_same_socket(["127.0.0.1:1"]) is None  # its own lock
     assert in_child(lambda: witness.on_the_same_socket(["127.0.0.1:1"])) == repr(
-        witness.Sibling(os.getpid(), "127.0.0.1:1")
+        witness.Sibling(os.getpid(), os.getppid(), "127.0.0.1:1")
     )
     assert in_child(lambda: witness.on_the_same_socket(["127.0.0.1:2"])) == "None"
 
@@ -99,7 +100,35 @@ def test_another_command_of_the_same_parent_is_no_sibling(monkeypatch: pytest.Mo
     finally:
         for child in children:
             child.communicate("")
-    assert answers == ["None", f"Sibling(pid={children[0].pid}, where='another port')", "None"]
+    assert answers == ["None", f"Sibling(pid={children[0].pid}, parent={os.getpid()}, where='another port')", "None"]
+
+
+def test_looking_at_sockets_leaves_them_as_they_are() -> None:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(True)
+            witness.listening_addresses()
+            assert os.get_blocking(server.fileno())
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def test_a_process_that_listens_no_more_is_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert witness._listens(os.getpid(), address)
+    assert not witness._listens(os.getpid(), address)
+
+
+def test_without_any_folder_there_is_no_witness(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    assert witness.on_the_same_socket(["127.0.0.1:1"]) is None
 
 
 @pytest.mark.parametrize("trouble", ["open", "file", "link"])

@@ -12,7 +12,7 @@ import pytest
 
 from ratelimit_kit.errors import ConfigurationError, LateWorkersError, OptionError, UnsafeWorkersError
 from ratelimit_kit.gate import Gate
-from ratelimit_kit.guard import refusal, watch
+from ratelimit_kit.guard import refusal, servers, watch, words
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.guard.workers import Workers, declared
 from ratelimit_kit.stores.memory import MemoryStore
@@ -28,7 +28,7 @@ def see(monkeypatch: pytest.MonkeyPatch) -> See:
         monkeypatch.setattr(watch, "detected", lambda: workers)
         monkeypatch.setattr(refusal, "detected", lambda: workers)
 
-    monkeypatch.setattr(watch, "_said", set())
+    monkeypatch.setattr(words, "_said", set())
     monkeypatch.setattr(refusal, "STAND_BY", 0.05)
     monkeypatch.setattr(refusal, "LATE", 0.05)
     monkeypatch.setattr(refusal, "GRACE", 0.01)
@@ -39,6 +39,11 @@ def begin(workers: int | None = None, **options: Any) -> Gate:
     gate = Gate(MemoryStore(), workers=workers, **options)
     gate.watch.start()
     return gate
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_seen_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_seen", [])
 
 
 def test_nothing_is_seen_outside_of_a_server() -> None:

@@ -15,7 +15,7 @@ from ratelimit_kit.errors import NoTimeoutError, ReplicaError, StoreUnreachableE
 from ratelimit_kit.stores import redis_checks
 from ratelimit_kit.wsgi import RateLimitMiddleware
 from tests.clusters import cluster_servers
-from tests.processes import RedisServer, redis_server
+from tests.processes import RedisServer, free_port, redis_server
 from tests.test_wsgi import call, hello
 
 pytestmark = pytest.mark.live
@@ -109,7 +109,7 @@ def test_a_user_that_may_only_decide_is_enough() -> None:
 
 
 def test_a_node_of_a_cluster_that_cannot_decide_several_rules_is_refused() -> None:
-    with redis_server("--cluster-enabled", "yes", "--databases", "1") as server:
+    with redis_server("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--databases", "1") as server:
         with client_library.Redis(port=server.port) as raw:
             raw.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         with pytest.raises(StoreUnreachableError, match=r"\[RLK204\]"):

@@ -14,8 +14,8 @@ from typing import Any
 
 from ratelimit_kit.errors import ConfigurationError, LostCountersError
 
-_REQUEST_THREADS = frozenset({"anyio._backends._asyncio", "asgiref.sync"})
-"""Modules whose frames begin a thread that ASGI frameworks run plain views in."""
+_REQUEST_THREADS = frozenset({"WorkerThread.run", "SyncToAsync.thread_handler"})
+"""Where a thread begins that ASGI frameworks (by anyio or asgiref) run plain views in."""
 
 _SCOPES = ("http", "websocket")
 
@@ -39,6 +39,16 @@ def built(owner: object) -> ConfigurationError | None:
     ).without_exit()
 
 
+def within_request() -> bool:
+    """Whether a call that was given a request led here."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
+    while frame is not None:
+        if _begins_a_request(frame):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _place() -> tuple[str, int] | None:
     """The file and line that builds a limiter within a request; None outside of one, and while a module is imported."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
@@ -56,12 +66,12 @@ def _place() -> tuple[str, int] | None:
 
 
 def _begins_a_request(frame: FrameType) -> bool:
-    """Whether the call was given a request; a mere local variable may be a test's."""
-    if frame.f_globals.get("__name__") in _REQUEST_THREADS:
-        return True
+    """Whether the call was given a request and what to answer it with; a mere variable may be a test's."""
     code = frame.f_code
-    arguments = code.co_varnames[: code.co_argcount]
-    return any(_is_request(frame.f_locals.get(name)) for name in arguments)
+    if code.co_qualname in _REQUEST_THREADS:
+        return True
+    values = [frame.f_locals.get(name) for name in code.co_varnames[: code.co_argcount]]
+    return any(_is_request(value) for value in values) and callable(values[-1])
 
 
 def _is_request(value: object) -> bool:

@@ -15,6 +15,7 @@ import time
 from typing import NoReturn
 
 from ratelimit_kit.errors import ConfigurationError, StartupRefused
+from ratelimit_kit.guard.lifetime import within_request
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.guard.workers import Workers
 
@@ -47,6 +48,9 @@ def refuse(error: StartupRefused) -> NoReturn:
     """
     if within_lifespan():
         raise error
+    if within_request():  # a limiter that is built late: an exit would only end the request's thread
+        _print_once(error)
+        raise error.without_exit() from None
     worker = detected() or ALONE
     if worker.respawns:
         raise error.without_exit() from None
@@ -92,6 +96,15 @@ def _wait(worker: Workers) -> float:
 def _print(error: ConfigurationError) -> None:
     sys.stderr.write(f"\n{error}\n\n")
     sys.stderr.flush()
+
+
+_printed: set[str] = set()
+
+
+def _print_once(error: ConfigurationError) -> None:
+    if str(error) not in _printed:
+        _printed.add(str(error))
+        _print(error)
 
 
 def replaces_another() -> bool:

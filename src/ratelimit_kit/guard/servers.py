@@ -17,17 +17,27 @@ from typing import Any
 
 from ratelimit_kit.guard.workers import Workers
 
+_seen: list[Workers] = []
+"""What was seen in this process. The first look may be the only one from which a server can be seen:
+its own threads lead past it."""
+
 
 def detected() -> Workers | None:
     """What the server that runs this process shows; None when no known server does."""
-    for probe in (_uwsgi, _mod_wsgi, _passenger, _gunicorn, _spawned, _granian, _fastapi, _werkzeug):
+    if not _seen:
+        _seen.extend(_looked())
+    return _seen[0] if _seen else None
+
+
+def _looked() -> Iterator[Workers]:
+    for probe in (_uwsgi, _mod_wsgi, _passenger, _gunicorn, _spawned, _granian, _fastapi, _forking):
         try:
             workers = probe()
-        except (AttributeError, TypeError, ValueError):  # another version of the server
+        except (AttributeError, TypeError, ValueError, RuntimeError):  # another version of the server
             continue
         if workers is not None:
-            return workers
-    return None
+            yield workers
+            return
 
 
 def _uwsgi() -> Workers | None:
@@ -63,14 +73,15 @@ def _passenger() -> Workers | None:
     return Workers(2, "Passenger starts as many processes as it needs", respawns=True, exact=False)
 
 
-def _werkzeug() -> Workers | None:
-    """Find werkzeug's forking server among the calls that led here: it forks a process for each request."""
-    module = sys.modules.get("werkzeug.serving")
-    server = next(_locals_of(module.ForkingWSGIServer), None) if module and hasattr(os, "fork") else None
+def _forking() -> Workers | None:
+    """Find a server among the calls that led here which forks a process for each request: werkzeug's, or one by hand."""
+    module = sys.modules.get("socketserver")
+    server = next(_locals_of(module.ForkingMixIn), None) if module and hasattr(module, "ForkingMixIn") else None
     if server is None:
         return None
-    count = server.max_children
-    found = f"werkzeug is serving with up to {count} processes, one for each request (processes={count})"
+    count = max(2, server.max_children)
+    name = "werkzeug" if type(server).__module__.startswith("werkzeug.") else type(server).__name__
+    found = f"{name} is serving with up to {count} processes, one for each request"
     return Workers(count, found, per_request=True)
 
 
@@ -80,7 +91,8 @@ def _gunicorn() -> Workers | None:
     if module is None:
         return None
     arbiter = next(_locals_of(module.Arbiter), None)
-    if arbiter is None:
+    if arbiter is None and not _searched:
+        _searched.append(True)  # it takes long, and what is not there will not come
         arbiter = next((thing for thing in gc.get_objects() if type(thing) is module.Arbiter), None)
     if arbiter is None:
         return None
@@ -158,7 +170,7 @@ def _locals_of(wanted: type) -> Iterator[Any]:
     Asks for their types only: `isinstance` would wake lazy objects of the application.
     """
     for values in _locals():
-        yield from (value for value in values.values() if issubclass(type(value), wanted))
+        yield from (value for value in list(values.values()) if issubclass(type(value), wanted))
 
 
 def _locals() -> Iterator[Mapping[str, Any]]:
@@ -166,3 +178,16 @@ def _locals() -> Iterator[Mapping[str, Any]]:
     while frame is not None:
         yield frame.f_locals
         frame = frame.f_back
+
+
+_searched: list[bool] = []
+
+
+def _forget() -> None:
+    """In a forked child: it may be a worker now."""
+    _seen.clear()
+    _searched.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -16,21 +16,13 @@ from typing import Literal, get_args
 
 from ratelimit_kit.core.event import Event, Listener
 from ratelimit_kit.core.options import nearest
-from ratelimit_kit.errors import LateWorkersError, OptionError, OtherPortWarning, StartupRefused, UnsafeWorkersError
-from ratelimit_kit.guard import witness
+from ratelimit_kit.errors import LateWorkersError, OptionError, StartupRefused
+from ratelimit_kit.guard import lifetime, witness, words
 from ratelimit_kit.guard.refusal import end_the_server, end_this_process, refuse
 from ratelimit_kit.guard.servers import detected
-from ratelimit_kit.guard.workers import Workers, declared
-
-_log = logging.getLogger("ratelimit_kit")
+from ratelimit_kit.guard.workers import declared
 
 OnUnsafe = Literal["shutdown", "deny", "warn"]
-
-_CONSEQUENCES: dict[OnUnsafe, str] = {
-    "shutdown": "this process refuses every request and ends",
-    "deny": "this process refuses every request",
-    "warn": "this process goes on, and each client gets more than its quota",
-}
 
 PATIENCE = 5.0
 """Seconds that a process waits for a sibling to go: in a graceful reload two generations overlap."""
@@ -38,12 +30,15 @@ PATIENCE = 5.0
 AGAIN = 1.0
 """Seconds between two looks of a process that listens nowhere yet, or that waits for a sibling's end."""
 
+WATCHFUL = 10.0
+"""Seconds for which a process goes on looking after the first look."""
+
 
 class Watch:
     """Sees to it that `store` (its name in messages) is used by one process only.
 
     `alert` is true while `admits` has to be asked before a decision; `problem` says what was found.
-    A store that is not `per_process` needs no watch; its options are checked all the same.
+    `serves` is true where every decision is about a request. A store that is not `per_process` needs no watch; its options are checked all the same.
     """
 
     def __init__(
@@ -52,6 +47,7 @@ class Watch:
         listener: Listener,
         *,
         per_process: bool,
+        serves: bool,
         workers: int | None,
         allow_per_process: bool,
         on_unsafe: OnUnsafe,
@@ -63,6 +59,7 @@ class Watch:
         declared(workers)
         self._store = store
         self._per_process = per_process
+        self._serves = serves
         self._listener = listener
         self._workers = workers
         self._allowed = allow_per_process
@@ -75,6 +72,8 @@ class Watch:
         self.problem: StartupRefused | None = None
         self._told = self._leaving = False
         self._per_request = False
+        self._warned = False
+        self._first: float | None = None
         self._since: float | None = None
         self._again = 0.0
 
@@ -111,12 +110,8 @@ class Watch:
         if found is None or found.count <= 1:
             return None
         if found is seen and seen.late:
-            return LateWorkersError(
-                f"{self._store} counts per process, and a running server with {found.initial} was told to have "
-                f"{found.count} workers: the added one does not serve, for each client would get more than its quota. "
-                'Take it back (gunicorn: kill -TTOU), or use store="redis://..."'
-            )
-        return UnsafeWorkersError(_several(self._store, found))
+            return words.added(self._store, found)
+        return words.several(self._store, found)
 
     def admits(self) -> bool | None:
         """Whether this process may decide; None when a sibling may be about to end, so ask again a little later."""
@@ -126,50 +121,60 @@ class Watch:
         if self._allowed or declared(self._workers) is not None:
             return self._settled()
         seen = detected()
-        if seen is not None:
-            if seen.count == 1:
-                return self._settled()
+        if seen is not None and seen.count > 1:
             self._per_request = seen.per_request
             self._again = math.inf  # the number does not change any more for this process
-            return self._found(UnsafeWorkersError(_several(self._store, seen)))
-        return self._ask_the_witness(now)
+            return self._found(words.several(self._store, seen))
+        return self._ask_the_witness(now, by_server=seen is not None)
 
-    def _ask_the_witness(self, now: float) -> bool | None:
+    def look(self) -> None:
+        """What somebody who asks for this process's health sets off: the same look, and its consequence."""
+        if self.admits() is False:
+            self.turn_away()
+
+    def _ask_the_witness(self, now: float, *, by_server: bool) -> bool | None:
+        """Several servers with one worker each may share a socket, so a server's word is not enough.
+
+        Another worker of the same server is only its predecessor or successor.
+        """
+        self._first = now if self._first is None else self._first
         addresses = witness.listening_addresses()
-        if not addresses:
-            self._again = now + AGAIN
-            return True
         sibling = witness.on_the_same_socket(addresses)
-        if sibling is None:
-            return self._settled() if self._alone_among_ports(now) else True
+        if not addresses or sibling is None or (by_server and sibling.parent == os.getppid()):
+            return self._alone(now, listens=bool(addresses), locked=sibling is None)
+        if not self._serves and not lifetime.within_request():
+            return self._settled()  # a child that inherited a socket, and has other work
         self._since = now if self._since is None else self._since
         if now < self._since + PATIENCE and self.problem is None:
             return None
         self._again = now + AGAIN
-        found = f"process {sibling.pid or 'unknown'} serves the same application on {sibling.where}"
-        return self._found(
-            LateWorkersError(
-                f"{self._store} counts per process, and {found}: each client would get its quota from each. "
-                'Use store="redis://...", or run one process'
-            )
-        )
+        return self._found(words.sibling(self._store, sibling))
 
-    def _alone_among_ports(self, now: float) -> bool:
-        """Whether no sibling listens on another port; after some patience one is warned of, once."""
+    def _alone(self, now: float, *, listens: bool, locked: bool) -> bool:
+        """Go on, and look again for a while: the socket that serves may begin to listen after another one."""
+        self._since = None
+        if self.problem is not None:
+            self._settled()
+            self.alert = True
+        self._again = now + AGAIN
+        looked_enough = listens and locked and now >= (self._first or now) + WATCHFUL
+        if listens and self._has_other_ports(now) is None and looked_enough:
+            self._settled()
+        return True
+
+    def _has_other_ports(self, now: float) -> bool | None:
+        """Whether a sibling listens on another port; once it has stayed for a while it is warned of, and None."""
+        if self._warned or "PYTEST_XDIST_WORKER" in os.environ:
+            return None
         sibling = witness.on_another_port()
         if sibling is None:
+            return None
+        if now < (self._first or now) + PATIENCE:
             return True
-        self._since = now if self._since is None else self._since
-        self._again = now + AGAIN
-        if now < self._since + PATIENCE:
-            return False
-        warning = OtherPortWarning(
-            f"process {sibling.pid or 'unknown'} was started like this one and serves on another port. {self._store} counts "
-            "per process: if one balancer stands before both, each client gets its quota from each. "
-            f'Use store="redis://...", or say workers=1 if they are apart'
-        )
+        self._warned = True
+        warning = words.other_port(self._store, sibling)
         self._listener(Event("other-port", str(warning), logging.WARNING, {"warning": warning.rlk, "pid": sibling.pid}))
-        return True
+        return None
 
     def _settled(self) -> bool:
         if self.problem is not None:
@@ -183,7 +188,7 @@ class Watch:
         """Say what was found, once."""
         if self.problem is not None and not self._told:
             self._told = True
-            message = f"{self.problem} By on_unsafe={self._on_unsafe!r} {_CONSEQUENCES[self._on_unsafe]}."
+            message = f"{self.problem} By on_unsafe={self._on_unsafe!r} {words.CONSEQUENCES[self._on_unsafe]}."
             self._listener(Event("late-workers", message, logging.CRITICAL, {"error": self.problem.rlk}))
 
     def turn_away(self) -> None:
@@ -207,33 +212,15 @@ class Watch:
         word, seen = declared(self._workers), detected()
         if seen is None or seen.count <= 1 or not seen.speaks:
             if word is not None:
-                _say(logging.INFO, f"{word.found}, so {self._store} is allowed")
+                words.say(logging.INFO, f"{word.found}, so {self._store} is allowed")
         elif self._allowed:
-            _say(
+            words.say(
                 logging.WARNING,
                 f"allow_per_process=True: {self._store} counts per process, and {seen.found}. "
                 f"Each client gets up to {seen.times} its quota",
             )
         elif word is not None:
-            _say(logging.WARNING, f"{word.found}, so {self._store} is allowed although {seen.found}")
-
-
-def _say(level: int, message: str) -> None:
-    """Log a sentence once in a process, however many limiters it is true of."""
-    if message not in _said:
-        _said.add(message)
-        _log.log(level, message)
-
-
-_said: set[str] = set()
-
-
-def _several(store: str, workers: Workers) -> str:
-    return (
-        f"{store} counts per process, and {workers.found}: each client would get {workers.times} its quota. "
-        'Use store="redis://...", or run one worker. If there really is only one process, say so with workers=1 '
-        "or RATELIMIT_KIT_WORKERS=1."
-    )
+            words.say(logging.WARNING, f"{word.found}, so {self._store} is allowed although {seen.found}")
 
 
 _watches: weakref.WeakSet[Watch] = weakref.WeakSet()

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 try:
@@ -29,27 +30,31 @@ _held: dict[Path, int] = {}
 """Lock files of this process, by path: closing any descriptor of such a file would lose its lock."""
 
 
+_lock = Lock()
+"""One thread at a time: closing a descriptor that could not have the lock would lose another thread's."""
+
+
 class Sibling(NamedTuple):
-    """Another process that holds the lock for an address."""
+    """Another process that holds the lock for an address; `parent` is the process that started it."""
 
     pid: int
+    parent: int
     where: str
 
 
 def on_the_same_socket(addresses: list[str]) -> Sibling | None:
-    """Take the lock of every address; the first that a sibling holds, else None."""
+    """Take the lock of every address; the first that a sibling holds and still listens on, else None."""
     for address in addresses:
-        pid = _taken(["socket", address, str(Path.cwd())])
-        if pid is not None:
-            return Sibling(pid, address)
+        sibling = _taken(["socket", address], address)
+        if sibling is not None and _listens(sibling.pid, address):
+            return sibling
     return None
 
 
 def on_another_port() -> Sibling | None:
     """Take the lock of this command under this parent process, whatever the port; the sibling that holds it, else None."""
-    command = [re.sub(r"\d+", "#", word) for word in sys.argv]
-    pid = _taken(["parent", str(os.getppid()), str(Path.cwd()), *command])
-    return None if pid is None else Sibling(pid, "another port")
+    command = [re.sub(r"(?<!\w)\d+$", "#", str(word)) for word in sys.argv]
+    return _taken(["parent", str(os.getppid()), *command], "another port")
 
 
 def listening_addresses() -> list[str]:
@@ -69,44 +74,71 @@ def _addresses() -> Iterator[str]:
 
 
 def _listening(descriptor: int) -> Iterator[str]:
+    """Look at a copy; making it blocking or not would change the original, which shares its flags."""
+    blocking = os.get_blocking(descriptor)
     with socket.socket(fileno=os.dup(descriptor)) as found:
+        os.set_blocking(descriptor, blocking)
         if found.type == socket.SOCK_STREAM and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             name = found.getsockname()
             yield f"{name[0]}:{name[1]}" if isinstance(name, tuple) else os.fsdecode(name)
 
 
-def _taken(identity: list[str]) -> int | None:
-    """Take the lock of this identity; the pid of the process that has it already, else None."""
+def _listens(pid: int, address: str) -> bool:
+    """Whether a process still listens on an address: one that ends may answer its last requests for long.
+
+    True where that cannot be seen.
+    """
+    port = address.rpartition(":")[2]
+    if not port.isdigit():
+        return True
+    try:
+        held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}  # noqa: PTH115 - not files
+        rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    except OSError:
+        return True
+    ours = f"{int(port):04X}"
+    return any(row[3] == "0A" and row[1].endswith(":" + ours) and f"socket:[{row[9]}]" in held for row in rows[1:])
+
+
+def _taken(identity: list[str], where: str) -> Sibling | None:
+    """Take the lock of this identity; the process that has it already, else None."""
     folder = _folder()
     if folder is None:
         return None
     text = "\0".join([_namespace(), *identity])
     path = folder / hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    if path in _held:
-        return None
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError:
-        return None
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        holder = os.pread(descriptor, 20, 0)
-        os.close(descriptor)
-        return int(holder) if holder.isdigit() else 0
-    except OSError:  # a file system without locks
-        os.close(descriptor)
-        return None
-    _held[path] = descriptor
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    with _lock:
+        if path in _held:
+            return None
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return None
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            pid, parent = _holder(descriptor)
+            os.close(descriptor)
+            return Sibling(pid, parent, where)
+        except OSError:  # a file system without locks
+            os.close(descriptor)
+            return None
+        _held[path] = descriptor
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {os.getppid()}".encode(), 0)
     return None
+
+
+def _holder(descriptor: int) -> tuple[int, int]:
+    """The pid in a lock file and its parent's; 0 for what is not written yet."""
+    words = os.pread(descriptor, 40, 0).split()
+    return (int(words[0]), int(words[1])) if len(words) == 2 else (0, 0)
 
 
 def _folder() -> Path | None:
     """A folder of this user's own; None where there is none that can be trusted."""
-    folder = Path(tempfile.gettempdir()) / f"ratelimit_kit-{os.getuid()}"
     try:
+        folder = Path(tempfile.gettempdir()) / f"ratelimit_kit-{os.getuid()}"
         with contextlib.suppress(FileExistsError):
             folder.mkdir(0o700)
         found = folder.lstat()
@@ -125,9 +157,9 @@ def _namespace() -> str:
 
 
 def _forget() -> None:
-    """In a forked child: the locks are the parent's."""
-    for descriptor in _held.values():
-        os.close(descriptor)
+    """In a forked child: the locks are the parent's, and another thread of the parent may have been at work."""
+    global _lock  # noqa: PLW0603 - nobody will ever release the parent's
+    _lock = Lock()
     _held.clear()
 
 

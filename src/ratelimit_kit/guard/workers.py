@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,10 +63,11 @@ class Workers:
 def declared(workers: int | None) -> Workers | None:
     """The user's word: the option `workers`, else the environment's RATELIMIT_KIT_WORKERS.
 
-    Raises OptionError for a number that is none, and for a variable of ours that does not exist.
+    Raises OptionError for a number that is none, and for a misspelt variable. Others of our prefix may be
+    somebody else's: Kubernetes makes some for a service of that name.
     """
     for name in os.environ:
-        if name.startswith(PREFIX) and name != VARIABLE:
+        if name.startswith(PREFIX) and name != VARIABLE and difflib.get_close_matches(name, [VARIABLE], cutoff=0.85):
             raise OptionError(f"the environment variable {name} means nothing here; {nearest(name, [VARIABLE])}")
     if workers is not None:
         return Workers(_number(workers, f"workers={workers!r}"), f"workers={workers} is declared")

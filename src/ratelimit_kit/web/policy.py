@@ -70,7 +70,9 @@ class Policy:
     ) -> None:
         if headers not in FAMILIES:
             raise OptionError(f"headers={headers!r} is no family of fields; {nearest(str(headers), FAMILIES)}")
-        self._gate = Gate(store, observer, workers=workers, allow_per_process=allow_per_process, on_unsafe=on_unsafe)
+        self._gate = Gate(
+            store, observer, workers=workers, allow_per_process=allow_per_process, on_unsafe=on_unsafe, serves=True
+        )
         self._address = ClientAddress(trusted_proxies, ipv6_prefix)
         self._fields = FAMILIES[headers]
         self._exempt = read_paths("exempt", exempt)

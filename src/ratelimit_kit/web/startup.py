@@ -40,7 +40,7 @@ def start(policy: Policy, gate: Gate, *, start_without_store: bool) -> None:
     """
     for found in findings(policy, gate, live=True):
         if isinstance(found, StartupWarning):
-            gate.observer.on_event(Event("startup-warning", str(found), logging.WARNING, {"allowed": found.rlk}))
+            gate.observer.on_event(Event("startup-warning", str(found), logging.WARNING, {"warning": found.rlk}))
         elif not isinstance(found, StartupRefused):
             raise found
         elif isinstance(found, LateWorkersError):
