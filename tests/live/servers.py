@@ -19,8 +19,8 @@ IMPORT, LIFESPAN, REQUEST = "when the application is loaded", "in the lifespan",
 class Case:
     """A server and how it is started; "{port}" in a word stands for the port.
 
-    `found` is what the message says was seen. `status` is the server's exit status after a refusal,
-    None where it cannot be ended, and answers 5xx. `common` cases run in `make test` too.
+    `found` is what the message says was seen. `status` is the server's exit status after a refusal, or
+    `or_status`; None where it cannot be ended, and answers 5xx. `common` cases run in `make test` too.
     """
 
     server: str
@@ -34,6 +34,7 @@ class Case:
     seconds: float = 15
     common: bool = False
     needs: str = ""
+    or_status: int | None = None
 
     @property
     def name(self) -> str:
@@ -55,7 +56,7 @@ def uvicorn(given: str, *options: str, found: str = "", app: str = ASGI, env: Ma
 
 def hypercorn(given: str, *options: str, found: str = "", app: str = ASGI, moment: str = IMPORT, common: bool = False) -> Case:  # fmt: skip
     command = [python_program("hypercorn"), *options, "--bind", "127.0.0.1:{port}", app]
-    return Case("hypercorn", given, command, found and f"hypercorn is starting {found}", 0, moment, {}, APPS, 15, common)  # fmt: skip
+    return Case("hypercorn", given, command, found and f"hypercorn is starting {found}", 0, moment, {}, APPS, 15, common, or_status=241)  # fmt: skip
 
 
 def granian(given: str, *options: str, found: str = "", app: str = ASGI, env: Mapping[str, str] | None = None, moment: str = IMPORT, common: bool = False) -> Case:  # fmt: skip

@@ -85,8 +85,9 @@ def test_a_memory_store_under_several_workers_does_not_serve(case: Case, rows: R
         else:
             if case.server == "werkzeug":
                 assert answer(process).status == 503
-            assert process.wait_until_ended(case.seconds) == case.status, process.text()
-            ended = str(case.status) if case.status >= 0 else "ended by SIGTERM"
+            status = process.wait_until_ended(case.seconds)
+            assert status in {case.status, case.or_status}, process.text()
+            ended = str(status) if status >= 0 else "ended by SIGTERM"
             with pytest.raises(ConnectionError):  # refused, or reset while a last child ends
                 request(process.port)
         seconds, text = time.monotonic() - begun, process.text()

@@ -109,8 +109,9 @@ def _spawned() -> Workers | None:
     process: Any = multiprocessing.current_process()
     config: Any = getattr(process, "_kwargs", {}).get("config")
     server = type(config).__module__.partition(".")[0]
-    if server not in {"uvicorn", "hypercorn"}:
-        return None
+    target = getattr(getattr(process, "_target", None), "__module__", "")
+    if server not in {"uvicorn", "hypercorn"} or target.partition(".")[0] != server:
+        return None  # a program that starts servers by itself is no server that keeps count
     if getattr(config, "should_reload", False) or getattr(config, "use_reloader", False) or config.workers <= 1:
         return Workers(1, f"{server} runs one worker")
     found = f"{server} is starting {config.workers} workers ({_source(config.workers, 'WEB_CONCURRENCY')})"
