@@ -141,7 +141,7 @@ class Watch:
         addresses = witness.listening_addresses()
         sibling = witness.on_the_same_socket(addresses)
         if not addresses or sibling is None or (by_server and sibling.parent == os.getppid()):
-            return self._alone(now, listens=bool(addresses), locked=sibling is None)
+            return self._alone(now, listens=bool(addresses), locked=sibling is None, by_server=by_server)
         if not self._serves and not lifetime.within_request():
             return self._settled()  # a child that inherited a socket, and has other work
         self._since = now if self._since is None else self._since
@@ -150,7 +150,7 @@ class Watch:
         self._again = now + AGAIN
         return self._found(words.sibling(self._store, sibling))
 
-    def _alone(self, now: float, *, listens: bool, locked: bool) -> bool:
+    def _alone(self, now: float, *, listens: bool, locked: bool, by_server: bool) -> bool:
         """Go on, and look again for a while: the socket that serves may begin to listen after another one."""
         self._since = None
         if self.problem is not None:
@@ -158,7 +158,8 @@ class Watch:
             self.alert = True
         self._again = now + AGAIN
         looked_enough = listens and locked and now >= (self._first or now) + WATCHFUL
-        if listens and self._has_other_ports(now) is None and looked_enough:
+        no_other_port = by_server or (listens and self._has_other_ports(now) is None)
+        if no_other_port and looked_enough:
             self._settled()
         return True
 
