@@ -112,6 +112,26 @@ class Gate:
             self._recovered()
         return decision
 
+    def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
+        """Give back what `decision` has charged, hit by hit; what cannot be given back stays counted, and is said."""
+        if decision.degraded:
+            return  # nothing was charged in the store
+        try:
+            for stamp, some in _by_stamp(charges, decision):
+                self.store.refund(some, stamp)
+        except StoreError as error:
+            self._not_given_back(error)
+
+    async def arefund(self, charges: Sequence[Charge], decision: Decision) -> None:
+        """Do what `refund` does."""
+        if decision.degraded:
+            return  # nothing was charged in the store
+        try:
+            for stamp, some in _by_stamp(charges, decision):
+                await self.store.arefund(some, stamp)
+        except StoreError as error:
+            self._not_given_back(error)
+
     def admits(self) -> bool:
         """Whether this process may use its store; waits while a sibling seems about to end."""
         while True:
@@ -183,8 +203,20 @@ class Gate:
             message = f"{self.store!r} answers again, after {seconds:.1f} s: limits hold again"
             self.observer.on_event(Event("store-recovered", message, logging.WARNING, {"seconds": seconds}))
 
+    def _not_given_back(self, error: StoreError) -> None:
+        self._tell("refund-failed", f"{error}. The hit stays counted, although its response does not count", error)
+
     def _tell(self, name: str, message: str, error: StoreError) -> None:
         self.observer.on_event(Event(name, message, logging.ERROR, {"error": error.rlk}))
+
+
+def _by_stamp(charges: Sequence[Charge], decision: Decision) -> list[tuple[int | None, list[Charge]]]:
+    """The charges by the time of their hit; a memory store has one clock for calendar windows and one for spans."""
+    groups: dict[int | None, list[Charge]] = {}
+    for charge, verdict in zip(charges, decision.verdicts, strict=True):
+        if charge.cost:
+            groups.setdefault(verdict.stamp or None, []).append(charge)
+    return list(groups.items())
 
 
 def _refused(charges: Sequence[Charge]) -> Decision:

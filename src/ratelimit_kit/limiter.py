@@ -166,7 +166,7 @@ def _peeked(decision: Decision) -> Decision:
     if decision.degraded:
         return decision
     verdicts = [
-        Verdict(verdict.wait == 0, verdict.limit, verdict.remaining, verdict.wait, verdict.reset)
+        Verdict(verdict.wait == 0, verdict.limit, verdict.remaining, verdict.wait, verdict.reset, verdict.stamp)
         for verdict in decision.verdicts
     ]
     return Decision(verdicts)

@@ -86,8 +86,8 @@ class MemoryStore:
         if self._full and not was_full:
             self.on_event(_overflow(self.max_keys))
         return [
-            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset)
-            for charge, look in zip(charges, looks, strict=True)
+            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset, place.now)
+            for charge, look, place in zip(charges, looks, places, strict=True)
         ]
 
     async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
