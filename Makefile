@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers faults lint types unit docs servers clean
+.PHONY: help demo test test-fast test-servers faults bench bench-quick lint types unit docs servers clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,6 +24,17 @@ test-servers: $(VENV)/developed ## The guard on every server, however its worker
 
 faults: $(VENV)/developed servers ## What goes wrong with stores, under load; writes the table in the docs
 	FAULT_TABLE=docs/explanation/faults-table.md $(BIN)/python -m pytest -q tests/live/test_faults.py
+
+bench: benchmarks/.venv/installed servers ## Against the peers and the floors, in under 15 minutes; writes benchmarks/results.md
+	benchmarks/.venv/bin/python -m benchmarks --write benchmarks
+
+bench-quick: benchmarks/.venv/installed servers ## The same in under two minutes, for a first look; writes nothing
+	benchmarks/.venv/bin/python -m benchmarks --quick
+
+benchmarks/.venv/installed: benchmarks/requirements.txt pyproject.toml
+	@$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/python -m pip install -q -r benchmarks/requirements.txt -e ".[redis,memcached]"
+	@touch $@
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .
@@ -58,4 +69,4 @@ $(VENV)/developed: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/installed
 
 clean: ## Remove what was built
-	rm -rf $(VENV) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) benchmarks/.venv docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

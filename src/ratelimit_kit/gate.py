@@ -10,11 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ratelimit_kit.breaker import Breaker
 from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict
 from ratelimit_kit.core.event import Event
+from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.guard import lifetime
@@ -23,7 +24,7 @@ from ratelimit_kit.guard.watch import OnUnsafe, Watch
 from ratelimit_kit.local import LocalShare
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.observe.logging import LoggingObserver
-from ratelimit_kit.stores import Charge, Scope, Store, open_store
+from ratelimit_kit.stores import Charge, Lane, Scope, ShortWays, Store, open_store
 
 OnOutage = Literal["raise", "allow", "deny", "local"]
 
@@ -75,6 +76,8 @@ class Gate:
             allow_per_process=allow_per_process,
             on_unsafe=on_unsafe,
         )
+        self._short_ways = _short_ways(self.store)
+        self._quick = None if self._short_ways is None else self._short_ways.quick
         self._workers = workers
         self._breaker = Breaker()
         self._local: LocalShare | None = None
@@ -84,9 +87,11 @@ class Gate:
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Ask the store once; on failure follow `on_outage`."""
-        if self.watch.alert and not self.admits():
+        if self.watch.alert and not self.watch.is_calm() and not self.admits():
             self.watch.turn_away()
             return _refused(charges)
+        if self._quick is not None and (decision := self._quick(charges)) is not None:
+            return decision
         if self._breaker.error is not None and not self._breaker.lets_through():
             return self._without_store(charges, on_outage, self._breaker.error)
         try:
@@ -99,9 +104,11 @@ class Gate:
 
     async def adecide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Do what `decide` does."""
-        if self.watch.alert and not await self.aadmits():
+        if self.watch.alert and not self.watch.is_calm() and not await self.aadmits():
             self.watch.turn_away()
             return _refused(charges)
+        if self._quick is not None and (decision := self._quick(charges)) is not None:
+            return decision
         if self._breaker.error is not None and not self._breaker.lets_through():
             return self._without_store(charges, on_outage, self._breaker.error)
         try:
@@ -111,6 +118,12 @@ class Gate:
         if self._breaker.error is not None:
             self._recovered()
         return decision
+
+    def lane(self, space: str, limits: Sequence[Limit]) -> Lane:
+        """The store's short way for single hits, where it has one and there is one limit."""
+        if self._short_ways is None or len(limits) > 1:
+            return _no_lane
+        return self._short_ways.lane(space, limits[0])
 
     def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
         """Give back what `decision` has charged, hit by hit; what cannot be given back stays counted, and is said."""
@@ -208,6 +221,18 @@ class Gate:
 
     def _tell(self, name: str, message: str, error: StoreError) -> None:
         self.observer.on_event(Event(name, message, logging.ERROR, {"error": error.rlk}))
+
+
+def _no_lane(key: Any, cost: Any) -> None:
+    """Leave every hit to `decide`."""
+
+
+def _short_ways(store: Any) -> ShortWays | None:
+    """The store, if it has short ways, and no class of its own decides otherwise further down."""
+    for kind in type(store).__mro__:
+        if "decide" in vars(kind):
+            return store if "quick" in vars(kind) else None
+    return None
 
 
 def _by_stamp(charges: Sequence[Charge], decision: Decision) -> list[tuple[int | None, list[Charge]]]:

@@ -113,6 +113,10 @@ class Watch:
             return words.added(self._store, found)
         return words.several(self._store, found)
 
+    def is_calm(self) -> bool:
+        """Whether the last look found nothing, and it is not time for the next one."""
+        return self.problem is None and time.monotonic() < self._again
+
     def admits(self) -> bool | None:
         """Whether this process may decide; None when a sibling may be about to end, so ask again a little later."""
         now = time.monotonic()

@@ -7,16 +7,16 @@ store. The stores themselves import their client libraries late, each in its own
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit, urlunsplit
 
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import OptionError, StoreURLError
 
 if TYPE_CHECKING:
-    from ratelimit_kit.core.decision import Verdict
+    from ratelimit_kit.core.decision import Decision, Verdict
     from ratelimit_kit.core.limits import Limit
 
 
@@ -75,6 +75,20 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Do what `close` does."""
+
+
+Lane = Callable[[Any, Any], "Decision | None"]
+"""A short way for single hits: takes a key and a cost, answers None where `decide` has to be asked."""
+
+
+class ShortWays(Protocol):
+    """What a store in this process may offer besides: the answers of `decide`, where they come cheap, else None."""
+
+    def quick(self, charges: Sequence[Charge]) -> Decision | None:
+        """Admit charges on counters that exist."""
+
+    def lane(self, space: str, limit: Limit) -> Lane:
+        """The short way for single hits on keys of one namespace under one limit."""
 
 
 _REDIS = "ratelimit_kit.stores.redis:from_url"
