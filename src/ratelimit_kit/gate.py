@@ -21,8 +21,7 @@ from ratelimit_kit.guard import lifetime
 from ratelimit_kit.guard.refusal import TICK
 from ratelimit_kit.guard.watch import OnUnsafe, Watch
 from ratelimit_kit.local import LocalShare
-from ratelimit_kit.observe import Observer
-from ratelimit_kit.observe.logging import LoggingObserver
+from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.stores import Charge, Scope, Store, open_store
 
 OnOutage = Literal["raise", "allow", "deny", "local"]
@@ -54,8 +53,8 @@ class Gate:
 
     def __init__(
         self,
-        store: str | Store,
-        observer: Observer | None = None,
+        store: str | Store | None,
+        observer: Observer | Sequence[Observer] | None = None,
         *,
         workers: int | None = None,
         allow_per_process: bool = False,
@@ -63,7 +62,7 @@ class Gate:
         serves: bool = False,
     ) -> None:
         self.store = open_store(store)
-        self.observer = observer or LoggingObserver()
+        self.observer = listening(observer)
         if hasattr(self.store, "on_event"):
             self.store.on_event = self.observer.on_event
         self.watch = Watch(
@@ -78,7 +77,7 @@ class Gate:
         self._workers = workers
         self._breaker = Breaker()
         self._local: LocalShare | None = None
-        lost = lifetime.built(self.store) if self.watch.alert and isinstance(store, str) else None
+        lost = lifetime.built(self.store) if self.watch.alert and not isinstance(store, Store) else None
         if lost is not None:
             raise lost
 
