@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ratelimit_kit import MemcachedStore
+from ratelimit_kit import Charge, FixedWindow, MemcachedStore
 from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores import open_store
 from ratelimit_kit.stores.memcached_client import MONTH, _expire
@@ -68,6 +68,13 @@ def test_a_url_that_names_no_store_is_an_error_without_its_secrets(url: str, mes
 def test_options_of_the_memcached_store_are_checked(options: dict[str, float]) -> None:
     with pytest.raises(OptionError, match="is no number of seconds"):
         MemcachedStore(**options)
+
+
+def test_a_prefix_leaves_room_for_limit_and_key() -> None:
+    limit = FixedWindow(10**9, per="month", tz="America/Argentina/ComodRivadavia")
+    assert len(MemcachedStore(prefix="p" * 36)._key(Charge("k" * 150, limit))) <= 250
+    with pytest.raises(OptionError, match="is too long: give at most 36"):
+        MemcachedStore(prefix="p" * 37)
 
 
 def test_beyond_thirty_days_an_expiry_is_a_time() -> None:
