@@ -27,6 +27,16 @@ from ratelimit_kit.stores.redis_address import Address, read_address
                 sentinel_options={"password": "s"},
             ),
         ),
+        (
+            "redis+sentinel://h1/site?protocol=3",
+            Address(
+                "sentinel",
+                nodes=(("h1", 26379),),
+                service="site",
+                options={"protocol": 3, "db": 0},
+                sentinel_options={"protocol": 3},
+            ),
+        ),
         ("valkey+cluster://h1,[::1]:7000", Address("cluster", nodes=(("h1", 6379), ("::1", 7000)))),
         (
             "rediss+cluster://:p@h1?ssl_ca_certs=/ca.pem",
@@ -49,6 +59,8 @@ def test_an_address_is_read(url: str, address: Address) -> None:
         ("redis+cluster://h1:port", "is no Redis URL"),
         ("redis+cluster://h1,,h2", "is no host"),
         ("redis+cluster://h1?ssl_ca_cert=x", "did you mean 'ssl_ca_certs'"),
+        ("redis+cluster://h1?ssl_ca_certs=x", "ssl_ca_certs is about TLS: write rediss"),
+        ("redis+cluster://h1?protocol=three", "is no Redis URL"),
         ("redis://h/0?socket_timout=3", "is no Redis URL"),
         ("redis+sentinels://h1/site", r"names no store: did you mean 'redis\+sentinel://'"),
         ("memcached://", "is no Memcached URL"),
