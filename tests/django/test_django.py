@@ -150,7 +150,12 @@ CACHES = {
     "split": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": "redis://127.0.0.1:6399",
-        "OPTIONS": {"PASSWORD": "se cret/", "db": 5, "CLIENT_CLASS": "django_redis.client.DefaultClient"},
+        "OPTIONS": {
+            "PASSWORD": "se cret/",
+            "CONNECTION_POOL_KWARGS": {"db": 5, "max_connections": 9},
+            "CLIENT_CLASS": "django_redis.client.DefaultClient",
+            "COMPRESSOR": "django_redis.compressors.zlib.ZlibCompressor",
+        },
     },
     "memcached": {
         "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
