@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+import ratelimit_kit
 from ratelimit_kit.core.event import Decided, Event
-from ratelimit_kit.observe.labels import MOST
+from ratelimit_kit.observe.labels import EVENTS, MOST
 from ratelimit_kit.observe.opentelemetry import OpenTelemetryObserver
 from ratelimit_kit.observe.prometheus import PrometheusObserver
 
@@ -38,7 +41,7 @@ def scraped(registry: CollectorRegistry) -> dict[tuple[str, tuple[str, ...]], fl
         (sample.name.removeprefix("ratelimit_kit_"), tuple(sample.labels.values())): sample.value
         for family in families
         for sample in family.samples
-        if not sample.name.endswith(("_created", "_bucket"))
+        if not sample.name.endswith(("_created", "_bucket")) and (sample.value or "events" not in sample.name)
     }
 
 
@@ -82,6 +85,17 @@ def test_labels_stay_few_however_many_names_there_are(registry: CollectorRegistr
     series = {labels: value for (name, labels), value in scraped(registry).items() if name == "requests_total"}
     assert len(series) == MOST + 1
     assert series[("allowed", "other", "")] == 50
+
+
+def test_every_event_of_the_library_has_a_counter_from_the_start(registry: CollectorRegistry) -> None:
+    """An alert on an increase sees only what was there before."""
+    package = Path(ratelimit_kit.__file__).parent
+    source = "".join(path.read_text() for path in package.rglob("*.py"))
+    raised = set(re.findall(r'(?:Event|_tell)\(\s*"([a-z-]+)"', source))
+    assert raised <= set(EVENTS)
+    PrometheusObserver(registry)
+    for name in EVENTS:
+        assert registry.get_sample_value("ratelimit_kit_events_total", {"event": name}) == 0
 
 
 def recorded(reader: InMemoryMetricReader) -> dict[str, list[tuple[dict[str, Any], float]]]:

@@ -9,6 +9,23 @@ MOST: Final = 200
 
 OTHER: Final = "other"
 
+EVENTS: Final = (
+    "late-workers",
+    "memory-forked",
+    "memory-overflow",
+    "other-port",
+    "policy-not-reloaded",
+    "policy-reloaded",
+    "shadow-denied",
+    "sole-worker",
+    "startup-warning",
+    "store-contended",
+    "store-outage",
+    "store-recovered",
+    "untrusted-proxy",
+)
+"""Every event of the library. Their counters begin at 0: an alert on an increase would miss one that appears with 1."""
+
 
 class Names:
     """Lets the first `most` names through as they are; every later one becomes "other"."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from ratelimit_kit.core.event import Decided, Event
 from ratelimit_kit.errors import DependencyError
-from ratelimit_kit.observe.labels import Names
+from ratelimit_kit.observe.labels import EVENTS, Names
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
@@ -38,6 +38,8 @@ class _Metrics:
         self.near = counter("near_limit", "Decisions that left less than a tenth of the quota.", *rule)
         self.cached = counter("denial_cache_hits", "Denials that were answered without asking the store.", *rule)
         self.events = counter("events", "What happened that an operator should know.", "event")
+        for name in EVENTS:
+            self.events.labels(name)
         self.store = Histogram(
             "ratelimit_kit_store_operation_duration_seconds",
             "Time that the store took for a decision.",
