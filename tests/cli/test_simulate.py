@@ -112,6 +112,19 @@ def test_a_policy_file_is_tried_as_a_whole(simulated: Simulated, tmp_path: Path)
     assert found["denied_by_limit"] == {"1/minute": 1, "3/minute": 1}
 
 
+def test_failures_are_counted_by_the_status_in_the_log(simulated: Simulated, tmp_path: Path) -> None:
+    policy = tmp_path / "ratelimit.toml"
+    policy.write_text('exempt = ["/healthz"]\n[[rules]]\nlimits = "2/minute"\ncount = "failures"\n')
+    good, bad = line(0), line(1).replace('" 200 ', '" 401 ')
+    health = line(2, request="GET /healthz HTTP/1.1")
+    found = simulated([good] * 5 + [bad, good, bad, good, bad, health], "--policy", str(policy))
+    assert (found["requests"], found["matched"], found["denied"]) == (
+        11,
+        10,
+        2,
+    )  # after the second failure nobody passes
+
+
 def test_lines_that_are_none_are_counted_and_shown(simulated: Simulated) -> None:
     lines = [
         line(0),

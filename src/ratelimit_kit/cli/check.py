@@ -77,8 +77,12 @@ def _findings(options: argparse.Namespace, rules: list[dict[str, Any]]) -> Itera
         yield error
         return
     rules += [
-        {"name": name, "limits": [str(limit) for limit in rule.limits], "key": [str(part) for part in rule.key]}
-        for rule, name in policy.rules
+        {
+            "name": named.name,
+            "limits": [str(limit) for limit in named.rule.limits or ["a callable's"]],
+            "key": [str(part) for part in named.rule.key],
+        }
+        for named in policy.rules
     ]
     yield from policy.findings(live=options.live)
     if options.live:

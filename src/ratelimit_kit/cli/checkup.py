@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from ratelimit_kit.cli.findings import CHECKS, Finding, of_error
 from ratelimit_kit.core.limits import SlidingWindow
+from ratelimit_kit.environment import WORKERS
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StoreError, StoreUnreachableError
-from ratelimit_kit.guard.workers import VARIABLE, declared
+from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.stores import Charge, Scope, Store
 from ratelimit_kit.web.policy import Policy
+from ratelimit_kit.web.rules import Rule
 
 LOOKS: Final = 200
 """Decisions that are timed."""
@@ -41,7 +43,7 @@ THROW_AWAY: Final = SlidingWindow(1, 60)
 def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
     """Every check of a configuration; a `bare` one names a store and no rules."""
     try:
-        policy = Policy.from_config({**config, "rules": [{"limits": "100/minute"}]} if bare else config)
+        policy = Policy(Rule("100/minute"), **config) if bare else Policy.from_config(config)
         static = list(policy.findings(live=False))
     except RateLimitKitError as error:
         yield of_error(error, _fix_of_start(error))
@@ -49,7 +51,7 @@ def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
     if bare:
         yield Finding("configuration", "skip", "no policy was named: only its store is looked at")
     elif not any(CHECKS.get(error.rlk) is None for error in static):
-        yield Finding("configuration", "pass", "the rules are " + ", ".join(name for _, name in policy.rules))
+        yield Finding("configuration", "pass", "the rules are " + ", ".join(named.name for named in policy.rules))
     yield _library(policy.store)
     yield from (of_error(error) for error in static)
     if not any(CHECKS.get(error.rlk) == "workers" for error in static):
@@ -74,10 +76,10 @@ def _library(store: Store) -> Finding:
 
 def _workers(store: Store, config: Mapping[str, Any]) -> Finding:
     """Whether what is declared fits the store; that several workers share a per-process one was said before."""
-    text, given = os.environ.get(VARIABLE, ""), config.get("workers")
+    text, given = os.environ.get(WORKERS, ""), config.get("workers")
     if text and given is not None and text != str(given):
-        found = f"workers={given} is configured, and the environment has {VARIABLE}={text}: the former counts"
-        return Finding("workers", "warn", found, f"one number: unset {VARIABLE}, or take workers out of the policy")
+        found = f"workers={given} is configured, and the environment has {WORKERS}={text}: the former counts"
+        return Finding("workers", "warn", found, f"one number: unset {WORKERS}, or take workers out of the policy")
     if store.scope is Scope.SHARED:
         return Finding("workers", "pass", "the store is shared: all workers count together, however many there are")
     if config.get("allow_per_process"):

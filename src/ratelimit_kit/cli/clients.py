@@ -15,6 +15,7 @@ from typing import Any
 from ratelimit_kit.cli.source import add_source, read_source
 from ratelimit_kit.cli.terminal import shown
 from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.limiter import read_limits
@@ -32,6 +33,7 @@ a client is named by what the rules count by:
   user:42                            a signed-in user, by the id that the framework gives
   header:x-api-key=-                 the value of a field; "-" reads it from standard input, so that a secret
                                      stays out of the shell's history
+  cookie:session=-                   a cookie; path:tenant=acme or path:2=acme a part of the path
   user:42 ip:203.0.113.7             several, where a rule's key is a list
   --raw TEXT                         the very text of a rule whose key is a callable ("key:" and what it returned)
 With --store and --limit the key is the text that Limiter.hit was given, and --name the limiter's name.
@@ -96,13 +98,14 @@ def _of_limiter(options: argparse.Namespace) -> Counter:
 def _of_rules(
     policy: Policy, config: Mapping[str, Any], options: argparse.Namespace, *, shared: bool
 ) -> Iterator[Counter]:
-    names = [name for _, name in policy.rules]
+    names = [named.name for named in policy.rules]
     if options.rule is not None and options.rule not in names:
         raise OptionError(f"the policy has no rule {options.rule!r}; {nearest(options.rule, names)}")
     address = ClientAddress((), config.get("ipv6_prefix", 64))
     request = None if options.raw is not None else as_request(options.key)
     found = False
-    for rule, name in policy.rules:
+    for named in policy.rules:
+        rule, name = named.rule, named.name
         if options.rule not in {None, name}:
             continue
         if request is not None and not _counts_by(rule, request.raw, shared=shared or options.rule is not None):
@@ -112,11 +115,19 @@ def _of_rules(
         found = True
         identity = options.raw if request is None else identify(rule.key, request, address)
         text = scoped(policy.name, scoped(name, identity))
-        yield Counter(name, identity, [Charge(text, limit, 0) for limit in rule.limits])
+        yield Counter(name, identity, [Charge(text, limit, 0) for limit in _limits(rule, name, options.limit)])
     if not found:
         raise OptionError(
             f"no rule counts by what {' '.join(options.key)!r} names: see the rules' keys, or give --rule NAME"
         )
+
+
+def _limits(rule: Rule, name: str, given: Sequence[str]) -> Sequence[Limit]:
+    if rule.tiers is None:
+        return rule.limits
+    if not given:
+        raise OptionError(f"the limits of the rule {name!r} come from a callable: give this client's with --limit")
+    return read_limits(given)
 
 
 def _spelt(rule: Rule) -> str:
@@ -135,22 +146,32 @@ def as_request(words: Sequence[str]) -> Request:
     peer: str | None = None
     user: str | None = None
     headers: dict[str, str] = {}
+    params: dict[str, str] = {}
     named: set[str] = set()
     for word in words:
         kind, mark, value = word.partition(":")
+        name, equals, field = value.partition("=")
         if word == "global":
             named.add("global")
         elif kind == "user" and value:
             user = value
             named.add("user")
-        elif kind == "header" and "=" in value:
-            name, _, field = value.partition("=")
-            headers[name.lower()] = sys.stdin.readline().rstrip("\n") if field == "-" else field
-            named.add(f"header:{name.lower()}")
+        elif kind in {"header", "cookie", "path"} and equals:
+            named.add(f"{kind}:{name}".lower())
+            text = sys.stdin.readline().rstrip("\n") if field == "-" else field
+            if kind == "path":
+                params[name] = text
+            else:
+                headers |= {name.lower(): text} if kind == "header" else {"cookie": f"{name}={text}"}
         else:
             peer = _address(value if kind == "ip" and mark else word)
             named.add("ip")
-    return Request(method="GET", path="/", peer=peer, headers=headers, raw=named, user=lambda: user)
+    path = "/" + "/".join(
+        params.get(str(number), "") for number in range(1, 100) if str(number) in params or number == 1
+    )
+    return Request(
+        method="GET", path=path, peer=peer, headers=headers, raw=named, user=lambda: user, path_params=lambda: params
+    )
 
 
 def _address(text: str) -> str:

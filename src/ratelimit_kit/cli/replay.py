@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
 from ratelimit_kit.cli.access_log import Hit, Malformed, said
 from ratelimit_kit.cli.terminal import shown
-from ratelimit_kit.stores import Charge
+from ratelimit_kit.stores.keys import scoped
 from ratelimit_kit.stores.memory import MemoryStore
-from ratelimit_kit.web.identity import ClientAddress
-from ratelimit_kit.web.keys import identify
-from ratelimit_kit.web.request import Request
-from ratelimit_kit.web.rules import Rule
+from ratelimit_kit.web.calls import called
+from ratelimit_kit.web.claims import Claim
+from ratelimit_kit.web.plan import Plan
+from ratelimit_kit.web.request import Request, Response
 
 KEPT: Final = 5
 """Malformed lines that are shown."""
@@ -22,11 +23,13 @@ WIDTH: Final = 100
 """Characters of a malformed line that are shown."""
 
 
+NAMESPACE: Final = "simulate"
+
+
 class Replay:
     """What a log would have met with; feed it with `hit` and `skip`, in the order of the log."""
 
-    def __init__(self, rules: list[tuple[Rule, str]]) -> None:
-        self.rules = rules
+    def __init__(self, plan: Plan) -> None:
         self.requests = self.matched = self.denied = self.disordered = self.malformed = 0
         self.begin: int | None = None
         self.now = 0
@@ -35,7 +38,7 @@ class Replay:
         self.by_client: Counter[str] = Counter()
         self.denied_by_client: Counter[str] = Counter()
         self.shown: list[Malformed] = []
-        self._address = ClientAddress()
+        self._plan = plan
         self._store = MemoryStore(max_keys=2**62, clock=lambda: self.now * 1_000_000_000)
 
     def skip(self, line: Malformed) -> None:
@@ -51,25 +54,28 @@ class Replay:
         self.now = max(self.now, hit.time)
         if self.begin is None:
             self.begin = hit.time
-        request = _request(hit)
-        rules = [(rule, name) for rule, name in self.rules if rule.matches(request)]
-        if not rules:
+        claims = self._plan.claims(_request(hit), self._plan.rules)
+        if not claims:
             return
         self.matched += 1
-        asked = [(rule, name, identify(rule.key, request, self._address)) for rule, name in rules]
-        clients = {identity for _, _, identity in asked}
+        clients = {_client(claim) for claim in claims}
         self.by_client.update(clients)
-        charges = [charge for rule, name, identity in asked for charge in rule.charges("", name, identity, request)]
-        self._decide(hit, clients, charges)
-
-    def _decide(self, hit: Hit, clients: set[str], charges: list[Charge]) -> None:
-        refusals = [verdict for verdict in self._store.decide(charges) if not verdict.allowed]
+        verdicts = self._store.decide([charge for claim in claims for charge in claim.charges])
+        refusals = {str(verdict.limit) for verdict in verdicts if not verdict.allowed}
         if not refusals:
+            self._give_back(hit, claims, verdicts[0].stamp)
             return
         self.denied += 1
         self.first = self.first or hit
         self.denied_by_client.update(clients)
-        self.by_limit.update({str(verdict.limit) for verdict in refusals})
+        self.by_limit.update(refusals)
+
+    def _give_back(self, hit: Hit, claims: Sequence[Claim], stamp: int) -> None:
+        """The hits that a rule does not count, by the status in the log."""
+        for claim in claims:
+            counts = claim.rule.rule.counts
+            if counts is not None and not called(counts, Response(hit.status, {})):
+                self._store.refund(claim.charges, stamp)
 
     def top(self, number: int) -> list[tuple[str, int, int]]:
         """The clients that would have been refused most: their key, their requests, their refusals."""
@@ -92,6 +98,11 @@ class Replay:
             "first_denied_line": self.first.number if self.first else None,
             "top": [{"key": key, "requests": hits, "denied": denied} for key, hits, denied in self.top(number)],
         }
+
+
+def _client(claim: Claim) -> str:
+    """The client as the rule counts him, without the names around him."""
+    return claim.charges[0].key.removeprefix(scoped(NAMESPACE, scoped(claim.rule.name, "")))
 
 
 def _request(hit: Hit) -> Request:

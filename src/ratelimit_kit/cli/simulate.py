@@ -12,10 +12,11 @@ from typing import Any
 
 from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.access_log import Malformed, opened
-from ratelimit_kit.cli.replay import Replay, print_report
+from ratelimit_kit.cli.replay import NAMESPACE, Replay, print_report
 from ratelimit_kit.cli.terminal import complain, print_json
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.policy import Policy
+from ratelimit_kit.web.config import plan_of, read_file
+from ratelimit_kit.web.plan import Plan
 from ratelimit_kit.web.rules import Rule
 
 EPILOG = f"""\
@@ -57,7 +58,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Replay the log and print who would have been refused; 1 when not one line of it is a request."""
-    replay = Replay(_rules(options))
+    replay = Replay(_plan(options))
     with opened(options.log) as lines:
         for line in lines:
             if isinstance(line, Malformed):
@@ -74,10 +75,9 @@ def run(options: argparse.Namespace) -> int:
     return exits.FINE
 
 
-def _rules(options: argparse.Namespace) -> list[tuple[Rule, str]]:
+def _plan(options: argparse.Namespace) -> Plan:
     if bool(options.limit) == (options.policy is not None):
         raise OptionError("name what to try: --limit 100/minute, or --policy FILE")
     if options.policy is not None:
-        return Policy.from_file(options.policy).rules
-    rule = Rule(*options.limit, key=options.key, paths=options.path, methods=options.method)
-    return [(rule, "rule-1")]
+        return plan_of(read_file(options.policy), NAMESPACE)
+    return Plan([Rule(*options.limit, key=options.key, paths=options.path, methods=options.method)], NAMESPACE)

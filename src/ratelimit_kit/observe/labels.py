@@ -16,6 +16,7 @@ EVENTS: Final = (
     "other-port",
     "policy-not-reloaded",
     "policy-reloaded",
+    "refund-failed",
     "shadow-denied",
     "sole-worker",
     "startup-warning",

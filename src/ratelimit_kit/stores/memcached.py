@@ -131,7 +131,7 @@ class MemcachedStore:
         if all(look.fits for look in looks):
             yield from self._charging_all(charges, keys, found, looks)
         return [
-            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset)
+            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset, now)
             for charge, look in zip(charges, looks, strict=True)
         ]
 

@@ -16,14 +16,15 @@ from typing import Final, NamedTuple
 
 from ratelimit_kit.core.decision import MICROSECONDS, Verdict
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
+from ratelimit_kit.web.request import Response
 
 Header = tuple[str, str]
 
 LARGEST: Final = 999_999_999_999_999
 """The largest integer of a structured field (RFC 9651, section 3.3.1)."""
 
-LISTS: Final = frozenset({"ratelimit", "ratelimit-policy"})
-"""Draft-11 fields are lists: a second field line adds items and replaces nothing."""
+LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
+"""Fields that are lists: a second field line adds items and replaces nothing."""
 
 
 class Item(NamedTuple):
@@ -111,11 +112,28 @@ FAMILIES: Final[dict[str, Callable[[Sequence[Item]], list[Header]]]] = {
 }
 
 
-def to_add(fields: Sequence[Header], status: int, present: Callable[[str], bool]) -> list[Header]:
+def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = False) -> list[Header]:
     """Which fields go into a response that has some already: list items are added, the rest only once.
 
-    A redirect gets none: a client might wait before following it (the draft's advice).
+    A redirect gets none, for a client might wait before following it (the draft's advice); nor does what
+    caches may give to others, for the numbers are one client's own. `exposed` lets scripts of other origins
+    read the fields (CORS).
     """
-    if 300 <= status < 400:
+    if 300 <= response.status < 400 or _is_shared(response):
         return []
-    return [field for field in fields if field[0].lower() in LISTS or not present(field[0])]
+    added = [field for field in fields if field[0].lower() in LISTS or field[0] not in response.headers]
+    return [*added, exposing(added)] if exposed and added else added
+
+
+def exposing(fields: Sequence[Header]) -> Header:
+    """The field that lets scripts of another origin read these fields and Retry-After (Fetch standard, 3.3.3)."""
+    names = dict.fromkeys([*(name for name, _ in fields), "Retry-After"])
+    return ("Access-Control-Expose-Headers", ", ".join(names))
+
+
+def _is_shared(response: Response) -> bool:
+    """Whether the response comes from a shared cache, or may go into one."""
+    if "age" in response.headers:
+        return True
+    control = response.headers.get("cache-control", "").lower()
+    return "public" in control or "s-maxage" in control
