@@ -14,7 +14,7 @@ from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreError
 from ratelimit_kit.stores import Charge, Scope, check_charges
 from ratelimit_kit.stores.keys import encode
-from ratelimit_kit.stores.redis_checks import client_findings, refuse_repeating, server_findings
+from ratelimit_kit.stores.redis_checks import client_findings, refuse_repeating, server_facts, server_findings
 from ratelimit_kit.stores.redis_client import Clients, NoScriptError
 from ratelimit_kit.stores.redis_cluster import Ask, Conversation, GiveBack, by_slot, deciding
 from ratelimit_kit.stores.redis_scripts import DECIDE, REFUND, Arguments, Script, verdicts
@@ -111,6 +111,10 @@ class RedisStore:
         for client in self._clients.given:
             yield from client_findings(repr(self), client)
         yield from server_findings(repr(self), self._clients.call)
+
+    def facts(self) -> dict[str, Any]:
+        """What the server says of itself, for `doctor`; raises StoreUnavailableError when it does not answer."""
+        return server_facts(self._clients.call)
 
     def close(self) -> None:
         """Close the connections, when no call is under way; a later call opens new ones."""
