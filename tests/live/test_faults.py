@@ -235,6 +235,14 @@ def test_memcached_is_restarted(rows: Rows) -> None:
     check("Memcached restarted", run, rows, restarts=True)
 
 
+def test_memcached_hangs(rows: Rows) -> None:
+    with memcached_server() as server, load(f"memcached://127.0.0.1:{server.port}") as run:
+        pid = server.popen.pid
+        run.through(lambda: os.kill(pid, signal.SIGSTOP), lambda: os.kill(pid, signal.SIGCONT))
+    check("Memcached hangs (SIGSTOP)", run, rows)
+    assert run.longest < 1
+
+
 def test_memcached_drops_the_key(rows: Rows) -> None:
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(memcached_server()).port
