@@ -117,6 +117,10 @@ class MemcachedStore:
         """What is wrong with the servers; raises StoreUnavailableError when one does not answer."""
         return self._servers.examine()
 
+    def facts(self) -> dict[str, Any]:
+        """What the servers say of themselves, for `doctor`; raises StoreUnavailableError when one does not answer."""
+        return self._servers.facts()
+
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
         self._servers.close()
@@ -134,7 +138,7 @@ class MemcachedStore:
         if all(look.fits for look in looks):
             yield from self._charging_all(charges, keys, found, looks)
         return [
-            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset)
+            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset, now)
             for charge, look in zip(charges, looks, strict=True)
         ]
 

@@ -83,6 +83,22 @@ def server_findings(
         )
 
 
+def server_facts(call: Callable[[Callable[[Any], Any]], Any]) -> dict[str, Any]:
+    """What the server says of itself, for people: its version, role and eviction policy, and how far its clock is off."""
+    begun = time.time()
+    seconds, microseconds = _one(call(lambda client: client.time()), tuple)
+    offset = seconds + microseconds / 1e6 - (begun + time.time()) / 2
+    info = call(_info)
+    name = str(info.get("server_name", "redis")).capitalize()
+    version = info.get("valkey_version") or info.get("redis_version", "of a version that this user may not ask for")
+    return {
+        "server": f"{name} {version}",
+        "role": info.get("role"),
+        "eviction": info.get("maxmemory_policy"),
+        "clock_offset": round(offset, 3),
+    }
+
+
 def _info(client: Any) -> dict[str, Any]:
     """INFO, or nothing where this user may not ask."""
     try:

@@ -28,9 +28,13 @@ class Health:
     checks: dict[str, Any]
 
     @classmethod
-    def of(cls, gate: Gate, measured: float | StoreError, on_outage: OnOutage) -> Health:
+    def of(cls, gate: Gate, measured: float | StoreError, on_outage: OnOutage, mode: str = "enforce") -> Health:
         """Read what a gate's store and watch show; `measured` is the store's response time in seconds, or its failure."""
-        checks = {"store:responseTime": _store(gate, measured, on_outage), "workers": _workers(gate)}
+        checks = {
+            "store:responseTime": _store(gate, measured, on_outage),
+            "workers": _workers(gate),
+            "mode": _mode(mode),
+        }
         statuses = {check["status"] for check in checks.values()}
         worst: Status = "fail" if "fail" in statuses else "warn" if "warn" in statuses else "pass"
         return cls(worst, {name: [check] for name, check in checks.items()})
@@ -70,3 +74,11 @@ def _workers(gate: Gate) -> dict[str, Any]:
         return {**check, "status": "pass"}
     output = f"several processes count for themselves [{problem.rlk}]; the log has the details"
     return {**check, "status": "fail" if gate.watch.closed else "warn", "output": output}
+
+
+def _mode(mode: str) -> dict[str, Any]:
+    """Whether refusals are switched off, which somebody has chosen and may have forgotten."""
+    check = {"componentType": "component", "observedValue": mode}
+    if mode == "enforce":
+        return {**check, "status": "pass"}
+    return {**check, "status": "warn", "output": f"mode={mode!r}: no request is refused"}
