@@ -48,6 +48,10 @@ class StoreUnavailable(APIException):  # type: ignore[misc]  # Django REST frame
     default_detail = "Temporarily unavailable."
     default_code = "store_unavailable"
 
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait  # becomes Retry-After
+
 
 class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST framework is not typed
     """A throttle: subclass it with `limits` or a `scope` of DEFAULT_THROTTLE_RATES, and a `key` as rules have."""
@@ -75,9 +79,9 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         if answer.denied:
             fields = dict(answer.headers)
             view.headers.update({name: value for name, value in answer.headers if _tells_of_limits((name, value))})
-            if answer.status == 503:
-                raise StoreUnavailable
             self._wait = float(fields["Retry-After"])
+            if answer.status == 503:
+                raise StoreUnavailable(self._wait)
             return False
         view.headers.update(dict(answer.finish(Response(200, view.headers))))
         return True

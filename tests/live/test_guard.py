@@ -84,28 +84,38 @@ def test_a_recycled_worker_starts_although_the_store_is_down() -> None:
         assert "admitted without a count meanwhile" in process.text()
 
 
-def test_a_worker_added_to_a_running_server_does_not_serve_and_the_others_go_on() -> None:
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=["plain", "preload"])
+def test_a_worker_added_to_a_running_server_does_not_serve_and_the_others_go_on(options: list[str]) -> None:
     port = free_port()
-    with running(serving(port), port, cwd=APPS) as process:
+    with running(serving(port, *options), port, cwd=APPS) as process:
         assert request(port, method="GET").status == 200
         process.popen.send_signal(signal.SIGTTIN)
         until(lambda: process.text().count("[RLK202]") == 2, process)
         assert "was told to have 2 workers" in process.text()
+        assert "Traceback" not in process.text()
         assert process.popen.poll() is None
         statuses = [request(port, method="GET").status for _ in range(12)]
         assert statuses == [200] * 9 + [429] * 3
         process.popen.send_signal(signal.SIGTTOU)
 
 
-def test_a_worker_added_to_a_preloaded_server_does_not_admit() -> None:
+@pytest.mark.parametrize("on_unsafe", ["deny", "warn"])
+def test_a_worker_added_to_a_preloaded_server_follows_on_unsafe(on_unsafe: str) -> None:
     port = free_port()
-    with running(serving(port, "--preload"), port, cwd=APPS) as process:
-        assert request(port, method="GET").status == 200
+    with running(serving(port, "--preload"), port, cwd=APPS, env={"ON_UNSAFE": on_unsafe}) as process:
         process.popen.send_signal(signal.SIGTTIN)
         until(lambda: process.text().count("Booting worker") == 2, process)
-        statuses = []
-        until(lambda: statuses.append(request(port, method="GET").status) or "[RLK20" in process.text(), process)
-        assert statuses.count(200) <= 9
+        health = set()
+
+        def both_were_asked() -> bool:
+            with contextlib.suppress(OSError):
+                answer = request(port, "/healthz", method="GET")
+                health.add((answer.status, json.loads(answer.body)["status"]))
+            return len(health) == 2
+
+        until(both_were_asked, process, 30)
+        assert health == {(200, "pass"), (503, "fail") if on_unsafe == "deny" else (200, "warn")}
+        assert process.text().count("[RLK202]") == 1
 
 
 @pytest.mark.parametrize("on_unsafe", ["deny", "warn"])
