@@ -145,7 +145,7 @@ def test_the_rollback_drill(redis: RedisServer, tmp_path: Path) -> None:
                 }[mode]
             ), mode
             assert workers_of(process.popen.pid) == at_first
-            rows.append((mode, f"after {seconds:.1f} s", seen, str(status)))
+            rows.append((mode, f"within {seconds:.1f} s", seen, str(status)))
         policy.write_text("this is no policy")
         follow(process, 429)
         rows.append(("a broken file", "never", "the rules before it stay; policy-not-reloaded is logged", "429"))
