@@ -19,7 +19,17 @@ import pytest
 
 from ratelimit_kit.web.source import LOOK
 from tests.live.test_deploy import samples
-from tests.processes import EXAMPLES, Process, RedisServer, free_port, need, python_program, redis_server, request, running
+from tests.processes import (
+    EXAMPLES,
+    Process,
+    RedisServer,
+    free_port,
+    need,
+    python_program,
+    redis_server,
+    request,
+    running,
+)
 
 pytestmark = pytest.mark.live
 
