@@ -190,3 +190,49 @@ async def test_only_failures_count_where_a_rule_says_so() -> None:
     for _ in range(3):
         with pytest.raises(KeyError):
             await call(failing)
+
+
+async def test_the_lifespan_is_answered_for_an_application_that_knows_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    async def django_like(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise ValueError("Django can only handle ASGI/HTTP connections")
+
+    async def aclose(_: Any) -> None:
+        closed.append(1)
+
+    application = limited(django_like)
+    monkeypatch.setattr(type(application.policy.store), "aclose", aclose)
+    messages = iter(["lifespan.startup", "lifespan.shutdown"])
+    sent: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": next(messages)}
+
+    async def send(message: dict[str, str]) -> None:
+        sent.append(message["type"])
+
+    await application({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert closed == [1]
+
+
+async def test_an_application_that_fails_in_its_lifespan_fails() -> None:
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await call(limited(fail), type="lifespan")
+
+
+async def test_the_servers_scope_is_left_as_it_is() -> None:
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "client": ("192.0.2.7", 1)}
+    before = dict(scope)
+
+    async def send(_: Any) -> None:
+        pass
+
+    await limited(hello)(scope, send, send)
+    assert scope == before

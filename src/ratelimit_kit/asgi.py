@@ -64,14 +64,15 @@ class RateLimitMiddleware:
             await self._limit(scope, receive, send)
 
     async def _limit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = await self.policy.acheck(request_of(scope))
+        request = request_of(scope)
+        answer = await self.policy.acheck(request)
         if answer.denied:
             await _deny(scope, receive, send, answer)
             return
         if scope["type"] == "websocket" and self.policy.message_rules:
             receive = _Conversation(self.policy, scope, receive, send).receive
         finishing = _Finishing(answer, send)
-        scope[POLICY], scope[ANSWERS] = self.policy, finishing.answers
+        scope = {**scope, LEDGER: request.ledger, POLICY: self.policy, ANSWERS: finishing.answers}
         try:
             await self.app(scope, receive, finishing.send)
         except BaseException:
@@ -80,10 +81,30 @@ class RateLimitMiddleware:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = await self.policy.abegin()
-        if refusal is None:
-            await self.app(scope, receive, self._closing(send))
-        else:
+        if refusal is not None:
             await _refuse(scope, receive, send, refusal)
+            return
+        asked = False
+
+        async def listen() -> Message:
+            nonlocal asked
+            asked = True
+            return await receive()
+
+        try:
+            await self.app(scope, listen, self._closing(send))
+        except Exception:
+            if asked:
+                raise
+            await self._live_alone(receive, self._closing(send))
+
+    async def _live_alone(self, receive: Receive, send: Send) -> None:
+        """Answer for an application that knows no lifespan, such as Django's."""
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
 
     def _closing(self, send: Send) -> Send:
         async def forward(message: Message) -> None:
