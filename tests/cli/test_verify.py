@@ -120,6 +120,7 @@ def test_fields_of_every_family_are_read(answer: Answer, status: str) -> None:
         ({"retry_after": "1.5"}, "Retry-After", "fail"),
         ({"retry_after": "8"}, "Retry-After", "fail"),  # the fields say 9
         ({"retry_after": "10"}, "Retry-After", "pass"),
+        ({"ratelimit": '"s";r=0;t=9, "day";r=40;t=900'}, "Retry-After", "pass"),  # the other limit has not refused
         ({"cache_control": ""}, "caching", "warn"),
         ({"content_type": "text/html"}, "problem body", "warn"),
     ],

@@ -96,6 +96,18 @@ def test_the_file_is_looked_at_at_most_once_a_second(file: Path, monkeypatch: py
     assert policy.mode == "off"
 
 
+def test_a_change_while_the_policy_is_built_is_not_missed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that starts slowly has read the old file when the new one comes."""
+    build = Policy.from_config.__func__  # type: ignore[attr-defined]  # a class method has one
+
+    def slowly(cls: type[Policy], config: Any) -> Policy:
+        replace(file, 'mode = "off"\n' + RULE.format(limit="1/minute"))
+        return build(cls, config)
+
+    monkeypatch.setattr(Policy, "from_config", classmethod(slowly))
+    assert Policy.from_file(file).mode == "off"
+
+
 def test_reloading_can_be_declined(file: Path) -> None:
     policy = Policy.from_file(file, reload=False)
     replace(file, 'mode = "off"\n' + RULE.format(limit="1/minute"))

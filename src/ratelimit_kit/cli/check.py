@@ -12,6 +12,7 @@ from typing import Any
 
 from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.findings import FIXES
+from ratelimit_kit.cli.source import import_from_here
 from ratelimit_kit.cli.terminal import print_json, shown, shown_lines
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StartupWarning, StoreError
 from ratelimit_kit.web.config import read_file
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _findings(options: argparse.Namespace, rules: list[dict[str, Any]]) -> Iterator[RateLimitKitError]:
+    import_from_here()
     try:
         config = dict(read_file(options.file))
         if options.workers is not None:

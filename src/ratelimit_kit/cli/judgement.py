@@ -122,7 +122,8 @@ def denial(refusal: Answer) -> Iterator[Finding]:
             "whole seconds, 1 or more",
         )
     else:
-        late = [name for name, after in told(refusal.headers).after.items() if after > seconds]
+        said = told(refusal.headers)
+        late = [name for name, after in said.after.items() if after > seconds and said.remaining.get(name) == 0]
         found = f"{seconds} s" + (f", but {', '.join(late)} has a later t" if late else "")
         yield Finding("Retry-After", "fail" if late else "pass", found)
     yield _body(refusal)

@@ -13,6 +13,7 @@ from typing import Any
 from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.access_log import Malformed, opened
 from ratelimit_kit.cli.replay import NAMESPACE, Replay, print_report
+from ratelimit_kit.cli.source import import_from_here
 from ratelimit_kit.cli.terminal import complain, print_json
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.config import plan_of, read_file
@@ -79,5 +80,6 @@ def _plan(options: argparse.Namespace) -> Plan:
     if bool(options.limit) == (options.policy is not None):
         raise OptionError("name what to try: --limit 100/minute, or --policy FILE")
     if options.policy is not None:
+        import_from_here()
         return plan_of(read_file(options.policy), NAMESPACE)
     return Plan([Rule(*options.limit, key=options.key, paths=options.path, methods=options.method)], NAMESPACE)

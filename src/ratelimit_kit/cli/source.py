@@ -43,18 +43,23 @@ def check_source(options: argparse.Namespace) -> None:
 def read_source(options: argparse.Namespace) -> Mapping[str, Any]:
     """The configuration that the options name; a bare store has no rules. OptionError where it cannot be read."""
     check_source(options)
+    import_from_here()
     if options.django or (options.store or "").startswith("django-cache://"):
         return _of_django(options.store)
     return {"store": options.store} if options.store is not None else read_file(options.file)
+
+
+def import_from_here() -> None:
+    """Let a file's "import:package.module:name" and a Django project be found in the current folder, as servers do."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 def _of_django(store: str | None) -> Mapping[str, Any]:
     """The project's setting, or a store that is one of its caches; the project is looked for where we are."""
     if not os.environ.get(DJANGO):
         raise OptionError(f"{DJANGO} is not set: type for example {DJANGO}=mysite.settings ratelimit-kit ...")
-    here = str(Path.cwd())
-    if here not in sys.path:  # as manage.py and gunicorn do
-        sys.path.insert(0, here)
     try:
         from django.conf import settings
 
