@@ -49,8 +49,11 @@ GUESTS = {
     "wrapt": {"decorator"},
     "redis": {"stores/redis_client", "stores/redis_cluster"},
     "pymemcache": {"stores/memcached_client"},
-    "django": {"django", "apps", "stores/django_cache"},
+    "django": {"django", "apps", "stores/django_cache", "cli/source"},
     "asgiref": {"django"},
+    "rich": {"cli/terminal"},
+    "prometheus_client": {"observe/prometheus"},
+    "opentelemetry": {"observe/opentelemetry"},
     "flask": {"flask"},
     "click": {"flask"},
     "werkzeug": {"flask"},
@@ -109,7 +112,7 @@ def test_files_stay_small(path: Path) -> None:
 def test_importing_the_package_imports_no_client_library_and_no_framework() -> None:
     code = "import sys, ratelimit_kit; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
-    assert not loaded & {"redis", "django", "asgiref", "pymemcache"}
+    assert not loaded & {"redis", "django", "asgiref", "pymemcache", "rich", "prometheus_client", "opentelemetry"}
 
 
 def twins(tree: ast.AST) -> Iterator[tuple[ast.stmt, ast.stmt]]:

@@ -17,6 +17,7 @@ from ratelimit_kit.errors import ConfigurationError
 from ratelimit_kit.guard.refusal import lifespan_message
 from ratelimit_kit.guard.servers import within_lifespan
 from ratelimit_kit.web.answer import Answer
+from ratelimit_kit.web.health import LIVE
 from ratelimit_kit.web.policy import Policy, started
 from ratelimit_kit.web.request import ANSWERS, LEDGER, POLICY, Response
 from ratelimit_kit.web.scope import RawFields, Scope, raw_fields, request_of
@@ -64,14 +65,15 @@ class RateLimitMiddleware:
             await self._limit(scope, receive, send)
 
     async def _limit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = await self.policy.acheck(request_of(scope))
+        request = request_of(scope)
+        answer = await self.policy.acheck(request)
         if answer.denied:
             await _deny(scope, receive, send, answer)
             return
         if scope["type"] == "websocket" and self.policy.message_rules:
             receive = _Conversation(self.policy, scope, receive, send).receive
         finishing = _Finishing(answer, send)
-        scope[POLICY], scope[ANSWERS] = self.policy, finishing.answers
+        scope = {**scope, LEDGER: request.ledger, POLICY: self.policy, ANSWERS: finishing.answers}
         try:
             await self.app(scope, receive, finishing.send)
         except BaseException:
@@ -80,10 +82,30 @@ class RateLimitMiddleware:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = await self.policy.abegin()
-        if refusal is None:
-            await self.app(scope, receive, self._closing(send))
-        else:
+        if refusal is not None:
             await _refuse(scope, receive, send, refusal)
+            return
+        asked = False
+
+        async def listen() -> Message:
+            nonlocal asked
+            asked = True
+            return await receive()
+
+        try:
+            await self.app(scope, listen, self._closing(send))
+        except Exception:
+            if asked:
+                raise
+            await self._live_alone(receive, self._closing(send))
+
+    async def _live_alone(self, receive: Receive, send: Send) -> None:
+        """Answer for an application that knows no lifespan, such as Django's."""
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
 
     def _closing(self, send: Send) -> Send:
         async def forward(message: Message) -> None:
@@ -95,16 +117,20 @@ class RateLimitMiddleware:
 
 
 class HealthApplication:
-    """Answers every request with the health of a policy; mount it where no rule limits."""
+    """Answers every request with the health of a policy; mount it where no rule limits.
 
-    def __init__(self, policy: Policy) -> None:
+    With `live=True` it is a probe for liveness, which asks no store: it says that this process answers.
+    """
+
+    def __init__(self, policy: Policy, *, live: bool = False) -> None:
         self.policy = policy
+        self._live = live
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer 200, or 503 when limits cannot be enforced."""
         if scope["type"] != "http":
             return
-        health = await self.policy.ahealth()
+        health = LIVE if self._live else await self.policy.ahealth()
         headers = raw_fields(health.fields())
         await send({"type": "http.response.start", "status": health.http_status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else health.body()})

@@ -6,8 +6,8 @@ every single decision. Both must be quick; one that raises is logged, and never 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
+from logging import getLogger  # not the module: `logging` is a room of this package
 from typing import Any, Protocol, runtime_checkable
 
 from ratelimit_kit.core.event import Decided, Event
@@ -74,4 +74,4 @@ def _fault(observer: Observer, error: Exception) -> None:
     """Log a fault, once for each kind of observer: the next request would only repeat it."""
     if type(observer) not in _faulty:
         _faulty.add(type(observer))
-        logging.getLogger("ratelimit_kit").error("the observer %r failed", observer, exc_info=error)
+        getLogger("ratelimit_kit").error("the observer %r failed", observer, exc_info=error)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from ratelimit_kit.core.decision import MICROSECONDS, Verdict
@@ -25,6 +26,18 @@ LARGEST: Final = 999_999_999_999_999
 
 LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
 """Fields that are lists: a second field line adds items and replaces nothing."""
+
+
+class Parameters(NamedTuple):
+    """What a draft calls its parameters; a renaming of `left` and `effective` is pending in the working group."""
+
+    quota: str
+    window: str
+    left: str
+    effective: str
+
+
+DRAFT11: Final = Parameters(quota="q", window="w", left="r", effective="t")
 
 
 class Item(NamedTuple):
@@ -41,6 +54,7 @@ class Quota(NamedTuple):
     window: int
 
 
+@lru_cache(maxsize=4096)
 def quota(limit: Limit) -> Quota:
     """A token bucket is its burst per time to refill it, so that no more remains than the quota."""
     return Quota(limit.most, max(1, -(-_span(limit) // MICROSECONDS)))
@@ -72,14 +86,23 @@ def _effective_window(verdict: Verdict) -> int:
     return max(1, to_next, paced)
 
 
-def _draft11(items: Sequence[Item]) -> list[Header]:
+def _lists(names: Parameters, items: Sequence[Item]) -> list[Header]:
+    """The two lists of the newer drafts, an item for each limit."""
     policies, states = [], []
     for name, verdict in items:
-        text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        limit = quota(verdict.limit)
-        policies.append(f"{text};q={min(limit.quota, LARGEST)};w={limit.window}")
-        states.append(f"{text};r={min(verdict.remaining, LARGEST)};t={_effective_window(verdict)}")
+        text, policy = _written(names, name, verdict.limit)
+        policies.append(policy)
+        left = min(verdict.remaining, LARGEST)
+        states.append(f"{text};{names.left}={left};{names.effective}={_effective_window(verdict)}")
     return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
+
+
+@lru_cache(maxsize=4096)
+def _written(names: Parameters, name: str, limit: Limit) -> tuple[str, str]:
+    """A name as a structured field's string, and the item of its policy, which never changes."""
+    text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    allowed = quota(limit)
+    return text, f"{text};{names.quota}={min(allowed.quota, LARGEST)};{names.window}={allowed.window}"
 
 
 def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -> list[Header]:
@@ -105,7 +128,7 @@ def _none(items: Sequence[Item]) -> list[Header]:  # noqa: ARG001 - one signatur
 
 
 FAMILIES: Final[dict[str, Callable[[Sequence[Item]], list[Header]]]] = {
-    "draft11": _draft11,
+    "draft11": partial(_lists, DRAFT11),
     "draft6": _draft6,
     "x-ratelimit": _x_ratelimit,
     "none": _none,

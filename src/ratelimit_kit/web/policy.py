@@ -121,12 +121,13 @@ class Policy:
         started with need a restart.
         """
         from ratelimit_kit.web.config import read_file
-        from ratelimit_kit.web.source import PolicyFile
+        from ratelimit_kit.web.source import PolicyFile, signature
 
+        seen = signature(path)
         config = read_file(path)
         policy = cls.from_config(config)
         if reload:
-            policy._file = PolicyFile(path, config, policy.name)  # noqa: SLF001 - its own class
+            policy._file = PolicyFile(path, config, policy.name, seen)  # noqa: SLF001 - its own class
         return policy
 
     @property

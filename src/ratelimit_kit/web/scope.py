@@ -38,9 +38,6 @@ class RawFields(Mapping[str, str]):
 def request_of(scope: Scope, *, raw: Any = None) -> Request:
     """The request that a scope describes; `raw` where a framework has one of its own."""
     client = scope.get("client")
-    ledger = scope.get(LEDGER)
-    if ledger is None:
-        ledger = scope[LEDGER] = {}
     return Request(
         method=scope.get("method", "GET"),
         path=scope["path"],
@@ -48,7 +45,7 @@ def request_of(scope: Scope, *, raw: Any = None) -> Request:
         headers=RawFields(scope.get("headers", ())),
         raw=scope if raw is None else raw,
         user=lambda: _user(scope),
-        ledger=ledger,
+        ledger=scope.get(LEDGER),
         path_params=lambda: scope.get("path_params"),
     )
 

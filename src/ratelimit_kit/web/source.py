@@ -23,13 +23,16 @@ Signature = tuple[int, int, int] | None
 
 
 class PolicyFile:
-    """The file of a policy with that name, as it was when `config` was read."""
+    """The file of a policy with that name; `seen` is its signature from *before* `config` was read.
 
-    def __init__(self, path: str | Path, config: Mapping[str, Any], namespace: str) -> None:
+    A change during the start would otherwise be taken for what was read, and never be applied.
+    """
+
+    def __init__(self, path: str | Path, config: Mapping[str, Any], namespace: str, seen: Signature) -> None:
         self.path = Path(path)
         self._namespace = namespace
         self._rest = rest_of(config)
-        self._seen = self._signature()
+        self._seen = seen
         self._lock = Lock()
         self.next_look = time.monotonic() + LOOK
 
@@ -39,10 +42,10 @@ class PolicyFile:
             return None
         try:
             self.next_look = time.monotonic() + LOOK
-            signature = self._signature()
-            if signature == self._seen:
+            now = signature(self.path)
+            if now == self._seen:
                 return None
-            self._seen = signature
+            self._seen = now
             return self._read(check)
         finally:
             self._lock.release()
@@ -67,9 +70,11 @@ class PolicyFile:
             f"the policy file {str(self.path)!r} has changed and cannot be applied: {reason}. The rules that were in force stay"
         )
 
-    def _signature(self) -> Signature:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+
+def signature(path: str | Path) -> Signature:
+    """What changes when a file is written or replaced; None where there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
