@@ -12,7 +12,7 @@ from flask_login import login_user as login
 
 from ratelimit_kit import Policy, Rule
 from ratelimit_kit.errors import IdentityError, OptionError, UnsafeWorkersError
-from ratelimit_kit.flask import RateLimit, exempt, health, ratelimit
+from ratelimit_kit.flask import RateLimit, exempt, health, liveness, ratelimit
 from ratelimit_kit.wsgi import RateLimitMiddleware
 
 
@@ -87,10 +87,13 @@ def test_views_and_blueprints_may_be_exempt() -> None:
     app = site(Rule("1/minute"))
     app.add_url_rule("/free", view_func=exempt(lambda: "free"), endpoint="free")
     app.add_url_rule("/healthz", view_func=health)
+    app.add_url_rule("/livez", view_func=liveness)
     hooks = exempt(flask.Blueprint("hooks", __name__, url_prefix="/hooks"))
     hooks.add_url_rule("/in", view_func=lambda: "in", endpoint="in")
     app.register_blueprint(hooks)
-    assert codes(app, "/free", "/free", "/hooks/in", "/hooks/in", "/healthz", "/healthz", "/", "/") == [200] * 7 + [429]
+    assert codes(app, "/free", "/free", "/hooks/in", "/hooks/in", "/healthz", "/healthz", "/livez", "/", "/") == [
+        200
+    ] * 8 + [429]
     assert app.test_client().get("/healthz").content_type == "application/health+json"
 
 

@@ -17,6 +17,7 @@ from ratelimit_kit.errors import ConfigurationError
 from ratelimit_kit.guard.refusal import lifespan_message
 from ratelimit_kit.guard.servers import within_lifespan
 from ratelimit_kit.web.answer import Answer
+from ratelimit_kit.web.health import LIVE
 from ratelimit_kit.web.policy import Policy, started
 from ratelimit_kit.web.request import ANSWERS, LEDGER, POLICY, Response
 from ratelimit_kit.web.scope import RawFields, Scope, raw_fields, request_of
@@ -116,16 +117,20 @@ class RateLimitMiddleware:
 
 
 class HealthApplication:
-    """Answers every request with the health of a policy; mount it where no rule limits."""
+    """Answers every request with the health of a policy; mount it where no rule limits.
 
-    def __init__(self, policy: Policy) -> None:
+    With `live=True` it is a probe for liveness, which asks no store: it says that this process answers.
+    """
+
+    def __init__(self, policy: Policy, *, live: bool = False) -> None:
         self.policy = policy
+        self._live = live
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer 200, or 503 when limits cannot be enforced."""
         if scope["type"] != "http":
             return
-        health = await self.policy.ahealth()
+        health = LIVE if self._live else await self.policy.ahealth()
         headers = raw_fields(health.fields())
         await send({"type": "http.response.start", "status": health.http_status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else health.body()})

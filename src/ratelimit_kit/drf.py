@@ -15,9 +15,20 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar, cast
 
+try:
+    from rest_framework.exceptions import APIException
+    from rest_framework.settings import api_settings
+    from rest_framework.throttling import BaseThrottle
+except ImportError as error:
+    from ratelimit_kit.errors import DependencyError
+
+    raise DependencyError(
+        "ratelimit_kit.drf needs Django REST framework, which is not installed: pip install 'ratelimit-kit[drf]'"
+    ) from error
+
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.django.site import site_policy, translate
-from ratelimit_kit.errors import DependencyError, OptionError
+from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.headers import Header
@@ -25,15 +36,6 @@ from ratelimit_kit.web.keys import Key
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import Request, Response
 from ratelimit_kit.web.rules import Rule
-
-try:
-    from rest_framework.exceptions import APIException
-    from rest_framework.settings import api_settings
-    from rest_framework.throttling import BaseThrottle
-except ImportError as error:
-    raise DependencyError(
-        "ratelimit_kit.drf needs Django REST framework, which is not installed: pip install 'ratelimit-kit[drf]'"
-    ) from error
 
 __all__ = ["AnonRateThrottle", "RateLimitThrottle", "ScopedRateThrottle", "StoreUnavailable", "UserRateThrottle"]
 

@@ -19,6 +19,7 @@ from ratelimit_kit.web import environ
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.headers import LISTS, Header
+from ratelimit_kit.web.health import LIVE, Health
 from ratelimit_kit.web.policy import Policy, started
 from ratelimit_kit.web.request import ANSWERS, POLICY, Headers, Request, Response
 from ratelimit_kit.web.rules import Rule, Tiers
@@ -32,7 +33,7 @@ except ImportError as error:
         "ratelimit_kit.flask needs Flask, which is not installed: pip install 'ratelimit-kit[flask]'"
     ) from error
 
-__all__ = ["RateLimit", "exempt", "health", "ratelimit"]
+__all__ = ["RateLimit", "exempt", "health", "liveness", "ratelimit"]
 
 EXTENSION = "ratelimit_kit"
 SETTING = "RATELIMIT_KIT"
@@ -111,12 +112,21 @@ def health() -> flask.Response:
 
     `app.add_url_rule("/healthz", view_func=health)`. No rule limits it.
     """
-    found = _policy().health()
+    return _told(_policy().health())
+
+
+def liveness() -> flask.Response:
+    """A view for a liveness probe, which must ask no store: this process answers. No rule limits it."""
+    return _told(LIVE)
+
+
+def _told(found: Health) -> flask.Response:
     body = b"" if flask.request.method == "HEAD" else found.body()
     return flask.Response(body, found.http_status, found.fields())
 
 
 exempt(health)
+exempt(liveness)
 
 
 def _configured(app: flask.Flask) -> Policy:

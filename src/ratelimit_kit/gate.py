@@ -19,7 +19,9 @@ from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.guard import lifetime
 from ratelimit_kit.guard.refusal import TICK
+from ratelimit_kit.guard.servers import detected
 from ratelimit_kit.guard.watch import OnUnsafe, Watch
+from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.local import LocalShare
 from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.stores import Charge, Scope, Store, open_store
@@ -80,6 +82,17 @@ class Gate:
         lost = lifetime.built(self.store) if self.watch.alert and not isinstance(store, Store) else None
         if lost is not None:
             raise lost
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the store has failed, and not answered since."""
+        return self._breaker.error is not None
+
+    @property
+    def workers(self) -> int | None:
+        """How many processes serve, as far as it is declared or shown."""
+        found = declared(self._workers) or detected()
+        return None if found is None else found.count
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Ask the store once; on failure follow `on_outage`."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.environ import request_of
 from ratelimit_kit.web.headers import Header
+from ratelimit_kit.web.health import LIVE
 from ratelimit_kit.web.policy import Policy, started
 from ratelimit_kit.web.request import POLICY, Headers, Response
 
@@ -50,14 +51,18 @@ class RateLimitMiddleware:
 
 
 class HealthApplication:
-    """Answers every request with the health of a policy; mount it where no rule limits."""
+    """Answers every request with the health of a policy; mount it where no rule limits.
 
-    def __init__(self, policy: Policy) -> None:
+    With `live=True` it is a probe for liveness, which asks no store: it says that this process answers.
+    """
+
+    def __init__(self, policy: Policy, *, live: bool = False) -> None:
         self.policy = policy
+        self._live = live
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer 200, or 503 when limits cannot be enforced."""
-        health = self.policy.health()
+        health = LIVE if self._live else self.policy.health()
         start_response(f"{health.http_status} {HTTPStatus(health.http_status).phrase}", health.fields())
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else health.body()]
 

@@ -7,7 +7,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 from django.urls import path
-from ratelimit_kit.django import exempt, health, ratelimit
+from ratelimit_kit.django import exempt, health, liveness, ratelimit
 
 
 def plain(request: Any) -> HttpResponse:
@@ -145,4 +145,5 @@ urlpatterns = [
     path("stream", stream),
     path("redirect", redirect),
     path("healthz", health),
+    path("livez", liveness),
 ]

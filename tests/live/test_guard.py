@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +167,37 @@ def test_a_recycled_worker_is_no_false_alarm() -> None:
 
         until(asked_until_recycled, process)
         assert set(statuses) == {200}
+        assert "RLK2" not in process.text()
+
+
+RELOADERS = {
+    "gunicorn": [GUNICORN, "--reload", WSGI, "--bind", "127.0.0.1:{port}"],
+    "uvicorn": [UVICORN, "--reload", ASGI, "--port", "{port}"],
+    "hypercorn": [python_program("hypercorn"), "--reload", "--bind", "127.0.0.1:{port}", ASGI],
+    "granian": [python_program("granian"), "--interface", "asgi", "--reload", "--port", "{port}", ASGI],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RELOADERS.values(), ids=RELOADERS.keys())
+def test_a_reloader_that_reloads_is_no_false_alarm(command: list[str], tmp_path: Path) -> None:
+    port = free_port()
+    shutil.copy(APPS / "memory_app.py", tmp_path)
+    with running([word.replace("{port}", str(port)) for word in command], port, cwd=tmp_path, wait=False) as process:
+        pids: list[str] = []
+        until(lambda: bool(pids) or _ask(port, pids), process)
+        touched = time.monotonic()
+
+        def another_process_serves() -> bool:
+            nonlocal touched
+            if time.monotonic() > touched:  # again and again: some watch only from a second after their start
+                (tmp_path / "memory_app.py").touch()
+                touched = time.monotonic() + 3
+            return len(set(pids)) > 1 or _ask(port, pids)
+
+        until(another_process_serves, process, 40)
+        end = time.monotonic() + 1
+        until(lambda: _ask(port, pids) or time.monotonic() > end, process)
         assert "RLK2" not in process.text()
 
 

@@ -231,6 +231,29 @@ def test_busy_connections_do_not_open_the_gate(redis: RedisServer, monkeypatch: 
     store.close()
 
 
+@pytest.mark.parametrize("blocking", [False, True], ids=["refuses", "waits"])
+async def test_an_exhausted_pool_of_ones_own_client_does_not_open_the_gate(redis: RedisServer, blocking: bool) -> None:
+    options: dict[str, Any] = {"max_connections": 1, "socket_timeout": 1, "socket_connect_timeout": 1}
+    for library in (client_library, client_library.asyncio):
+        pools: Any = library
+        kind = pools.BlockingConnectionPool if blocking else pools.ConnectionPool
+        pool = kind.from_url(redis.url(), **options, **({"timeout": 0.1} if blocking else {}))
+        client = library.Redis.from_pool(pool)
+        is_plain = library is client_library
+        limiter = Limiter(
+            "5/minute",
+            store=RedisStore(**{"client" if is_plain else "async_client": client}),
+            on_outage="allow",
+        )
+        held = pool.get_connection() if is_plain else await pool.get_connection()
+        decision = limiter.hit("key") if is_plain else await limiter.ahit("key")
+        assert decision.degraded
+        assert not decision.allowed
+        for done in (pool.release(held), client.close() if is_plain else client.aclose()):
+            if done is not None:
+                await done
+
+
 async def test_a_flood_of_tasks_does_not_open_the_gate(redis: RedisServer) -> None:
     limiter = Limiter("50/minute", store=redis.url(), on_outage="allow")
     decisions = await asyncio.gather(*(limiter.ahit("key") for _ in range(3000)))

@@ -17,6 +17,6 @@ except ImportError as error:
 from ratelimit_kit.django.decorator import ratelimit
 from ratelimit_kit.django.exemption import exempt
 from ratelimit_kit.django.middleware import RateLimitMiddleware
-from ratelimit_kit.django.site import health
+from ratelimit_kit.django.site import health, liveness
 
-__all__ = ["RateLimitMiddleware", "exempt", "health", "ratelimit"]
+__all__ = ["RateLimitMiddleware", "exempt", "health", "liveness", "ratelimit"]

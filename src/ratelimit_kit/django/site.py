@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.headers import LISTS, Header
+from ratelimit_kit.web.health import LIVE, Health
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import LEDGER, Request, Response
 
@@ -103,7 +104,15 @@ def health(request: HttpRequest) -> HttpResponse:
 
     `path("healthz", ratelimit_kit.django.health)`; add its path to "exempt".
     """
-    found = site_policy().health()
+    return _told(request, site_policy().health())
+
+
+def liveness(request: HttpRequest) -> HttpResponse:
+    """A view for a liveness probe, which must ask no store: this process answers. Add its path to "exempt"."""
+    return _told(request, LIVE)
+
+
+def _told(request: HttpRequest, found: Health) -> HttpResponse:
     response = HttpResponse(b"" if request.method == "HEAD" else found.body(), status=found.http_status)
     for name, value in found.fields():
         response[name] = value
