@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from ratelimit_kit.errors import LateWorkersError, OtherPortWarning, UnsafeWorkersError
+from ratelimit_kit.guard.servers import detected
 from ratelimit_kit.guard.witness import Sibling
 from ratelimit_kit.guard.workers import Workers
 
@@ -51,6 +52,21 @@ def other_port(store: str, found: Sibling) -> OtherPortWarning:
         "per process: if one balancer stands before both, each client gets its quota from each. "
         'Use store="redis://...", or say workers=1 if they are apart'
     )
+
+
+def allowed(store: str, word: Workers | None, *, accepted: bool) -> None:
+    """Log an escape where it changes something: nobody should find out from the numbers. `word` is what is declared."""
+    seen = detected()
+    if seen is None or seen.count <= 1 or not seen.speaks:
+        if word is not None:
+            say(logging.INFO, f"{word.found}, so {store} is allowed")
+    elif accepted:
+        say(
+            logging.WARNING,
+            f"allow_per_process=True: {store} counts per process, and {seen.found}. Each client gets up to {seen.times} its quota",
+        )
+    elif word is not None:
+        say(logging.WARNING, f"{word.found}, so {store} is allowed although {seen.found}")
 
 
 def say(level: int, message: str) -> None:
