@@ -96,7 +96,7 @@ class Watch:
         error = self.refusal()
         if error is None:
             if self._per_process:
-                words.allowed(self._store, declared(self._workers), accepted=self._allowed)
+                words.allowed(self._store, declared(self._workers), detected(), accepted=self._allowed)
         elif isinstance(error, LateWorkersError) and self._on_unsafe != "shutdown":
             self._found(error)
             self.tell()

@@ -6,7 +6,6 @@ import logging
 from typing import Final
 
 from ratelimit_kit.errors import LateWorkersError, OtherPortWarning, UnsafeWorkersError
-from ratelimit_kit.guard.servers import detected
 from ratelimit_kit.guard.witness import Sibling
 from ratelimit_kit.guard.workers import Workers
 
@@ -54,9 +53,11 @@ def other_port(store: str, found: Sibling) -> OtherPortWarning:
     )
 
 
-def allowed(store: str, word: Workers | None, *, accepted: bool) -> None:
-    """Log an escape where it changes something: nobody should find out from the numbers. `word` is what is declared."""
-    seen = detected()
+def allowed(store: str, word: Workers | None, seen: Workers | None, *, accepted: bool) -> None:
+    """Log an escape where it changes something: nobody should find out from the numbers.
+
+    `word` is what the user declares, `seen` what the server shows.
+    """
     if seen is None or seen.count <= 1 or not seen.speaks:
         if word is not None:
             say(logging.INFO, f"{word.found}, so {store} is allowed")
