@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers faults rollback bench bench-quick lint types unit docs servers clean
+.PHONY: help demo test test-fast test-servers faults rollback bench bench-quick claims lint types unit docs servers clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ bench: benchmarks/.venv/installed servers ## Against the peers and the floors, i
 
 bench-quick: benchmarks/.venv/installed servers ## The same in under two minutes, for a first look; writes nothing
 	benchmarks/.venv/bin/python -m benchmarks --quick
+
+claims: benchmarks/.venv/installed ## What the peers do where it matters, tried out; writes the table in the docs
+	benchmarks/.venv/bin/python -m benchmarks.claims docs/explanation/comparison-table.md
 
 benchmarks/.venv/installed: benchmarks/requirements.txt pyproject.toml
 	@$(PYTHON) -m venv benchmarks/.venv
