@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from ratelimit_kit.web.assets import serving
 from ratelimit_kit.web.headers import Header, to_add
 from ratelimit_kit.web.policy import Policy, started
 from ratelimit_kit.web.request import Headers, Request
@@ -23,16 +24,19 @@ __all__ = ["HealthApplication", "RateLimitMiddleware"]
 class RateLimitMiddleware:
     """Limits every request to a WSGI application by a policy.
 
-    Building it raises StartupRefused when the policy could not be enforced here.
+    Building it raises StartupRefused when the policy could not be enforced here. `assets` is a prefix of
+    paths, such as "/ratelimit-kit", under which it serves the browser module and its stylesheet.
     """
 
-    def __init__(self, application: WSGIApplication, policy: Policy) -> None:
+    def __init__(self, application: WSGIApplication, policy: Policy, *, assets: str | None = None) -> None:
+        self._asset = serving(assets)
         self.policy = started(policy)
         self.application = application
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer 429 or 503, or let the application answer."""
-        answer = self.policy.check(_request(environ))
+        request = _request(environ)
+        answer = self._asset(request) or self.policy.check(request)
         if answer.denied:
             start_response(f"{answer.status} {answer.reason}", answer.headers)
             return [answer.body]

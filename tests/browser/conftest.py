@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.site import Site, serving
+from tests.processes import need
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="package")
+def site() -> Iterator[Site]:
+    with serving() as site:
+        yield site
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """One browser, with an empty profile; it ends with this package, for its event loop is in everybody's way."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=need("chromium"), args=QUIET)
+        yield browser
+        browser.close()
+
+
+Opener = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(chromium: Browser, site: Site) -> Iterator[Opener]:
+    """Opens pages in profiles of their own (or in that of another page); no page may throw."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def open_page(path: str = "/page/plain.html", *, beside: Page | None = None, **options: object) -> Page:
+        if beside is None:
+            contexts.append(chromium.new_context(base_url=site.url, **options))
+        page = (beside.context if beside else contexts[-1]).new_page()
+        page.set_default_timeout(8_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(path)
+        if path.startswith("/page/plain"):
+            page.wait_for_function("() => window.kit")
+            page.evaluate("kit.toast.ready()")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def page(open_page: Opener) -> Page:
+    return open_page()
+
+
+@pytest.fixture(scope="module")
+def shared(chromium: Browser, site: Site) -> Iterator[Page]:
+    """One page for many cases that leave nothing behind."""
+    context = chromium.new_context(base_url=site.url)
+    page = context.new_page()
+    page.goto("/page/plain.html")
+    page.wait_for_function("() => window.kit")
+    yield page
+    context.close()
