@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.site import Site, serving
 from tests.processes import need
+
+AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
+"""The accessibility audit, which `make node` installs."""
 
 QUIET = [
     "--no-sandbox",

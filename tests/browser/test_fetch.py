@@ -43,7 +43,9 @@ def test_a_throttled_post_waits_and_succeeds_at_the_right_second(page: Page, sit
     expect(retry).to_be_focused()
     expect(retry).to_have_attribute("aria-disabled", "true")
     expect(retry).to_have_text("Retry (2)")
-    expect(dialog).to_have_accessible_description("This was done more often than the site allows. You can try again in 2 seconds.")
+    expect(dialog).to_have_accessible_description(
+        "This was done more often than the site allows. You can try again in 2 seconds."
+    )
     expect(dialog.get_by_role("timer")).to_have_text("You can try again in 2 seconds.")
     page.keyboard.press("Enter")  # does nothing yet
     expect(retry).to_have_text("Retry (1)")
@@ -86,7 +88,7 @@ def test_cancel_and_escape_hand_over_the_refusal(page: Page, site: Site) -> None
         (["Retry-After: Wed, 99 Nov 2026 10:00:30 GMT"], 1),
         (['RateLimit: "site";r=90;t=50, "login";r=0;t=12'], 12),
         (['RateLimit: "a,\\"b\\"";r=0;t=9;pk=:AAE=:;x="r=5,;t=8", "c";r=0;t=4'], 9),
-        (['RateLimit: login;r=0;t=12'], 1),
+        (["RateLimit: login;r=0;t=12"], 1),
         (["Retry-After: 3", 'RateLimit: "login";r=0;t=12'], 3),
         ([], 1),
     ],
@@ -242,7 +244,9 @@ def test_a_network_failure_is_told_by_the_same_overlay(page: Page) -> None:
     dialog.get_by_role("button", name="Retry", exact=True).click()
     assert page.evaluate("outcome") == "200 admitted name=Ada"
     page.context.set_offline(True)
-    page.evaluate("() => { window.outcome = kit.loading.wrap(kit.throttledFetch('/x'), 'Asking').catch((error) => error.name); }")
+    page.evaluate(
+        "() => { window.outcome = kit.loading.wrap(kit.throttledFetch('/x'), 'Asking').catch((error) => error.name); }"
+    )
     dialog.get_by_role("button", name="Cancel").click()
     assert page.evaluate("outcome") == "TypeError"
     expect(page.get_by_role("alertdialog")).to_be_hidden()  # wrap does not tell it a second time

@@ -85,7 +85,9 @@ def test_loading_nests_and_keeps_its_place(page: Page) -> None:
 
 
 def test_overlapping_work_ends_in_any_order(page: Page) -> None:
-    page.evaluate("() => { window.first = kit.loading.show('First'); window.second = kit.loading.show('Second'); first(); }")
+    page.evaluate(
+        "() => { window.first = kit.loading.show('First'); window.second = kit.loading.show('Second'); first(); }"
+    )
     expect(page.get_by_role("dialog")).to_have_accessible_name("Second")
     page.evaluate("second(); first()")
     expect(page.get_by_role("dialog")).to_be_hidden()
@@ -103,7 +105,12 @@ def test_a_failed_promise_is_shown_and_passed_on(page: Page) -> None:
     assert caught == "inner"
     expect(page.get_by_role("alertdialog")).to_have_accessible_name("That did not work")
     page.get_by_role("alertdialog").get_by_text("Close", exact=True).click()
-    assert page.evaluate("kit.loading.wrap(Promise.reject(new DOMException('left', 'AbortError'))).catch((error) => error.name)") == "AbortError"
+    assert (
+        page.evaluate(
+            "kit.loading.wrap(Promise.reject(new DOMException('left', 'AbortError'))).catch((error) => error.name)"
+        )
+        == "AbortError"
+    )
     expect(page.get_by_role("alertdialog")).to_be_hidden()
 
 
@@ -124,7 +131,9 @@ def test_failed_work_can_be_tried_again_and_given_up(page: Page) -> None:
 
 
 def test_an_error_interrupts_loading_and_loading_comes_back(page: Page) -> None:
-    page.evaluate("void kit.loading.show('Long work'); void kit.loading.showError({ title: 'One' }); void kit.loading.showError({ title: 'Two' })")
+    page.evaluate(
+        "void kit.loading.show('Long work'); void kit.loading.showError({ title: 'One' }); void kit.loading.showError({ title: 'Two' })"
+    )
     for title in ("One", "Two"):
         expect(page.get_by_role("alertdialog")).to_have_accessible_name(title)
         page.keyboard.press("Escape")
@@ -132,7 +141,9 @@ def test_an_error_interrupts_loading_and_loading_comes_back(page: Page) -> None:
 
 
 def test_it_closes_by_itself_unless_touched(page: Page) -> None:
-    page.evaluate("window.ended = []; void kit.loading.showError({ title: 'Brief', autoClose: 300, onClose: () => ended.push('brief') })")
+    page.evaluate(
+        "window.ended = []; void kit.loading.showError({ title: 'Brief', autoClose: 300, onClose: () => ended.push('brief') })"
+    )
     expect(page.get_by_role("alertdialog")).to_be_visible()
     expect(page.get_by_role("alertdialog")).to_be_hidden(timeout=1500)
     page.evaluate("void kit.loading.showError({ title: 'Read', autoClose: 300, onClose: () => ended.push('read') })")
@@ -144,7 +155,9 @@ def test_it_closes_by_itself_unless_touched(page: Page) -> None:
 
 
 def test_a_signal_closes_it(page: Page) -> None:
-    page.evaluate("() => { window.control = new AbortController(); window.answer = kit.loading.showError({ title: 'T', signal: control.signal }); }")
+    page.evaluate(
+        "() => { window.control = new AbortController(); window.answer = kit.loading.showError({ title: 'T', signal: control.signal }); }"
+    )
     expect(page.get_by_role("alertdialog")).to_be_visible()
     assert page.evaluate("control.abort(); answer.then((action) => action === undefined)")
     expect(page.get_by_role("alertdialog")).to_be_hidden()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -97,7 +99,7 @@ def test_toasts_stack_and_the_oldest_makes_room(page: Page) -> None:
     page.evaluate("() => [1, 2, 3, 4, 5, 6, 7].forEach((i) => kit.toast.show(`number ${i}`, 'info', { duration: 0 }))")
     assert page.locator(".rlk-toast").all_text_contents() == [f"number {number}" for number in range(3, 8)]
     boxes = [toast.bounding_box() for toast in page.locator(".rlk-toast").all()]
-    assert all(above["y"] + above["height"] <= below["y"] for above, below in zip(boxes, boxes[1:], strict=False))
+    assert all(above["y"] + above["height"] <= below["y"] for above, below in itertools.pairwise(boxes))
 
 
 def test_show_returns_what_takes_the_toast_away_and_knows_no_other_kind(page: Page) -> None:
@@ -108,7 +110,7 @@ def test_show_returns_what_takes_the_toast_away_and_knows_no_other_kind(page: Pa
 
 
 def test_markup_is_shown_as_text(page: Page) -> None:
-    markup = "<img src=x onerror=\"window.hacked = true\"><script>window.hacked = true</script>{time}"
+    markup = '<img src=x onerror="window.hacked = true"><script>window.hacked = true</script>{time}'
     page.evaluate("text => void kit.toast.show(text, 'error', { duration: 0 })", markup)
     page.evaluate(
         """text => void kit.loading.showError({ title: text, message: text, actions: [{ label: text }, { label: "b" }] })""",
