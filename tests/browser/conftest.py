@@ -41,6 +41,12 @@ def chromium() -> Iterator[Browser]:
 Opener = Callable[..., Page]
 
 
+def ready(page: Page, path: str) -> None:
+    page.goto(path)
+    if path.startswith("/page/plain"):
+        page.evaluate("kit.toast.ready()")
+
+
 @pytest.fixture
 def open_page(chromium: Browser, site: Site) -> Iterator[Opener]:
     """Opens pages in profiles of their own (or in that of another page); no page may throw."""
@@ -53,10 +59,7 @@ def open_page(chromium: Browser, site: Site) -> Iterator[Opener]:
         page = (beside.context if beside else contexts[-1]).new_page()
         page.set_default_timeout(8_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(path)
-        if path.startswith("/page/plain"):
-            page.wait_for_function("() => window.kit")
-            page.evaluate("kit.toast.ready()")
+        ready(page, path)
         return page
 
     yield open_page
@@ -65,17 +68,24 @@ def open_page(chromium: Browser, site: Site) -> Iterator[Opener]:
     assert errors == []
 
 
-@pytest.fixture
-def page(open_page: Opener) -> Page:
-    return open_page()
-
-
-@pytest.fixture(scope="module")
-def shared(chromium: Browser, site: Site) -> Iterator[Page]:
-    """One page for many cases that leave nothing behind."""
+@pytest.fixture(scope="package")
+def tab(chromium: Browser, site: Site) -> Iterator[tuple[Page, list[str]]]:
+    """One tab for the many tests that need nothing of their own, and what its pages threw."""
     context = chromium.new_context(base_url=site.url)
     page = context.new_page()
-    page.goto("/page/plain.html")
-    page.wait_for_function("() => window.kit")
-    yield page
+    page.set_default_timeout(8_000)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page, errors
     context.close()
+
+
+@pytest.fixture
+def page(tab: tuple[Page, list[str]]) -> Iterator[Page]:
+    """The plain page, loaded anew."""
+    page, errors = tab
+    page.mouse.move(0, 0)
+    ready(page, "/page/plain.html")
+    errors.clear()
+    yield page
+    assert errors == []

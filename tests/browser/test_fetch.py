@@ -94,8 +94,8 @@ def test_cancel_and_escape_hand_over_the_refusal(page: Page, site: Site) -> None
     ],
     ids=lambda value: "; ".join(value) or "nothing" if isinstance(value, list) else str(value),
 )
-def test_the_wait_is_read_from_the_fields(shared: Page, fields: list[str], seconds: int) -> None:
-    detail = shared.evaluate(
+def test_the_wait_is_read_from_the_fields(page: Page, fields: list[str], seconds: int) -> None:
+    detail = page.evaluate(
         """async (url) => {
           let detail;
           const listen = (event) => { detail = event.detail; };
@@ -235,7 +235,8 @@ def test_one_question_for_all_that_one_limit_refused(page: Page, site: Site) -> 
     assert len(site.at("/canned/three")) == 5
 
 
-def test_a_network_failure_is_told_by_the_same_overlay(page: Page) -> None:
+def test_a_network_failure_is_told_by_the_same_overlay(open_page: Opener) -> None:
+    page = open_page()
     page.context.set_offline(True)
     post(page, "/login/offline")
     dialog = page.get_by_role("alertdialog", name="No connection")

@@ -161,13 +161,6 @@ def test_a_worker_can_use_it(page: Page) -> None:
     assert "an error" in told
 
 
-def test_the_types_of_the_module_hold() -> None:
-    compiler = HERE / "node_modules/.bin/tsc"
-    assert compiler.is_file(), "TypeScript is not installed: run `make node`"
-    ran = subprocess.run([compiler, "-p", HERE], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout
-
-
 SETTINGS = """
 SECRET_KEY = "tests"
 INSTALLED_APPS = ["django.contrib.staticfiles", "ratelimit_kit"]

@@ -95,6 +95,30 @@ def test_escape_dismisses_a_focused_toast_and_gives_the_focus_back(page: Page) -
     expect(page.get_by_text("other")).to_have_count(0)
 
 
+def test_dismissing_the_held_toast_releases_the_others(page: Page) -> None:
+    page.evaluate(
+        "() => { kit.toast.show('held', 'info', { duration: 300 }); kit.toast.show('other', 'info', { duration: 300 }); }"
+    )
+    page.get_by_text("held").focus()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("other")).to_have_count(0, timeout=900)
+
+
+def test_what_nobody_could_see_waits_until_the_tab_is_seen(page: Page) -> None:
+    page.evaluate("""() => {
+      window.hide = (hidden) => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      };
+      hide(true);
+      kit.toast.show("unseen", "info", { duration: 300 });
+    }""")
+    page.evaluate("new Promise((wake) => setTimeout(wake, 500))")
+    expect(page.get_by_text("unseen")).to_be_visible()
+    page.evaluate("hide(false)")
+    expect(page.get_by_text("unseen")).to_have_count(0, timeout=900)
+
+
 def test_toasts_stack_and_the_oldest_makes_room(page: Page) -> None:
     page.evaluate("() => [1, 2, 3, 4, 5, 6, 7].forEach((i) => kit.toast.show(`number ${i}`, 'info', { duration: 0 }))")
     assert page.locator(".rlk-toast").all_text_contents() == [f"number {number}" for number in range(3, 8)]

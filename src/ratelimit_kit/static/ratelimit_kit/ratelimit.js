@@ -98,12 +98,11 @@ function make(tag, name, attributes = {}, ...children) {
 // Toasts. Live regions stand in the page before any text does: else it would not be announced.
 
 const DURATIONS = { success: 1600, error: 3000, warning: 2000, info: 1600 };
-const LOGS = /** @type {const} */ ({ success: "info", error: "error", warning: "warn", info: "info" });
 const MOST_TOASTS = 5;
 
 /** @type {HTMLElement} */
 let stack;
-/** @type {Map<Element, Animation>} A toast's life is an animation: it pauses, also while the tab is hidden. */
+/** A toast's life is an animation, for these can be paused. @type {Map<Element, Animation>} */
 const lives = new Map();
 /** @type {(() => void)[] | undefined} What waits for the page to have a body. */
 let queue = page && [];
@@ -130,8 +129,8 @@ function start() {
 function mount() {
   const regions = ["alert", "status"].map((role) => make("div", "", { role, "aria-atomic": "false" }));
   stack = make("div", "rlk-toasts", {}, ...regions);
-  for (const type of ["pointerenter", "focusin"]) stack.addEventListener(type, hold);
-  for (const type of ["pointerleave", "focusout"]) stack.addEventListener(type, () => setTimeout(release));
+  for (const type of ["pointerenter", "pointerleave", "focusin", "focusout"]) stack.addEventListener(type, holdOrRelease);
+  page.addEventListener("visibilitychange", holdOrRelease);
   page.addEventListener("close", place, true);
   place();
   setTimeout(() => {
@@ -148,30 +147,29 @@ function place() {
   if (stack.parentNode !== home) home.append(stack);
 }
 
-const held = () => stack.matches(":hover, :focus-within");
-
-function hold() {
+/** Toasts stay while one has the pointer or the focus, or nobody can see them; afterwards their time begins anew. */
+async function holdOrRelease() {
+  await null; // by then the focus has moved
+  const hold = page.hidden || stack.matches(":hover, :focus-within");
   for (const life of lives.values()) {
-    life.currentTime = 0;
-    life.pause();
+    if (hold) life.currentTime = 0;
+    if (hold) life.pause();
+    else life.play();
   }
 }
 
-function release() {
-  if (!held()) for (const life of lives.values()) life.play();
-}
-
-/** @param {Element} [item] */
+/** @param {Element | void} item */
 function drop(item) {
   if (!item) return;
   lives.get(item)?.cancel();
   lives.delete(item);
   item.remove();
+  holdOrRelease();
 }
 
 /** @param {unknown} text @param {Kind} kind @param {{ duration?: number }} [options] */
 function addToast(text, kind, { duration = DURATIONS[kind] } = {}) {
-  if (!page) return void console[LOGS[kind]](String(text));
+  if (!page) return void console[kind === "error" ? "error" : kind === "warning" ? "warn" : "info"](String(text));
   const item = make("div", `rlk-toast rlk-${kind}`, { tabindex: "0" }, String(text));
   /** @type {EventTarget | null} */
   let before = null;
@@ -189,8 +187,8 @@ function addToast(text, kind, { duration = DURATIONS[kind] } = {}) {
     if (lives.size >= MOST_TOASTS) drop([...lives.keys()][0]);
     const life = item.animate(null, duration > 0 ? duration : Infinity);
     lives.set(item, life);
-    if (held()) life.pause();
     life.onfinish = () => drop(item);
+    holdOrRelease();
   });
   return item;
 }
@@ -204,16 +202,14 @@ function showToast(text, kind = "info", options) {
   return () => drop(item);
 }
 
+/** @param {Kind} kind */
+const shower = (kind) => (/** @type {unknown} */ text) => showToast(text, kind);
 const toasts = {
   show: showToast,
-  /** @param {unknown} text */
-  success: (text) => showToast(text, "success"),
-  /** @param {unknown} text */
-  error: (text) => showToast(text, "error"),
-  /** @param {unknown} text */
-  warning: (text) => showToast(text, "warning"),
-  /** @param {unknown} text */
-  info: (text) => showToast(text, "info"),
+  success: shower("success"),
+  error: shower("error"),
+  warning: shower("warning"),
+  info: shower("info"),
   ready: () => isReady,
 };
 
@@ -253,7 +249,7 @@ function build() {
 function cycle(event) {
   event.preventDefault();
   const stops = /** @type {NodeListOf<HTMLElement>} */ (dialog.querySelectorAll("button, [tabindex='0']"));
-  const at = page.activeElement ? [...stops].indexOf(/** @type {HTMLElement} */ (page.activeElement)) : -1;
+  const at = [...stops].findIndex((stop) => stop === page.activeElement);
   stops[event.shiftKey ? (at < 1 ? stops.length : at) - 1 : (at + 1) % stops.length]?.focus();
 }
 
@@ -478,15 +474,21 @@ const until = new Map();
 /** @type {BroadcastChannel | undefined} */
 let channel;
 
-/** @param {string} key @param {number} time @param {boolean} [tell] the other tabs too */
-function learn(key, time, tell = true) {
-  if (tell && !channel && globalThis.BroadcastChannel) {
+/** @param {string} key @param {number} time */
+function learn(key, time) {
+  until.set(key, Math.max(time, until.get(key) ?? 0));
+}
+
+/** @param {string} key "" for the network, which is each tab's own business @param {number} time */
+function tell(key, time) {
+  learn(key, time);
+  if (!key || !globalThis.BroadcastChannel) return;
+  if (!channel) {
     channel = new BroadcastChannel("ratelimit_kit");
-    channel.onmessage = ({ data }) => learn(`${data?.key}`, Math.min(data?.time || 0, Date.now() + LONGEST * 1000), false);
+    channel.onmessage = ({ data }) => learn(`${data?.key}`, Math.min(Number(data?.time) || 0, Date.now() + LONGEST * 1000));
     /** @type {any} */ (channel).unref?.(); // Node would run on for it
   }
-  until.set(key, Math.max(time, until.get(key) ?? 0));
-  if (tell) channel?.postMessage({ key, time });
+  channel.postMessage({ key, time });
 }
 
 /** @param {AbortSignal} signal @param {() => void} [clean] @returns {Promise<never>} */
@@ -507,7 +509,7 @@ async function turn(key, maxWait, signal) {
     const jitter = Math.random() * Math.min(5000, 500 + left / 10);
     await Promise.race([aborted(signal), new Promise((wake) => setTimeout(wake, left + jitter))]);
   }
-  learn(key, Date.now() + 250);
+  tell(key, Date.now() + 250);
   return true;
 }
 
@@ -571,7 +573,7 @@ async function ourFetch(input, init) {
     signal.throwIfAborted();
     const wait = news?.retryAfter ?? 2 ** (attempt - 1);
     const key = news ? `${news.policies}` || `${method} ${new URL(url).pathname}` : "";
-    learn(key, Date.now() + wait * 1000, Boolean(news));
+    tell(key, Date.now() + wait * 1000);
     const visible = (news ? emit("limited", news) : network) && ui !== "none";
     const name = !news ? "offline" : news.response.status === 503 ? "unavailable" : "limited";
     const automatic = safe && attempt <= Math.min(retries, MOST_RETRIES) && wait <= maxWait;
