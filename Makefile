@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NODE := tests/browser/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers faults lint types unit docs servers node clean
+.PHONY: help demo test test-fast test-servers faults rollback lint types unit docs servers node clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test-servers: $(VENV)/developed ## The guard on every server, however its worker
 
 faults: $(VENV)/developed servers ## What goes wrong with stores, under load; writes the table in the docs
 	FAULT_TABLE=docs/explanation/faults-table.md $(BIN)/python -m pytest -q tests/live/test_faults.py
+
+rollback: $(VENV)/developed servers ## The rollback drill on a site of four workers; writes its log in the docs
+	ROLLBACK_TABLE=docs/how-to/rollback-table.md $(BIN)/python -m pytest -q tests/live/test_deployment.py
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

@@ -24,9 +24,11 @@ if command -v apt-get >/dev/null 2>&1; then
     }
   fi
   echo "Installing$missing with apt-get"
-  $become apt-get update -qq
+  wait="-o DPkg::Lock::Timeout=300"  # another apt-get may be at work
+  # shellcheck disable=SC2086 # an option and its value
+  $become apt-get $wait update -qq
   # shellcheck disable=SC2086 # a list of package names; the services need not run
-  $become env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  $become env DEBIAN_FRONTEND=noninteractive apt-get $wait install -y -qq --no-install-recommends $missing >/dev/null
 elif command -v brew >/dev/null 2>&1; then
   # Its chromium is not put on the PATH: without one of your own, the tests in the browser are skipped.
   missing=$(echo "$missing" | sed 's/redis-server/redis/; s/ chromium//')

@@ -19,10 +19,11 @@ from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.guard import lifetime
 from ratelimit_kit.guard.refusal import TICK
+from ratelimit_kit.guard.servers import detected
 from ratelimit_kit.guard.watch import OnUnsafe, Watch
+from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.local import LocalShare
-from ratelimit_kit.observe import Observer
-from ratelimit_kit.observe.logging import LoggingObserver
+from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.stores import Charge, Scope, Store, open_store
 
 OnOutage = Literal["raise", "allow", "deny", "local"]
@@ -54,8 +55,8 @@ class Gate:
 
     def __init__(
         self,
-        store: str | Store,
-        observer: Observer | None = None,
+        store: str | Store | None,
+        observer: Observer | Sequence[Observer] | None = None,
         *,
         workers: int | None = None,
         allow_per_process: bool = False,
@@ -63,7 +64,7 @@ class Gate:
         serves: bool = False,
     ) -> None:
         self.store = open_store(store)
-        self.observer = observer or LoggingObserver()
+        self.observer = listening(observer)
         if hasattr(self.store, "on_event"):
             self.store.on_event = self.observer.on_event
         self.watch = Watch(
@@ -78,9 +79,20 @@ class Gate:
         self._workers = workers
         self._breaker = Breaker()
         self._local: LocalShare | None = None
-        lost = lifetime.built(self.store) if self.watch.alert and isinstance(store, str) else None
+        lost = lifetime.built(self.store) if self.watch.alert and not isinstance(store, Store) else None
         if lost is not None:
             raise lost
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the store has failed, and not answered since."""
+        return self._breaker.error is not None
+
+    @property
+    def workers(self) -> int | None:
+        """How many processes serve, as far as it is declared or shown."""
+        found = declared(self._workers) or detected()
+        return None if found is None else found.count
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Ask the store once; on failure follow `on_outage`."""
@@ -111,6 +123,26 @@ class Gate:
         if self._breaker.error is not None:
             self._recovered()
         return decision
+
+    def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
+        """Give back what `decision` has charged, hit by hit; what cannot be given back stays counted, and is said."""
+        if decision.degraded:
+            return  # nothing was charged in the store
+        try:
+            for stamp, some in _by_stamp(charges, decision):
+                self.store.refund(some, stamp)
+        except StoreError as error:
+            self._not_given_back(error)
+
+    async def arefund(self, charges: Sequence[Charge], decision: Decision) -> None:
+        """Do what `refund` does."""
+        if decision.degraded:
+            return  # nothing was charged in the store
+        try:
+            for stamp, some in _by_stamp(charges, decision):
+                await self.store.arefund(some, stamp)
+        except StoreError as error:
+            self._not_given_back(error)
 
     def admits(self) -> bool:
         """Whether this process may use its store; waits while a sibling seems about to end."""
@@ -183,8 +215,20 @@ class Gate:
             message = f"{self.store!r} answers again, after {seconds:.1f} s: limits hold again"
             self.observer.on_event(Event("store-recovered", message, logging.WARNING, {"seconds": seconds}))
 
+    def _not_given_back(self, error: StoreError) -> None:
+        self._tell("refund-failed", f"{error}. The hit stays counted, although its response does not count", error)
+
     def _tell(self, name: str, message: str, error: StoreError) -> None:
         self.observer.on_event(Event(name, message, logging.ERROR, {"error": error.rlk}))
+
+
+def _by_stamp(charges: Sequence[Charge], decision: Decision) -> list[tuple[int | None, list[Charge]]]:
+    """The charges by the time of their hit; a memory store has one clock for calendar windows and one for spans."""
+    groups: dict[int | None, list[Charge]] = {}
+    for charge, verdict in zip(charges, decision.verdicts, strict=True):
+        if charge.cost:
+            groups.setdefault(verdict.stamp or None, []).append(charge)
+    return list(groups.items())
 
 
 def _refused(charges: Sequence[Charge]) -> Decision:

@@ -43,7 +43,7 @@ def read_limits(limits: Sequence[str | Limit]) -> tuple[Limit, ...]:
 class Limiter:
     """Admits a hit on a key only when every limit does; a denied hit changes nothing.
 
-    `store` is a store or a URL; `name` is the namespace of the keys: limiters with the same
+    `store` is a store or a URL (default: RATELIMIT_KIT_STORE, else memory); `name` is the namespace of the keys: limiters with the same
     name, limits and store share counters. `on_outage` says what to do when the store fails:
     "raise" (StoreError), "allow", "deny" or "local" (a decision with `degraded` set; "local" counts in
     this process by its share of the limits).
@@ -58,13 +58,13 @@ class Limiter:
     def __init__(
         self,
         *limits: str | Limit,
-        store: str | Store = "memory://",
+        store: str | Store | None = None,
         name: str = "default",
         on_outage: OnOutage = "raise",
         workers: int | None = None,
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
-        observer: Observer | None = None,
+        observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
         self.limits = read_limits(limits)
         self.name = name
@@ -166,7 +166,7 @@ def _peeked(decision: Decision) -> Decision:
     if decision.degraded:
         return decision
     verdicts = [
-        Verdict(verdict.wait == 0, verdict.limit, verdict.remaining, verdict.wait, verdict.reset)
+        Verdict(verdict.wait == 0, verdict.limit, verdict.remaining, verdict.wait, verdict.reset, verdict.stamp)
         for verdict in decision.verdicts
     ]
     return Decision(verdicts)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from typing import Any
 
+import flask
+import pytest
+from starlette.applications import Starlette
+from starlette.staticfiles import StaticFiles
+from starlette.types import Message
+
+from ratelimit_kit import Policy, Rule, asgi, wsgi
 from ratelimit_kit.errors import OptionError
+from ratelimit_kit.flask import RateLimit, assets
 from ratelimit_kit.web.assets import FRESH, MEDIA_TYPES, asset, serving
 from ratelimit_kit.web.request import Headers, Request
 
@@ -84,3 +93,85 @@ def test_the_module_stands_alone() -> None:
     assert not [line for line in text.splitlines() if line.lstrip().startswith("import ")]
     assert "innerHTML" not in text
     assert "url(" not in asset("ratelimit.css").data.decode()
+
+
+def one_request() -> Policy:
+    return Policy(Rule("1/hour", key="global"), store="memory://", workers=1)
+
+
+def over_wsgi(application: Any, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    seen: list[Any] = []
+    environ = {"REQUEST_METHOD": method, "SCRIPT_NAME": "", "PATH_INFO": path, "REMOTE_ADDR": "127.0.0.1"}
+    body = b"".join(application(environ, lambda *start: seen.append(start)))
+    return int(seen[0][0][:3]), dict(seen[0][1]), body
+
+
+async def over_asgi(application: Any, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return await asyncio.Future()  # the client says no more
+
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "root_path": "", "headers": []}
+    await application({**scope, "query_string": b"", "client": ("127.0.0.1", 1)}, receive, send)
+    fields = {name.decode().title(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], fields, b"".join(message.get("body", b"") for message in sent[1:])
+
+
+def hello(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return [b"hello"]
+
+
+async def ahello(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+def test_the_wsgi_middleware_serves_them_without_a_limit() -> None:
+    site = wsgi.RateLimitMiddleware(hello, one_request(), assets="/kit")
+    for _ in range(3):
+        status, fields, body = over_wsgi(site, "/kit/ratelimit.js")
+        assert (status, body) == (200, asset("ratelimit.js").data)
+        assert "RateLimit" not in fields
+    assert over_wsgi(site, "/kit/ratelimit.css", "HEAD")[2] == b""
+    assert over_wsgi(site, "/kit/ratelimit.js", "POST")[2] == b"hello"  # the only one the limit admits
+    assert over_wsgi(site, "/kit/else.js")[0] == 429
+    assert over_wsgi(wsgi.RateLimitMiddleware(hello, one_request()), "/kit/ratelimit.js")[2] == b"hello"
+
+
+async def test_the_asgi_middleware_serves_them_without_a_limit() -> None:
+    site = asgi.RateLimitMiddleware(ahello, one_request(), assets="/kit")
+    for _ in range(3):
+        status, fields, body = await over_asgi(site, "/kit/ratelimit.js")
+        assert (status, body) == (200, asset("ratelimit.js").data)
+        assert fields["Content-Type"] == "text/javascript; charset=utf-8"
+    assert (await over_asgi(site, "/kit/ratelimit.css", "HEAD"))[2] == b""
+    assert (await over_asgi(site, "/kit/ratelimit.js", "POST"))[2] == b"hello"  # the only one the limit admits
+    assert (await over_asgi(site, "/kit/else.js"))[0] == 429
+
+
+def test_flask_serves_them_by_a_blueprint_that_no_rule_limits() -> None:
+    app = flask.Flask("site")
+    RateLimit(app, one_request())
+    app.register_blueprint(assets())
+    client = app.test_client()
+    for name, media_type in MEDIA_TYPES.items():
+        for _ in range(2):
+            with client.get(f"/ratelimit-kit/{name}") as response:
+                assert response.data == asset(name).data
+                assert response.content_type == media_type
+    assert client.get("/ratelimit-kit/../__init__.py").status_code in {404, 429}
+    with app.test_request_context():
+        assert flask.url_for("ratelimit_kit.static", filename="ratelimit.js") == "/ratelimit-kit/ratelimit.js"
+
+
+async def test_starlettes_static_files_serve_them() -> None:
+    app = Starlette()
+    app.mount("/static", StaticFiles(packages=[("ratelimit_kit", "static")]))
+    for name in MEDIA_TYPES:
+        status, _, body = await over_asgi(app, f"/static/ratelimit_kit/{name}")
+        assert (status, body) == (200, asset(name).data)

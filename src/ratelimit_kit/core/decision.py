@@ -5,7 +5,7 @@ This is the one place where the core's integer microseconds become seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Verdict:
 
     `wait` and `reset` are integer microseconds, for stores; read `retry_after` and
     `reset_after`. After an admission, and for a peek, `wait` is the time until one more unit fits.
+    `stamp` is the store's time of the decision (microseconds of the limit's clock), for exact refunds.
     """
 
     allowed: bool
@@ -43,6 +44,7 @@ class Verdict:
     remaining: int
     wait: int
     reset: int
+    stamp: int = field(default=0, compare=False)
 
     @property
     def retry_after(self) -> float:

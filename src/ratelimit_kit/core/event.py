@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Outcome = Literal["allowed", "denied", "shadow-denied"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,25 @@ class Event:
     message: str
     level: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One decision of one rule, for those who count.
+
+    `policy` is the name of a policy or a limiter, `store` the class of its store; `seconds` is the time that
+    the store took. `cached` is true when a denial was remembered and the store not asked; `near` when less
+    than a tenth of the quota is left.
+    """
+
+    policy: str
+    rule: str
+    outcome: Outcome
+    degraded: bool
+    cached: bool
+    near: bool
+    store: str
+    seconds: float
 
 
 Listener = Callable[[Event], None]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit, urlunsplit
 
 from ratelimit_kit.core.options import nearest
+from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import OptionError, StoreURLError
 
 if TYPE_CHECKING:
@@ -89,11 +90,13 @@ _STORES = {
 }
 
 
-def open_store(store: str | Store) -> Store:
-    """The store that a URL names; a store is returned as it is.
+def open_store(store: str | Store | None) -> Store:
+    """The store that a URL names; a store is returned as it is. None is RATELIMIT_KIT_STORE, else memory.
 
     Raises StoreURLError for a URL that names none, DependencyError where its client is missing.
     """
+    if store is None:
+        store = variable(STORE) or "memory://"
     if not isinstance(store, str):
         if not isinstance(store, Store):
             raise StoreURLError(

@@ -55,11 +55,10 @@ class MemoryStore:
             raise OptionError(f"max_keys={max_keys!r} is no number of counters: give a whole number of 1 or more")
         self.max_keys = max_keys
         self.on_event: Listener = unheard
-        self._steady = clock or time.monotonic_ns
-        self._calendar = clock or time.time_ns
+        self._clock = clock
         self._forked = 0
         self._forget()
-        _stores.add(self)
+        STORES.add(self)
 
     def __repr__(self) -> str:
         return f"MemoryStore(max_keys={self.max_keys})"
@@ -86,8 +85,8 @@ class MemoryStore:
         if self._full and not was_full:
             self.on_event(_overflow(self.max_keys))
         return [
-            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset)
-            for charge, look in zip(charges, looks, strict=True)
+            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset, place.now)
+            for charge, look, place in zip(charges, looks, places, strict=True)
         ]
 
     async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
@@ -156,6 +155,8 @@ class MemoryStore:
         self.on_event(Event("memory-forked", message, logging.WARNING, {"counters": lost}))
 
     def _clear(self) -> None:
+        self._steady = self._clock or _test_clock or time.monotonic_ns
+        self._calendar = self._clock or _test_clock or time.time_ns
         self._tables: dict[str, Counters] = {}
         self._turns: deque[Counters] = deque()
         self._live = 0
@@ -200,6 +201,17 @@ class MemoryStore:
             self._full = False
 
 
+def keep_time_by(clock: Clock | None) -> None:
+    """Let every memory store without a clock of its own begin anew by this one (None: by the real clocks); for tests."""
+    global _test_clock  # noqa: PLW0603 - stores that are made later keep this time too
+    _test_clock = clock
+    for store in list(STORES):
+        store.clear()
+
+
+_test_clock: Clock | None = None
+
+
 def _added_up(places: Sequence[_Place]) -> list[_Place]:
     """What to look for where several charges may meet in a shared counter: their costs together."""
     total: Counter[tuple[str, Key]] = Counter()
@@ -225,11 +237,12 @@ def _overflow(max_keys: int) -> Event:
     )
 
 
-_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+STORES: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+"""The memory stores of this process."""
 
 
 def _forget_after_fork() -> None:
-    for store in list(_stores):
+    for store in list(STORES):
         store._forget_parent()  # noqa: SLF001 - its own module
 
 

@@ -73,5 +73,10 @@ def _looking(
             raise answer
         for charge, verdict in zip(part, answer[1], strict=True):
             found[charge] = Verdict(
-                verdict.remaining >= charge.cost, charge.limit, verdict.remaining, verdict.wait, verdict.reset
+                verdict.remaining >= charge.cost,
+                charge.limit,
+                verdict.remaining,
+                verdict.wait,
+                verdict.reset,
+                verdict.stamp,
             )

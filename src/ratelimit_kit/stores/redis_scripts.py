@@ -95,6 +95,6 @@ def _window_start(limit: FixedWindow, now: int) -> int:
 def verdicts(charges: Sequence[Charge], answer: list[int]) -> list[Verdict]:
     """One Verdict per charge from redis_decide.lua's answer."""
     return [
-        Verdict(answer[at] == 1, charge.limit, answer[at + 1], answer[at + 2], answer[at + 3])
+        Verdict(answer[at] == 1, charge.limit, answer[at + 1], answer[at + 2], answer[at + 3], answer[0])
         for at, charge in zip(range(1, len(answer), 4), charges, strict=True)
     ]

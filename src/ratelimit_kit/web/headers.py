@@ -12,18 +12,32 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from ratelimit_kit.core.decision import MICROSECONDS, Verdict
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
+from ratelimit_kit.web.request import Response
 
 Header = tuple[str, str]
 
 LARGEST: Final = 999_999_999_999_999
 """The largest integer of a structured field (RFC 9651, section 3.3.1)."""
 
-LISTS: Final = frozenset({"ratelimit", "ratelimit-policy"})
-"""Draft-11 fields are lists: a second field line adds items and replaces nothing."""
+LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
+"""Fields that are lists: a second field line adds items and replaces nothing."""
+
+
+class Parameters(NamedTuple):
+    """What a draft calls its parameters; a renaming of `left` and `effective` is pending in the working group."""
+
+    quota: str
+    window: str
+    left: str
+    effective: str
+
+
+DRAFT11: Final = Parameters(quota="q", window="w", left="r", effective="t")
 
 
 class Item(NamedTuple):
@@ -40,6 +54,7 @@ class Quota(NamedTuple):
     window: int
 
 
+@lru_cache(maxsize=4096)
 def quota(limit: Limit) -> Quota:
     """A token bucket is its burst per time to refill it, so that no more remains than the quota."""
     return Quota(limit.most, max(1, -(-_span(limit) // MICROSECONDS)))
@@ -71,14 +86,23 @@ def _effective_window(verdict: Verdict) -> int:
     return max(1, to_next, paced)
 
 
-def _draft11(items: Sequence[Item]) -> list[Header]:
+def _lists(names: Parameters, items: Sequence[Item]) -> list[Header]:
+    """The two lists of the newer drafts, an item for each limit."""
     policies, states = [], []
     for name, verdict in items:
-        text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        limit = quota(verdict.limit)
-        policies.append(f"{text};q={min(limit.quota, LARGEST)};w={limit.window}")
-        states.append(f"{text};r={min(verdict.remaining, LARGEST)};t={_effective_window(verdict)}")
+        text, policy = _written(names, name, verdict.limit)
+        policies.append(policy)
+        left = min(verdict.remaining, LARGEST)
+        states.append(f"{text};{names.left}={left};{names.effective}={_effective_window(verdict)}")
     return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
+
+
+@lru_cache(maxsize=4096)
+def _written(names: Parameters, name: str, limit: Limit) -> tuple[str, str]:
+    """A name as a structured field's string, and the item of its policy, which never changes."""
+    text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    allowed = quota(limit)
+    return text, f"{text};{names.quota}={min(allowed.quota, LARGEST)};{names.window}={allowed.window}"
 
 
 def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -> list[Header]:
@@ -104,18 +128,35 @@ def _none(items: Sequence[Item]) -> list[Header]:  # noqa: ARG001 - one signatur
 
 
 FAMILIES: Final[dict[str, Callable[[Sequence[Item]], list[Header]]]] = {
-    "draft11": _draft11,
+    "draft11": partial(_lists, DRAFT11),
     "draft6": _draft6,
     "x-ratelimit": _x_ratelimit,
     "none": _none,
 }
 
 
-def to_add(fields: Sequence[Header], status: int, present: Callable[[str], bool]) -> list[Header]:
+def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = False) -> list[Header]:
     """Which fields go into a response that has some already: list items are added, the rest only once.
 
-    A redirect gets none: a client might wait before following it (the draft's advice).
+    A redirect gets none, for a client might wait before following it (the draft's advice); nor does what
+    caches may give to others, for the numbers are one client's own. `exposed` lets scripts of other origins
+    read the fields (CORS).
     """
-    if 300 <= status < 400:
+    if 300 <= response.status < 400 or _is_shared(response):
         return []
-    return [field for field in fields if field[0].lower() in LISTS or not present(field[0])]
+    added = [field for field in fields if field[0].lower() in LISTS or field[0] not in response.headers]
+    return [*added, exposing(added)] if exposed and added else added
+
+
+def exposing(fields: Sequence[Header]) -> Header:
+    """The field that lets scripts of another origin read these fields and Retry-After (Fetch standard, 3.3.3)."""
+    names = dict.fromkeys([*(name for name, _ in fields), "Retry-After"])
+    return ("Access-Control-Expose-Headers", ", ".join(names))
+
+
+def _is_shared(response: Response) -> bool:
+    """Whether the response comes from a shared cache, or may go into one."""
+    if "age" in response.headers:
+        return True
+    control = response.headers.get("cache-control", "").lower()
+    return "public" in control or "s-maxage" in control
