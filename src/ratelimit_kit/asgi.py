@@ -189,7 +189,7 @@ class _Conversation:
         message = await self._receive()
         if message["type"] != "websocket.receive":
             return message
-        request = request_of({**self._scope, LEDGER: {}})  # each message is charged anew
+        request = request_of({**self._scope, LEDGER: []})  # each message is charged anew
         answer = await self._policy.acheck(request, self._policy.message_rules)
         if not answer.denied:
             return message

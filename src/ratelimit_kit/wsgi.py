@@ -6,7 +6,7 @@ never calls the application twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +48,11 @@ class RateLimitMiddleware:
             return self.application(environ, start_response)
         finishing = _Finishing(answer, start_response)
         try:
-            return self.application(environ, finishing)
+            body = self.application(environ, finishing)
         except BaseException:
             finishing.fail()
             raise
+        return body if finishing.begun else _Late(body, finishing)
 
 
 class HealthApplication:
@@ -77,16 +78,37 @@ class _Finishing:
     def __init__(self, answer: Answer, start_response: StartResponse) -> None:
         self._answer = answer
         self._start_response = start_response
-        self._begun = False
+        self.begun = False
 
     def __call__(self, status: str, headers: list[Header], exc_info: Any = None, /) -> Callable[[bytes], object]:
-        if self._begun:  # an error page instead of a response that was begun: what counts is decided
+        if self.begun:  # an error page instead of a response that was begun: what counts is decided
             self._answer.reserved = ()
-        self._begun = True
+        self.begun = True
         added = self._answer.finish(Response(int(status[:3]), Headers(lambda: headers)))
         return self._start_response(status, [*headers, *added], exc_info)
 
     def fail(self) -> None:
         """The application raised: without a response begun, that counts as an answer of 500."""
-        if not self._begun:
+        if not self.begun:
             self._answer.fail()
+
+
+class _Late:
+    """The body of an application that starts its response only when it is iterated, as a generator function does."""
+
+    def __init__(self, body: Iterable[bytes], finishing: _Finishing) -> None:
+        self._body = body
+        self._finishing = finishing
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._body
+        except Exception:
+            self._finishing.fail()
+            raise
+
+    def close(self) -> None:
+        """Servers close a body that can be closed."""
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()

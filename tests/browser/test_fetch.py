@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Opener
 from tests.browser.site import Site
@@ -73,6 +74,16 @@ def test_cancel_and_escape_hand_over_the_refusal(page: Page, site: Site) -> None
         assert len(site.at(f"/canned/{name}")) == 1
 
 
+@pytest.fixture(scope="module")
+def reading(chromium: Browser, site: Site) -> Iterator[Page]:
+    """One page for all that is read from fields, as nothing is left of it."""
+    context = chromium.new_context(base_url=site.url)
+    page = context.new_page()
+    page.goto("/page/plain.html")
+    yield page
+    context.close()
+
+
 @pytest.mark.parametrize(
     ("fields", "seconds"),
     [
@@ -94,8 +105,8 @@ def test_cancel_and_escape_hand_over_the_refusal(page: Page, site: Site) -> None
     ],
     ids=lambda value: "; ".join(value) or "nothing" if isinstance(value, list) else str(value),
 )
-def test_the_wait_is_read_from_the_fields(page: Page, fields: list[str], seconds: int) -> None:
-    detail = page.evaluate(
+def test_the_wait_is_read_from_the_fields(reading: Page, fields: list[str], seconds: int) -> None:
+    detail = reading.evaluate(
         """async (url) => {
           let detail;
           const listen = (event) => { detail = event.detail; };

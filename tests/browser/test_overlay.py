@@ -131,13 +131,26 @@ def test_failed_work_can_be_tried_again_and_given_up(page: Page) -> None:
 
 
 def test_an_error_interrupts_loading_and_loading_comes_back(page: Page) -> None:
-    page.evaluate(
-        "void kit.loading.show('Long work'); void kit.loading.showError({ title: 'One' }); void kit.loading.showError({ title: 'Two' })"
-    )
+    """Each error opens the dialog anew, so that it is read out; the focus still finds its way back."""
+    page.locator("#before").focus()
+    page.evaluate("""() => {
+      window.opened = [];
+      const native = HTMLDialogElement.prototype.showModal;
+      HTMLDialogElement.prototype.showModal = function () {
+        native.call(this);
+        opened.push(document.querySelector("#rlk-title").textContent);
+      };
+      kit.loading.show("Long work");
+      void kit.loading.showError({ title: "One" });
+      void kit.loading.showError({ title: "Two" });
+    }""")
     for title in ("One", "Two"):
         expect(page.get_by_role("alertdialog")).to_have_accessible_name(title)
         page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_accessible_name("Long work")
+    assert page.evaluate("opened") == ["Long work", "One", "Two", "Long work"]
+    page.evaluate("kit.loading.hide()")
+    expect(page.locator("#before")).to_be_focused()
 
 
 def test_it_closes_by_itself_unless_touched(page: Page) -> None:

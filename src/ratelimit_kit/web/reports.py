@@ -27,6 +27,11 @@ class Reports:
         self.counting = self._observer.counting
         self._left = FIRST
 
+    @property
+    def wary(self) -> bool:
+        """Whether a proxy may still be overlooked."""
+        return self._left > 0
+
     def count(self, claims: Sequence[Claim], decision: Decision, seconds: float, *, shadow: bool) -> None:
         """One report for each rule."""
         for claim, verdicts in _parts(claims, decision):
@@ -59,8 +64,6 @@ class Reports:
 
     def look(self, address: ClientAddress, request: Request) -> None:
         """Say once that a proxy seems to stand in front: then all clients share its address, and its quota."""
-        if not self._left:
-            return
         self._left -= 1
         if not address.trusts_nobody or address.header not in request.headers:
             return

@@ -268,8 +268,11 @@ function render() {
   timers.forEach(clearTimeout);
   timers = [];
   if (!dialog) build();
+  const role = errors[0] ? "alertdialog" : "dialog";
+  // Opened anew, an error is read out whole; of what is under way the status tells.
+  if (dialog.open && (errors[0] || dialog.getAttribute("role") !== role)) dialog.close();
+  dialog.setAttribute("role", role);
   dialog.lang = language();
-  dialog.setAttribute("role", errors[0] ? "alertdialog" : "dialog");
   dialog.setAttribute("aria-labelledby", "rlk-title");
   dialog.setAttribute("closedby", errors[0] ? "closerequest" : "none");
   if (errors[0]) showFirst(errors[0]);
