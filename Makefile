@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NODE := tests/browser/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers faults rollback lint types unit docs servers node clean
+.PHONY: help demo test test-fast test-servers faults rollback bench bench-quick lint types unit docs servers node clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,17 @@ faults: $(VENV)/developed servers ## What goes wrong with stores, under load; wr
 
 rollback: $(VENV)/developed servers ## The rollback drill on a site of four workers; writes its log in the docs
 	ROLLBACK_TABLE=docs/how-to/rollback-table.md $(BIN)/python -m pytest -q tests/live/test_deployment.py
+
+bench: benchmarks/.venv/installed servers ## Against the peers and the floors, in under 15 minutes; writes benchmarks/results.md
+	benchmarks/.venv/bin/python -m benchmarks --write benchmarks
+
+bench-quick: benchmarks/.venv/installed servers ## The same in under two minutes, for a first look; writes nothing
+	benchmarks/.venv/bin/python -m benchmarks --quick
+
+benchmarks/.venv/installed: benchmarks/requirements.txt pyproject.toml
+	@$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/python -m pip install -q -r benchmarks/requirements.txt -e ".[redis,memcached]"
+	@touch $@
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .
