@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NODE := tests/browser/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers faults rollback bench bench-quick lint types unit docs servers node clean
+.PHONY: help demo test test-fast test-servers faults rollback bench bench-quick claims lint types unit docs servers node clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ bench: benchmarks/.venv/installed servers ## Against the peers and the floors, i
 
 bench-quick: benchmarks/.venv/installed servers ## The same in under two minutes, for a first look; writes nothing
 	benchmarks/.venv/bin/python -m benchmarks --quick
+
+claims: benchmarks/.venv/installed ## What the peers do where it matters, tried out; writes the table in the docs
+	benchmarks/.venv/bin/python -m benchmarks.claims docs/explanation/comparison-table.md
 
 benchmarks/.venv/installed: benchmarks/requirements.txt pyproject.toml
 	@$(PYTHON) -m venv benchmarks/.venv

@@ -133,7 +133,7 @@ class Gate:
 
     def lane(self, space: str, limits: Sequence[Limit]) -> Lane:
         """The store's short way for single hits, where it has one and there is one limit."""
-        if self._short_ways is None or len(limits) > 1:
+        if self._short_ways is None or len(limits) > 1 or self.observer.counting:
             return no_lane
         return self._short_ways.lane(space, limits[0])
 
