@@ -116,7 +116,7 @@ class _Quiet(WSGIRequestHandler):
 def serving() -> Iterator[Site]:
     site = Site()
     policy = Policy(
-        Rule("1/2 seconds", paths=["/login/*"], key=lambda request: request.path, name="login"),
+        Rule("1/3 seconds", paths=["/login/*"], key=lambda request: request.path, name="login"),
         Rule("5/1 second", paths=["/busy/*"], key=lambda request: request.path, name="busy"),
         store="memory://",
         workers=1,

@@ -40,7 +40,7 @@ def test_each_kind_has_its_role_colour_and_time(page: Page) -> None:
     assert [hue(answer["color"]) for answer in answers] == ["green", "red", "yellow", "blue", "blue"]
     for answer, (role, stays) in zip(answers, [*KINDS.values(), ("status", 400)], strict=True):
         assert answer["role"] == role
-        assert stays - 20 <= answer["stayed"] <= stays + 300, answer
+        assert stays - 20 <= answer["stayed"] <= stays + 700, answer
 
 
 def test_the_live_regions_stand_before_any_text_does(page: Page) -> None:
@@ -81,7 +81,7 @@ def test_a_pointer_or_the_focus_holds_toasts(page: Page) -> None:
     page.evaluate("new Promise((wake) => setTimeout(wake, 700))")
     expect(toast).to_be_visible()
     page.locator("#after").focus()
-    expect(toast).to_have_count(0, timeout=900)
+    expect(toast).to_have_count(0, timeout=3000)
 
 
 def test_escape_dismisses_a_focused_toast_and_gives_the_focus_back(page: Page) -> None:
@@ -101,7 +101,7 @@ def test_dismissing_the_held_toast_releases_the_others(page: Page) -> None:
     )
     page.get_by_text("held").focus()
     page.keyboard.press("Escape")
-    expect(page.get_by_text("other")).to_have_count(0, timeout=900)
+    expect(page.get_by_text("other")).to_have_count(0, timeout=3000)
 
 
 def test_what_nobody_could_see_waits_until_the_tab_is_seen(page: Page) -> None:
@@ -116,7 +116,7 @@ def test_what_nobody_could_see_waits_until_the_tab_is_seen(page: Page) -> None:
     page.evaluate("new Promise((wake) => setTimeout(wake, 500))")
     expect(page.get_by_text("unseen")).to_be_visible()
     page.evaluate("hide(false)")
-    expect(page.get_by_text("unseen")).to_have_count(0, timeout=900)
+    expect(page.get_by_text("unseen")).to_have_count(0, timeout=3000)
 
 
 def test_toasts_stack_and_the_oldest_makes_room(page: Page) -> None:
