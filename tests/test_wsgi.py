@@ -137,3 +137,33 @@ def test_what_is_no_policy_is_an_error(policy: Any) -> None:
         RateLimitMiddleware(hello, policy)
     with pytest.raises(OptionError, match="is no policy"):
         ASGIMiddleware(hello, policy)
+
+
+def test_only_failures_count_where_a_rule_says_so() -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/raise":
+            raise KeyError("mine")
+        start_response("401 Unauthorized" if environ["PATH_INFO"] == "/bad" else "200 OK", [])
+        return []
+
+    failures = limited(application, "2/minute", count="failures")
+    statuses = [call(failures, PATH_INFO=path)[0][:3] for path in ("/", "/", "/bad", "/", "/bad", "/")]
+    assert statuses == ["200", "200", "401", "200", "401", "429"]
+    successes = limited(application, "1/minute", count="successes")
+    for _ in range(2):
+        with pytest.raises(KeyError, match="mine"):
+            call(successes, PATH_INFO="/raise")
+    assert [call(successes)[0][:3] for _ in range(2)] == ["200", "429"]
+
+
+def test_two_middlewares_of_one_policy_count_once() -> None:
+    inner = limited(hello, "3/minute")
+    outer = RateLimitMiddleware(inner, Policy(Rule("3/minute", name="r"), store=inner.policy.store))
+    answers = [call(outer) for _ in range(4)]
+    assert [status[:3] for status, _, _ in answers] == ["200", "200", "200", "429"]
+    assert dict(answers[0][1])["RateLimit"] == '"r";r=2;t=40'
+
+
+def test_a_rule_for_messages_is_an_error_where_there_are_none() -> None:
+    with pytest.raises(OptionError, match="rule 'r' counts WebSocket messages, and this front door sees none"):
+        limited(hello, messages=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ratelimit_kit.stores.memcached import MemcachedStore
     from ratelimit_kit.stores.redis import RedisStore
     from ratelimit_kit.web.policy import Policy
+    from ratelimit_kit.web.problem import Denial, Reply
     from ratelimit_kit.web.rules import Rule
 
 __version__ = "0.1.0.dev0"
@@ -38,6 +39,7 @@ __all__ = [
     "ConfigurationError",
     "CostError",
     "Decision",
+    "Denial",
     "FixedWindow",
     "LimitExceeded",
     "Limiter",
@@ -47,6 +49,7 @@ __all__ = [
     "QuotaError",
     "RateLimitKitError",
     "RedisStore",
+    "Reply",
     "Rule",
     "Scope",
     "SlidingWindow",
@@ -61,7 +64,9 @@ __all__ = [
 _LATE = {
     "MemcachedStore": "ratelimit_kit.stores.memcached",
     "RedisStore": "ratelimit_kit.stores.redis",
+    "Denial": "ratelimit_kit.web.problem",
     "Policy": "ratelimit_kit.web.policy",
+    "Reply": "ratelimit_kit.web.problem",
     "Rule": "ratelimit_kit.web.rules",
 }
 """Names that need a client library, or that only web applications need."""

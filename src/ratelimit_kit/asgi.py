@@ -1,7 +1,8 @@
 """The ASGI front door: `application = RateLimitMiddleware(application, policy)`.
 
-It limits HTTP requests and WebSocket handshakes, touches no body, and lets everything else pass.
-At the end of the lifespan it closes the store's connections of its event loop.
+It limits HTTP requests, WebSocket handshakes and, by rules with messages=True, the messages that a
+WebSocket receives. It touches no body, and lets everything else pass. At the end of the lifespan it
+closes the store's connections of its event loop.
 
 Starlette and FastAPI build their middleware only when the lifespan begins, where an exception would
 not stop the server: a refusal is then sent as `lifespan.startup.failed`.
@@ -9,39 +10,47 @@ not stop the server: a refusal is then sent as `lifespan.startup.failed`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ratelimit_kit.errors import ConfigurationError, IdentityError
+from ratelimit_kit.errors import ConfigurationError
 from ratelimit_kit.guard.refusal import lifespan_message
 from ratelimit_kit.guard.servers import within_lifespan
 from ratelimit_kit.web.answer import Answer
-from ratelimit_kit.web.headers import Header, to_add
+from ratelimit_kit.web.assets import serving
+from ratelimit_kit.web.health import LIVE
 from ratelimit_kit.web.policy import Policy, started
-from ratelimit_kit.web.request import Headers, Request
+from ratelimit_kit.web.request import ANSWERS, LEDGER, POLICY, Response
+from ratelimit_kit.web.scope import RawFields, Scope, raw_fields, request_of
 
 __all__ = ["HealthApplication", "RateLimitMiddleware"]
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-RawHeaders = list[tuple[bytes, bytes]]
+
+TRY_AGAIN_LATER = 1013
+"""The code with which a WebSocket is closed that sent too much (the registry of RFC 6455)."""
 
 
 class RateLimitMiddleware:
     """Limits every request to an ASGI application by a policy.
 
-    Building it raises StartupRefused when the policy could not be enforced here.
+    Building it raises StartupRefused when the policy could not be enforced here. `assets` is a prefix of
+    paths, such as "/ratelimit-kit", under which it serves the browser module and its stylesheet.
     """
 
-    def __init__(self, app: Application, policy: Policy) -> None:
+    needs_rules = True
+    """Whether a policy without rules is a mistake, as it is where no decorator can bring any."""
+
+    def __init__(self, app: Application, policy: Policy, *, assets: str | None = None) -> None:
+        self._asset = serving(assets)
         self.app = app
         self.policy = policy
         self._refusal: ConfigurationError | None = None
         try:
-            started(policy)
+            started(policy, messages=True, needs_rules=self.needs_rules)
         except ConfigurationError as error:
             if not within_lifespan():
                 raise
@@ -56,18 +65,50 @@ class RateLimitMiddleware:
         elif scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
         else:
-            answer = await self.policy.acheck(_request(scope))
-            if answer.denied:
-                await _deny(scope, receive, send, answer)
-            else:
-                await self.app(scope, receive, _adding(answer.headers, send) if answer.headers else send)
+            await self._limit(scope, receive, send)
+
+    async def _limit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = request_of(scope)
+        answer = (scope["type"] == "http" and self._asset(request)) or await self.policy.acheck(request)
+        if answer.denied:
+            await _deny(scope, receive, send, answer)
+            return
+        if scope["type"] == "websocket" and self.policy.message_rules:
+            receive = _Conversation(self.policy, scope, receive, send).receive
+        finishing = _Finishing(answer, send)
+        scope = {**scope, LEDGER: request.ledger, POLICY: self.policy, ANSWERS: finishing.answers}
+        try:
+            await self.app(scope, receive, finishing.send)
+        except BaseException:
+            await finishing.fail()
+            raise
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = await self.policy.abegin()
-        if refusal is None:
-            await self.app(scope, receive, self._closing(send))
-        else:
+        if refusal is not None:
             await _refuse(scope, receive, send, refusal)
+            return
+        asked = False
+
+        async def listen() -> Message:
+            nonlocal asked
+            asked = True
+            return await receive()
+
+        try:
+            await self.app(scope, listen, self._closing(send))
+        except Exception:
+            if asked:
+                raise
+            await self._live_alone(receive, self._closing(send))
+
+    async def _live_alone(self, receive: Receive, send: Send) -> None:
+        """Answer for an application that knows no lifespan, such as Django's."""
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
 
     def _closing(self, send: Send) -> Send:
         async def forward(message: Message) -> None:
@@ -79,19 +120,83 @@ class RateLimitMiddleware:
 
 
 class HealthApplication:
-    """Answers every request with the health of a policy; mount it where no rule limits."""
+    """Answers every request with the health of a policy; mount it where no rule limits.
 
-    def __init__(self, policy: Policy) -> None:
+    With `live=True` it is a probe for liveness, which asks no store: it says that this process answers.
+    """
+
+    def __init__(self, policy: Policy, *, live: bool = False) -> None:
         self.policy = policy
+        self._live = live
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer 200, or 503 when limits cannot be enforced."""
         if scope["type"] != "http":
             return
-        health = await self.policy.ahealth()
-        headers = _raw(health.fields())
+        health = LIVE if self._live else await self.policy.ahealth()
+        headers = raw_fields(health.fields())
         await send({"type": "http.response.start", "status": health.http_status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else health.body()})
+
+
+class _Finishing:
+    """A `send` that finishes the answers with the start of the response, and adds their fields there.
+
+    Decorators and dependencies of the application may have added answers of their own.
+    """
+
+    def __init__(self, answer: Answer, send: Send) -> None:
+        self.answers = [answer]
+        self._send = send
+        self._begun = False
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind in {"http.response.start", "websocket.http.response.start"}:
+            message = await self._finished(message, message["status"])
+        elif kind == "websocket.accept":
+            message = await self._finished(message, 101)
+        elif kind == "websocket.close" and not self._begun:  # before it was accepted: the server answers 403
+            await self._finished(message, 403)
+        await self._send(message)
+
+    async def fail(self) -> None:
+        """The application raised: without a response begun, that counts as an answer of 500."""
+        if not self._begun:
+            for answer in self.answers:
+                await answer.afail()
+
+    async def _finished(self, message: Message, status: int) -> Message:
+        self._begun = True
+        if not any(answer.touches for answer in self.answers):
+            return message
+        headers = list(message.get("headers", ()))
+        for answer in reversed(self.answers):  # the innermost first, as if each had a door of its own
+            headers += raw_fields(await answer.afinish(Response(status, RawFields(headers))))
+        return {**message, "headers": headers}
+
+
+class _Conversation:
+    """A WebSocket whose received messages are counted; one too many ends it, and the application hears of the end."""
+
+    def __init__(self, policy: Policy, scope: Scope, receive: Receive, send: Send) -> None:
+        self._policy = policy
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            return message
+        request = request_of({**self._scope, LEDGER: []})  # each message is charged anew
+        answer = await self._policy.acheck(request, self._policy.message_rules)
+        if not answer.denied:
+            return message
+        wait = dict(answer.headers)["Retry-After"]
+        reason = f"Too many messages: try again in {wait} s"
+        await self._send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": reason})
+        return {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER, "reason": reason}
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: ConfigurationError) -> None:
@@ -108,55 +213,8 @@ async def _deny(scope: Scope, receive: Receive, send: Send, answer: Answer) -> N
     if scope["type"] == "websocket":
         await receive()
         if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": 1013})
+            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
             return
         prefix = "websocket."
-    await send({"type": prefix + "http.response.start", "status": answer.status, "headers": _raw(answer.headers)})
+    await send({"type": prefix + "http.response.start", "status": answer.status, "headers": raw_fields(answer.headers)})
     await send({"type": prefix + "http.response.body", "body": answer.body})
-
-
-def _adding(fields: list[Header], send: Send) -> Send:
-    async def forward(message: Message) -> None:
-        if message["type"] in {"http.response.start", "websocket.http.response.start"}:
-            headers = list(message.get("headers", ()))
-            names = {bytes(name).lower() for name, _ in headers}
-            added = to_add(fields, message["status"], lambda name: name.lower().encode() in names)
-            message = {**message, "headers": [*headers, *_raw(added)]}
-        elif message["type"] == "websocket.accept":
-            message = {**message, "headers": [*message.get("headers", ()), *_raw(fields)]}
-        await send(message)
-
-    return forward
-
-
-def _raw(fields: Iterable[Header]) -> RawHeaders:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields]
-
-
-def _request(scope: Scope) -> Request:
-    client = scope.get("client")
-    return Request(
-        method=scope.get("method", "GET"),
-        path=scope["path"],
-        peer=client[0] if client else None,
-        headers=Headers(
-            lambda: ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope.get("headers", ()))
-        ),
-        raw=scope,
-        user=lambda: _user(scope),
-    )
-
-
-def _user(scope: Scope) -> str | None:
-    if "user" not in scope:
-        raise IdentityError(
-            'key="user" finds no user in the ASGI scope: put the authentication middleware outside of the rate limit, or count by key="ip"'
-        )
-    user = scope["user"]
-    if not getattr(user, "is_authenticated", user is not None):
-        return None
-    for name in ("pk", "id", "username"):
-        value = getattr(user, name, None)
-        if value is not None:
-            return str(value)
-    return str(user)

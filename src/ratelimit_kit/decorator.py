@@ -7,7 +7,7 @@ should answer 429 use the decorator of the framework's own module.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
 import wrapt
@@ -32,13 +32,13 @@ def ratelimit(
     *limits: str | Limit | Limiter,
     key: str | Callable[..., str] | None = None,
     cost: int | Callable[..., int] = 1,
-    store: str | Store = "memory://",
+    store: str | Store | None = None,
     name: str | None = None,
     on_outage: OnOutage = "raise",
     workers: int | None = None,
     allow_per_process: bool = False,
     on_unsafe: OnUnsafe = "shutdown",
-    observer: Observer | None = None,
+    observer: Observer | Sequence[Observer] | None = None,
     **unknown: Any,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Limit how often a function is called, or a coroutine function awaited.

@@ -21,11 +21,13 @@
     │   ├── EvictionWarning       RLK251     the store may throw counters away
     │   ├── SplitSlotsWarning     RLK252     a cluster keeps the counters of one request apart
     │   ├── ClockOffsetWarning    RLK253     this machine's clock and the store's differ
-    │   └── OtherPortWarning      RLK254     a sibling on another port counts for itself
+    │   ├── OtherPortWarning      RLK254     a sibling on another port counts for itself
+    │   └── UntrustedProxyWarning RLK255     a proxy stands in front that nobody trusts: all its clients are one
     ├── CostError             RLK102     a cost that no wait can satisfy (also a ValueError)
     ├── StoreError
     │   ├── StoreUnavailableError  RLK301   the store failed or missed the deadline
     │   └── StoreContendedError    RLK302   the store is alive, but too many callers want it at once
+    ├── ReloadError           RLK303     a changed policy file cannot be applied; the rules in force stay
     └── LimitExceeded         RLK429     a decorated function was refused; carries the decision
 
 Each code has a heading in docs/reference/errors.md and never changes its meaning.
@@ -207,6 +209,12 @@ class OtherPortWarning(StartupWarning):
     rlk = "RLK254"
 
 
+class UntrustedProxyWarning(StartupWarning):
+    """A proxy seems to stand in front, and no proxy is trusted: all its clients share one address. Logged once."""
+
+    rlk = "RLK255"
+
+
 class StoreError(RateLimitKitError):
     """The store gave no decision."""
 
@@ -223,6 +231,12 @@ class StoreContendedError(StoreError):
     """The store is alive, but too many callers want it at once; nothing was charged."""
 
     rlk = "RLK302"
+
+
+class ReloadError(RateLimitKitError):
+    """A policy file has changed and cannot be applied: the rules that were in force stay. Logged, never raised."""
+
+    rlk = "RLK303"
 
 
 class LimitExceeded(RateLimitKitError):  # noqa: N818 - the field's usual name

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from ratelimit_kit.breaker import Breaker
 from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict
@@ -20,11 +20,12 @@ from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.guard import lifetime
 from ratelimit_kit.guard.refusal import TICK
+from ratelimit_kit.guard.servers import detected
 from ratelimit_kit.guard.watch import OnUnsafe, Watch
+from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.local import LocalShare
-from ratelimit_kit.observe import Observer
-from ratelimit_kit.observe.logging import LoggingObserver
-from ratelimit_kit.stores import Charge, Lane, Scope, ShortWays, Store, open_store
+from ratelimit_kit.observe import Observer, listening
+from ratelimit_kit.stores import Charge, Lane, Scope, Store, no_lane, open_store, short_ways
 
 OnOutage = Literal["raise", "allow", "deny", "local"]
 
@@ -55,8 +56,8 @@ class Gate:
 
     def __init__(
         self,
-        store: str | Store,
-        observer: Observer | None = None,
+        store: str | Store | None,
+        observer: Observer | Sequence[Observer] | None = None,
         *,
         workers: int | None = None,
         allow_per_process: bool = False,
@@ -64,7 +65,7 @@ class Gate:
         serves: bool = False,
     ) -> None:
         self.store = open_store(store)
-        self.observer = observer or LoggingObserver()
+        self.observer = listening(observer)
         if hasattr(self.store, "on_event"):
             self.store.on_event = self.observer.on_event
         self.watch = Watch(
@@ -76,14 +77,25 @@ class Gate:
             allow_per_process=allow_per_process,
             on_unsafe=on_unsafe,
         )
-        self._short_ways = _short_ways(self.store)
+        self._short_ways = short_ways(self.store)
         self._quick = None if self._short_ways is None else self._short_ways.quick
         self._workers = workers
         self._breaker = Breaker()
         self._local: LocalShare | None = None
-        lost = lifetime.built(self.store) if self.watch.alert and isinstance(store, str) else None
+        lost = lifetime.built(self.store) if self.watch.alert and not isinstance(store, Store) else None
         if lost is not None:
             raise lost
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the store has failed, and not answered since."""
+        return self._breaker.error is not None
+
+    @property
+    def workers(self) -> int | None:
+        """How many processes serve, as far as it is declared or shown."""
+        found = declared(self._workers) or detected()
+        return None if found is None else found.count
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Ask the store once; on failure follow `on_outage`."""
@@ -121,8 +133,8 @@ class Gate:
 
     def lane(self, space: str, limits: Sequence[Limit]) -> Lane:
         """The store's short way for single hits, where it has one and there is one limit."""
-        if self._short_ways is None or len(limits) > 1:
-            return _no_lane
+        if self._short_ways is None or len(limits) > 1 or self.observer.counting:
+            return no_lane
         return self._short_ways.lane(space, limits[0])
 
     def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
@@ -221,18 +233,6 @@ class Gate:
 
     def _tell(self, name: str, message: str, error: StoreError) -> None:
         self.observer.on_event(Event(name, message, logging.ERROR, {"error": error.rlk}))
-
-
-def _no_lane(key: Any, cost: Any) -> None:
-    """Leave every hit to `decide`."""
-
-
-def _short_ways(store: Any) -> ShortWays | None:
-    """The store, if it has short ways, and no class of its own decides otherwise further down."""
-    for kind in type(store).__mro__:
-        if "decide" in vars(kind):
-            return store if "quick" in vars(kind) else None
-    return None
 
 
 def _by_stamp(charges: Sequence[Charge], decision: Decision) -> list[tuple[int | None, list[Charge]]]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.event import Decided
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket, parse
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, QuotaError
@@ -46,7 +47,7 @@ def read_limits(limits: Sequence[str | Limit]) -> tuple[Limit, ...]:
 class Limiter:
     """Admits a hit on a key only when every limit does; a denied hit changes nothing.
 
-    `store` is a store or a URL; `name` is the namespace of the keys: limiters with the same
+    `store` is a store or a URL (default: RATELIMIT_KIT_STORE, else memory); `name` is the namespace of the keys: limiters with the same
     name, limits and store share counters. `on_outage` says what to do when the store fails:
     "raise" (StoreError), "allow", "deny" or "local" (a decision with `degraded` set; "local" counts in
     this process by its share of the limits).
@@ -61,13 +62,13 @@ class Limiter:
     def __init__(
         self,
         *limits: str | Limit,
-        store: str | Store = "memory://",
+        store: str | Store | None = None,
         name: str = "default",
         on_outage: OnOutage = "raise",
         workers: int | None = None,
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
-        observer: Observer | None = None,
+        observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
         self.limits = read_limits(limits)
         self.name = name
@@ -93,13 +94,13 @@ class Limiter:
         Raises CostError for a cost that no wait can satisfy, StoreError by `on_outage`.
         """
         if self._watch.alert or (decision := self._lane(key, cost)) is None:
-            return self._gate.decide(self._charges(key, cost), self.on_outage)
+            return self._ask(self._charges(key, cost))
         return decision
 
     async def ahit(self, key: str, cost: int = 1) -> Decision:
         """Do what `hit` does."""
         if self._watch.alert or (decision := self._lane(key, cost)) is None:
-            return await self._gate.adecide(self._charges(key, cost), self.on_outage)
+            return await self._aask(self._charges(key, cost))
         return decision
 
     def peek(self, key: str) -> Decision:
@@ -154,6 +155,29 @@ class Limiter:
     async def aclose(self) -> None:
         """Do what `close` does, for this event loop."""
         await self.store.aclose()
+
+    def _ask(self, charges: Sequence[Charge]) -> Decision:
+        """The decision, which observers hear of where they want to."""
+        if not self._gate.observer.counting:
+            return self._gate.decide(charges, self.on_outage)
+        begun = time.perf_counter()
+        decision = self._gate.decide(charges, self.on_outage)
+        self._report(charges, decision, time.perf_counter() - begun)
+        return decision
+
+    async def _aask(self, charges: Sequence[Charge]) -> Decision:
+        """Do what `_ask` does."""
+        if not self._gate.observer.counting:
+            return await self._gate.adecide(charges, self.on_outage)
+        begun = time.perf_counter()
+        decision = await self._gate.adecide(charges, self.on_outage)
+        self._report(charges, decision, time.perf_counter() - begun)
+        return decision
+
+    def _report(self, charges: Sequence[Charge], decision: Decision, seconds: float) -> None:
+        if charges[0].cost:  # a look decides nothing
+            names = self.name, "limiter", type(self.store).__name__
+            self._gate.observer.on_decision(Decided.of(names, decision, decision.verdicts, seconds))
 
     def _charges(self, key: str, cost: int) -> list[Charge]:
         if not isinstance(key, str):

@@ -36,8 +36,8 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_policy_is_read_from_a_file(file: Path) -> None:
     policy = Policy.from_file(file)
-    assert [name for _, name in policy.rules] == ["rule-1", "login"]
-    assert [str(limit) for limit in policy.rules[0][0].limits] == ["100/minute", "1000/day"]
+    assert [named.name for named in policy.rules] == ["rule-1", "login"]
+    assert [str(limit) for limit in policy.rules[0].rule.limits] == ["100/minute", "1000/day"]
 
 
 def test_a_good_file_passes(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,5 +23,6 @@ def limits() -> object:
     from django.test import override_settings
 
     rules = [{"limits": "2/minute", "paths": ["/plain"], "name": "plain"}, {"limits": "100/minute", "name": "site"}]
+    rules.append({"limits": "2/minute", "paths": ["/twice"], "name": "twice"})
     with override_settings(RATELIMIT_KIT={"store": MemoryStore(), "rules": rules}):
         yield

@@ -30,6 +30,8 @@ def config(**options: Any) -> dict[str, Any]:
         ({"RATELIMIT_KIT": None}, []),
         (config(workers=4), ["ratelimit_kit.E201"]),
         (config(rules=[{"limits": "5/mnute"}]), ["ratelimit_kit.E101"]),
+        (config(rules=[{"limits": "token-bucket: 9/second burst 5", "cost": 6}]), ["ratelimit_kit.E102"]),
+        (config(rules=[{"limits": "5/minute", "name": "naïve"}]), ["ratelimit_kit.E103"]),
         (config(rulse=[]), ["ratelimit_kit.E103"]),
         (config(rules=[]), ["ratelimit_kit.E103"]),
         (config(rules=[{"limits": ["10/minute", "1000/hour"]}]), ["ratelimit_kit.E207"]),

@@ -150,7 +150,12 @@ CACHES = {
     "split": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": "redis://127.0.0.1:6399",
-        "OPTIONS": {"PASSWORD": "se cret/", "db": 5, "CLIENT_CLASS": "django_redis.client.DefaultClient"},
+        "OPTIONS": {
+            "PASSWORD": "se cret/",
+            "CONNECTION_POOL_KWARGS": {"db": 5, "max_connections": 9},
+            "CLIENT_CLASS": "django_redis.client.DefaultClient",
+            "COMPRESSOR": "django_redis.compressors.zlib.ZlibCompressor",
+        },
     },
     "memcached": {
         "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
@@ -234,3 +239,46 @@ def test_refusals_flood_neither_the_log_nor_the_admins(caplog: pytest.LogCapture
     for _ in range(5):
         client.get("/plain")
     assert "Too Many Requests" not in caplog.text
+
+
+def test_an_exempt_view_is_left_alone_and_404s_are_not() -> None:
+    client = Client()
+    for path in ("/exempt", "/exempt-class", "/exempt-async"):
+        answer = client.get(path)
+        assert (answer.status_code, "RateLimit" in answer) == (200, False)
+    assert '"site";r=99' in client.get("/no-such-page")["RateLimit"]
+
+
+async def test_an_exempt_view_is_left_alone_in_async() -> None:
+    client = AsyncClient()
+    for path in ("/exempt", "/exempt-class", "/exempt-async"):
+        answer = await client.get(path)
+        assert (answer.status_code, "RateLimit" in answer) == (200, False)
+
+
+@pytest.mark.parametrize("path", ["/login", "/async-login"])
+def test_only_failures_count_where_a_rule_says_so(path: str) -> None:
+    client = Client()
+    tries = ("right", "right", "wrong", "right", "wrong", "right")
+    statuses = [client.post(path, {"password": password}).status_code for password in tries]
+    assert statuses == [200, 200, 403, 200, 403, 429]
+
+
+def test_a_decorator_with_the_name_of_a_rule_counts_with_it_once() -> None:
+    client = Client()
+    answers = [client.get("/twice") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[0]["RateLimit"].count('"twice"') == 1
+
+
+def test_the_setting_may_be_the_path_of_a_file(tmp_path: Any) -> None:
+    path = tmp_path / "ratelimit.toml"
+    path.write_text('[[rules]]\nlimits = "1/minute"\nname = "filed"\n')
+    for setting in (path, str(path)):
+        with override_settings(RATELIMIT_KIT=setting):
+            assert Client().get("/plain")["RateLimit"].startswith('"filed";r=0;')
+
+
+def test_the_list_of_exposed_fields_is_joined() -> None:
+    answer = Client().get("/exposing", headers={"origin": "https://example.org"})
+    assert answer["Access-Control-Expose-Headers"] == "X-Own, RateLimit-Policy, RateLimit, Retry-After"

@@ -7,7 +7,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 from django.urls import path
-from ratelimit_kit.django import health, ratelimit
+from ratelimit_kit.django import exempt, health, liveness, ratelimit
 
 
 def plain(request: Any) -> HttpResponse:
@@ -86,7 +86,49 @@ def redirect(request: Any) -> HttpResponse:
     return HttpResponse(status=302, headers={"Location": "/"})
 
 
+@exempt
+def exempt_view(request: Any) -> HttpResponse:
+    return HttpResponse("exempt")
+
+
+@exempt
+async def exempt_async(request: Any) -> HttpResponse:
+    return HttpResponse("exempt")
+
+
+@method_decorator(exempt, name="dispatch")
+class ExemptView(View):
+    def get(self, request: Any) -> HttpResponse:
+        return HttpResponse("exempt")
+
+
+@ratelimit("2/minute", count="failures")
+def login(request: Any) -> HttpResponse:
+    return HttpResponse(status=403 if request.POST["password"] == "wrong" else 200)
+
+
+@ratelimit("2/minute", count="failures")
+async def async_login(request: Any) -> HttpResponse:
+    return HttpResponse(status=403 if request.POST["password"] == "wrong" else 200)
+
+
+@ratelimit("2/minute", name="twice")
+def twice(request: Any) -> HttpResponse:
+    return HttpResponse("twice")
+
+
+def exposing(request: Any) -> HttpResponse:
+    return HttpResponse(headers={"Access-Control-Expose-Headers": "X-Own"})
+
+
 urlpatterns = [
+    path("exempt", exempt_view),
+    path("exempt-async", exempt_async),
+    path("exempt-class", ExemptView.as_view()),
+    path("login", login),
+    path("async-login", async_login),
+    path("twice", twice),
+    path("exposing", exposing),
     path("plain", plain),
     path("function", function),
     path("again/function", function),
@@ -103,4 +145,5 @@ urlpatterns = [
     path("stream", stream),
     path("redirect", redirect),
     path("healthz", health),
+    path("livez", liveness),
 ]

@@ -46,7 +46,7 @@ class Case:
 
 def gunicorn(given: str, *options: str, found: str = "", app: str = WSGI, env: Mapping[str, str] | None = None, common: bool = False, moment: str = IMPORT) -> Case:  # fmt: skip
     command = [python_program("gunicorn"), *options, app, "--bind", "127.0.0.1:{port}"]
-    return Case("gunicorn", given, command, found and f"gunicorn is starting {found}", 3, moment, env or {}, APPS, 5, common)  # fmt: skip
+    return Case("gunicorn", given, command, found and f"gunicorn is starting {found}", 3, moment, env or {}, APPS, 15, common)  # fmt: skip
 
 
 def uvicorn(given: str, *options: str, found: str = "", app: str = ASGI, env: Mapping[str, str] | None = None, common: bool = False, moment: str = IMPORT) -> Case:  # fmt: skip
@@ -95,12 +95,14 @@ SEVERAL = [
     gunicorn("`-w 2`, uvicorn's worker, FastAPI", "-w", "2", "-k", "uvicorn_worker.UvicornWorker", app="fastapi_app:app", found="2 workers (--workers 2)", moment=LIFESPAN),
     uvicorn("`--workers 2`", "--workers", "2", found="2 workers (--workers 2)", common=True),
     uvicorn("`WEB_CONCURRENCY=2`", env={"WEB_CONCURRENCY": "2"}, found="2 workers (WEB_CONCURRENCY=2)"),
+    uvicorn("`UVICORN_WORKERS=2`", env={"UVICORN_WORKERS": "2"}, found="2 workers (UVICORN_WORKERS=2)"),
     uvicorn("`--workers 2 --lifespan off`", "--workers", "2", "--lifespan", "off", found="2 workers (--workers 2)"),
     uvicorn("`--workers 2`, FastAPI", "--workers", "2", app="fastapi_app:app", found="2 workers (--workers 2)", moment=LIFESPAN),
     program("uvicorn", "`uvicorn.run(workers=2)`", "uvicorn_program.py", "2", found="uvicorn is starting 2 workers"),
     program("uvicorn", "two on one socket (`--fd`)", "shared_socket.py", "2", found="serves the same application on 127.0.0.1", status=None, moment=LIFESPAN),
     Case("fastapi run", "`--workers 2`", [FASTAPI, "run", "--workers", "2", "--port", "{port}", "fastapi_app.py"], "uvicorn is starting 2 workers (--workers 2)", 0, LIFESPAN, common=True),
     Case("fastapi run", "`--workers 2`, a Limiter", [FASTAPI, "run", "--workers", "2", "--port", "{port}", "fastapi_limiter.py"], "fastapi run is starting 2 workers (--workers 2)", 3),
+    Case("fastapi run", "`--workers=2`, a Limiter", [FASTAPI, "run", "--workers=2", "--port", "{port}", "fastapi_limiter.py"], "fastapi run is starting 2 workers (--workers 2)", 3),
     hypercorn("`-w 2`", "-w", "2", found="2 workers (--workers 2)", common=True),
     hypercorn("configuration file", "--config", "hypercorn.toml", found="2 workers (its configuration)"),
     hypercorn("`-w 2`, FastAPI", "-w", "2", app="fastapi_app:app", found="2 workers (--workers 2)", moment=LIFESPAN),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis as client_library
 
 from ratelimit_kit import MemcachedStore, RedisStore, Store
 from ratelimit_kit.testing import StoreConformance
@@ -75,6 +78,67 @@ class TestValkeyURL(Live):
     @pytest.fixture(autouse=True)
     def _server(self, redis: RedisServer) -> None:
         self.url = redis.url().replace("redis", "valkey")
+
+
+class TestRESP3(Live):
+    __test__ = True
+    rounds = 1
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis: RedisServer) -> None:
+        self.url = redis.url() + "?protocol=3"
+
+
+class TestOwnClients(Live):
+    """Clients of the user's own, with redis-py's own protocol, which is RESP3, and texts instead of bytes."""
+
+    __test__ = True
+    rounds = 1
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis: RedisServer) -> None:
+        self.url = redis.url()
+
+    def make_store(self, clock: Clock) -> Store:
+        options = {"socket_timeout": 5, "socket_connect_timeout": 5, "decode_responses": True}
+        client = client_library.Redis.from_url(self.url, **options)
+        return Lent(
+            client=client, async_client=PerLoop(self.url, options), prefix=next(prefixes), clock=clock, timeout=5
+        )
+
+
+class PerLoop:
+    """An asyncio client for whichever loop asks: a real one belongs to its loop."""
+
+    connection_pool = retry = None
+
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
+        self._url = url
+        self._options = options
+        self._clients: dict[asyncio.AbstractEventLoop, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            library = client_library.asyncio
+            pool = library.BlockingConnectionPool.from_url(self._url, max_connections=16, timeout=5, **self._options)
+            self._clients[loop] = library.Redis.from_pool(pool)
+        return getattr(self._clients[loop], name)
+
+    async def forget(self) -> None:
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+
+class Lent(RedisStore):
+    """A store closes no client that it was given, so the suite's owner does."""
+
+    def close(self) -> None:
+        self._clients._client.close()
+
+    async def aclose(self) -> None:
+        await self._clients._async_client.forget()
 
 
 class TestSentinel(Live):

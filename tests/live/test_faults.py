@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from ratelimit_kit import Limiter, MemcachedStore, SlidingWindow
 from ratelimit_kit.stores import Charge
 from tests.clusters import cluster_servers, sentinel_servers
 from tests.live.hammer import Admission, most_in_any_window
-from tests.processes import RedisServer, memcached_server, redis_server
+from tests.processes import RedisServer, memcached_server, need, redis_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -227,12 +228,43 @@ def test_a_slot_moves_to_another_node(rows: Rows) -> None:
     check("Cluster slot moved", run, rows, outage=False)
 
 
+def test_a_cluster_of_six_nodes_is_resharded(rows: Rows) -> None:
+    """redis-cli moves a third of all slots while a key with two limits, which lie in one of them, is asked for."""
+    with cluster_servers() as cluster, contextlib.ExitStack() as stack:
+        limiter = Limiter(f"{LIMIT}/second", "100000/hour", store=cluster.url(), on_outage="deny")
+        run = Run(limiter)
+        limiter.hit("key")
+        nodes = [stack.enter_context(redis.Redis(port=port)) for port in cluster.ports[:3]]
+        source = next(number for number, node in enumerate(nodes) if node.keys("*"))
+        ids = [node.execute_command("CLUSTER", "MYID").decode() for node in nodes]
+
+        def reshard() -> None:
+            words = ["reshard", f"127.0.0.1:{cluster.ports[0]}", "--cluster-from", ids[source]]
+            words += ["--cluster-to", ids[(source + 1) % 3], "--cluster-slots", "5461", "--cluster-yes"]
+            done = subprocess.run(
+                [need("redis-cli"), "--cluster", *words], capture_output=True, text=True, check=False, timeout=120
+            )
+            assert done.returncode == 0, done.stdout[-500:] + done.stderr
+
+        run.through(reshard, lambda: None, pause=0)
+        assert not nodes[source].keys("*")
+    check("Cluster of 6 nodes resharded (5461 slots)", run, rows, outage=False)
+
+
 def test_memcached_is_restarted(rows: Rows) -> None:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(memcached_server())
         with load(f"memcached://127.0.0.1:{server.port}") as run:
             run.through(server.popen.kill, lambda: stack.enter_context(memcached_server(port=server.port)) and None)
     check("Memcached restarted", run, rows, restarts=True)
+
+
+def test_memcached_hangs(rows: Rows) -> None:
+    with memcached_server() as server, load(f"memcached://127.0.0.1:{server.port}") as run:
+        pid = server.popen.pid
+        run.through(lambda: os.kill(pid, signal.SIGSTOP), lambda: os.kill(pid, signal.SIGCONT))
+    check("Memcached hangs (SIGSTOP)", run, rows)
+    assert run.longest < 1
 
 
 def test_memcached_drops_the_key(rows: Rows) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import http_sfv
 import pytest
+import redis as redis_library
 
 from tests.processes import (
     EXAMPLES,
@@ -16,6 +20,7 @@ from tests.processes import (
     free_port,
     memcached_server,
     python_program,
+    redis_server,
     request,
     running,
 )
@@ -122,3 +127,26 @@ def test_four_workers_share_what_many_clients_at_once_send(redis: RedisServer) -
     ):
         statuses = Counter(pool.map(lambda _: request(port).status, range(100)))
     assert statuses == {200: 10, 429: 90}
+
+
+def test_a_django_cache_is_used_with_its_own_prefix_user_password_and_database(tmp_path: Path) -> None:
+    """A Redis user that may touch nothing but what begins with the cache's KEY_PREFIX is enough."""
+    user = ["--user", "site", "on", ">pa ss", "~shop:*", "+@all"]
+    with redis_server(*user) as server, connect(server) as raw:
+        (tmp_path / "cached.py").write_text(
+            "from django.conf import settings\n"
+            "settings.configure(CACHES={'limits': {\n"
+            "    'BACKEND': 'django.core.cache.backends.redis.RedisCache', 'KEY_PREFIX': 'shop',\n"
+            f"    'LOCATION': 'redis://127.0.0.1:{server.port}',\n"
+            "    'OPTIONS': {'username': 'site', 'password': 'pa ss', 'db': 7, 'protocol': 3}}})\n"
+            "from ratelimit_kit import Limiter\n"
+            "limiter = Limiter('1/minute', store='django-cache://limits')\n"
+            "print([limiter.hit('key').allowed for _ in range(2)])\n"
+        )
+        done = subprocess.run([sys.executable, "cached.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.stdout.strip() == "[True, False]", done.stderr
+        assert raw.keys("*") == [b"shop:rlk:sw-1-60000000-32:{default:key}"]
+
+
+def connect(server: RedisServer) -> redis_library.Redis:
+    return redis_library.Redis(port=server.port, db=7)

@@ -66,15 +66,15 @@ def test_a_replica_is_refused_and_the_primary_named(redis: RedisServer) -> None:
 def test_a_client_that_would_wait_for_ever_is_refused(
     redis: RedisServer, options: dict[str, None], missing: str
 ) -> None:
-    client = client_library.Redis(port=redis.port, **options)
-    asynchronous = client_library.asyncio.Redis(port=redis.port, **options)
+    client = client_library.Redis(port=redis.port, retry=None, **options)
+    asynchronous = client_library.asyncio.Redis(port=redis.port, retry=None, **options)
     for clients in ({"client": client}, {"client": client, "async_client": asynchronous}):
         with pytest.raises(NoTimeoutError, match=missing):
             Policy(*RULES, store=RedisStore(**clients)).start()
 
 
 def test_a_client_with_time_outs_is_fine(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
-    client = client_library.Redis(port=redis.port, socket_timeout=1, socket_connect_timeout=1)
+    client = client_library.Redis(port=redis.port, socket_timeout=1, socket_connect_timeout=1, retry=None)
     Policy(*RULES, store=RedisStore(client=client)).start()
     assert caplog.text == ""
 

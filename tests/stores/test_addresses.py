@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ratelimit_kit import MemcachedStore
+from ratelimit_kit import Charge, FixedWindow, MemcachedStore
 from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores import open_store
 from ratelimit_kit.stores.memcached_client import MONTH, _expire
@@ -25,6 +25,16 @@ from ratelimit_kit.stores.redis_address import Address, read_address
                 service="site",
                 options={"username": "u", "password": "p@ss", "db": 3},
                 sentinel_options={"password": "s"},
+            ),
+        ),
+        (
+            "redis+sentinel://h1/site?protocol=3",
+            Address(
+                "sentinel",
+                nodes=(("h1", 26379),),
+                service="site",
+                options={"protocol": 3, "db": 0},
+                sentinel_options={"protocol": 3},
             ),
         ),
         ("valkey+cluster://h1,[::1]:7000", Address("cluster", nodes=(("h1", 6379), ("::1", 7000)))),
@@ -49,6 +59,8 @@ def test_an_address_is_read(url: str, address: Address) -> None:
         ("redis+cluster://h1:port", "is no Redis URL"),
         ("redis+cluster://h1,,h2", "is no host"),
         ("redis+cluster://h1?ssl_ca_cert=x", "did you mean 'ssl_ca_certs'"),
+        ("redis+cluster://h1?ssl_ca_certs=x", "ssl_ca_certs is about TLS: write rediss"),
+        ("redis+cluster://h1?protocol=three", "is no Redis URL"),
         ("redis://h/0?socket_timout=3", "is no Redis URL"),
         ("redis+sentinels://h1/site", r"names no store: did you mean 'redis\+sentinel://'"),
         ("memcached://", "is no Memcached URL"),
@@ -68,6 +80,13 @@ def test_a_url_that_names_no_store_is_an_error_without_its_secrets(url: str, mes
 def test_options_of_the_memcached_store_are_checked(options: dict[str, float]) -> None:
     with pytest.raises(OptionError, match="is no number of seconds"):
         MemcachedStore(**options)
+
+
+def test_a_prefix_leaves_room_for_limit_and_key() -> None:
+    limit = FixedWindow(10**9, per="month", tz="America/Argentina/ComodRivadavia")
+    assert len(MemcachedStore(prefix="p" * 36)._key(Charge("k" * 150, limit))) <= 250
+    with pytest.raises(OptionError, match="is too long: give at most 36"):
+        MemcachedStore(prefix="p" * 37)
 
 
 def test_beyond_thirty_days_an_expiry_is_a_time() -> None:

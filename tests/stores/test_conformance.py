@@ -36,7 +36,7 @@ class TestFakeRedis(StoreConformance):
     def make_store(self, clock: Clock) -> Store:
         server = fakeredis.FakeServer()
         clients = {"client": fakeredis.FakeRedis(server=server), "async_client": _Lasting(server)}
-        return RedisStore(**clients, clock=clock)
+        return RedisStore(**clients, clock=clock, timeout=10)
 
 
 class _Lasting:

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from ratelimit_kit import FixedWindow, SlidingWindow, TokenBucket, Verdict
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.web.headers import FAMILIES, Item, quota, retry_after, to_add
+from ratelimit_kit.web.request import Response
 
 SECOND = 1_000_000
 MINUTE = SlidingWindow(100, per=60)
 
 
 def item(limit: Limit = MINUTE, *, allowed: bool = True, left: int = 37, wait: int = 0, reset: int = 0) -> Item:
-    return Item("burst", Verdict(allowed, limit, left, wait, reset))
+    return "burst", Verdict(allowed, limit, left, wait, reset)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_draft_11_fields_are_structured_fields(
     name: str, limit: int, per: int, left: float, allowed: bool, wait: int
 ) -> None:
     verdict = Verdict(allowed, SlidingWindow(limit, per=per), int(limit * left), wait, wait)
-    for _, value in FAMILIES["draft11"]([Item(name, verdict)]):
+    for _, value in FAMILIES["draft11"]([(name, verdict)]):
         parsed = http_sfv.List()
         parsed.parse(value.encode())
         assert parsed[0].value == name
@@ -69,7 +70,7 @@ def test_a_token_bucket_is_its_burst_per_time_to_refill_it() -> None:
 def test_the_older_families() -> None:
     items = [
         item(left=37, reset=50 * SECOND),
-        Item("daily", Verdict(True, SlidingWindow(1000, per="day"), 5, 0, 9 * SECOND)),
+        ("daily", Verdict(True, SlidingWindow(1000, per="day"), 5, 0, 9 * SECOND)),
     ]
     assert FAMILIES["draft6"](items) == [
         ("RateLimit-Limit", "1000"),
@@ -92,6 +93,20 @@ def test_retry_after_is_never_early(seconds: float, text: str) -> None:
 
 def test_fields_that_are_there_already_are_added_to_or_kept() -> None:
     fields = [("RateLimit", '"a";r=1;t=1'), ("X-RateLimit-Limit", "5")]
-    assert to_add(fields, 200, lambda _: False) == fields
-    assert to_add(fields, 200, lambda _: True) == fields[:1]
-    assert to_add(fields, 302, lambda _: False) == []
+    assert to_add(fields, Response(200, {})) == fields
+    assert to_add(fields, Response(200, {"RateLimit": '"b";r=1;t=1', "X-RateLimit-Limit": "5"})) == fields[:1]
+    assert to_add(fields, Response(302, {})) == []
+
+
+@pytest.mark.parametrize(
+    "field", [("cache-control", "public, max-age=60"), ("cache-control", "S-MaxAge=60"), ("age", "12")], ids=str
+)
+def test_what_a_cache_may_give_to_others_carries_no_client_s_numbers(field: tuple[str, str]) -> None:
+    assert to_add([("RateLimit", '"a";r=1;t=1')], Response(200, dict([field]))) == []
+
+
+def test_scripts_of_other_origins_may_read_the_fields() -> None:
+    fields = [("RateLimit", '"a";r=1;t=1')]
+    added = to_add(fields, Response(200, {"access-control-expose-headers": "X-Own"}), exposed=True)
+    assert added == [*fields, ("Access-Control-Expose-Headers", "RateLimit, Retry-After")]
+    assert to_add(fields, Response(304, {}), exposed=True) == []

@@ -11,6 +11,7 @@ from ratelimit_kit import Policy, Rule
 from ratelimit_kit.asgi import HealthApplication as ASGIHealthApplication
 from ratelimit_kit.wsgi import HealthApplication
 from tests.test_wsgi import call
+from tests.web.test_identity import request
 
 DOWN = "redis://:secret@127.0.0.1:1/0"
 
@@ -68,3 +69,31 @@ async def test_the_asgi_application() -> None:
     assert [message.get("status") for message in sent] == [503, None, 503, None]
     assert json.loads(sent[1]["body"])["status"] == "fail"
     assert sent[3]["body"] == b""
+
+
+def test_the_answer_tells_of_mode_outage_and_workers() -> None:
+    def checks(one: Policy) -> dict[str, Any]:
+        return {name: check[0] for name, check in one.health().checks.items()}
+
+    well = checks(policy(workers=1))
+    assert {name: check["status"] for name, check in well.items()} == dict.fromkeys(well, "pass")
+    assert (well["mode"]["observedValue"], well["workers"]["observedValue"]) == ("enforce", 1)
+    off = policy(mode="shadow")
+    assert (off.health().status, checks(off)["mode"]["observedValue"]) == ("warn", "shadow")
+    down = policy(store=DOWN)
+    assert checks(down)["degraded"]["observedValue"] is False
+    down.check(request())
+    assert checks(down)["degraded"]["observedValue"] is True
+
+
+async def test_liveness_asks_no_store() -> None:
+    down = policy(store=DOWN, on_outage="deny")
+    status, _, body = call(HealthApplication(down, live=True))
+    assert (status, json.loads(body[0])) == ("200 OK", {"status": "pass", "checks": {}})
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await ASGIHealthApplication(down, live=True)({"type": "http", "method": "GET", "path": "/"}, None, send)  # type: ignore[arg-type]
+    assert sent[0]["status"] == 200

@@ -43,12 +43,13 @@ PROXIES = ["10.0.0.0/8", "2001:db8:aaaa::/48"]
 def test_the_address_is_the_first_that_no_trusted_proxy_has(
     peer: str | None, forwarded_for: str, proxies: list[str], key: str
 ) -> None:
-    assert ClientAddress(proxies).key(peer, forwarded_for) == key
+    fields = {"x-forwarded-for": forwarded_for}
+    assert ClientAddress(proxies).key(request(peer=peer, fields=fields)) == key
 
 
 def test_the_ipv6_prefix_is_an_option() -> None:
-    assert ClientAddress(ipv6_prefix=56).key("2001:db8:1:2ff::1", "") == "2001:db8:1:200::/56"
-    assert ClientAddress(ipv6_prefix=128).key("2001:db8::1", "") == "2001:db8::1"
+    assert ClientAddress(ipv6_prefix=56).key(request(peer="2001:db8:1:2ff::1")) == "2001:db8:1:200::/56"
+    assert ClientAddress(ipv6_prefix=128).key(request(peer="2001:db8::1")) == "2001:db8::1"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_what_is_no_address_is_never_one(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "proxies", ["10.0.0.0/8", ["*"], ["10.0.0.1/8"], ["0.0.0.0/0"], ["::/0"], [8], 8, ["proxy.example.org"]]
+    "proxies", ["10.0.0.0/8", ["*"], ["10.0.0.1/8"], ["0.0.0.0/0"], ["::/0"], [8], -1, 33, True, ["proxy.example.org"]]
 )
 def test_networks_that_cannot_be_trusted_are_errors(proxies: Any) -> None:
     with pytest.raises(OptionError, match="trusted_proxies"):
@@ -111,7 +112,7 @@ async def test_an_async_key_works_in_async_doors_and_is_an_error_in_others() -> 
 
     parts = read_key(key)  # type: ignore[arg-type]
     assert await aidentify(parts, request(), ClientAddress()) == "key:later"
-    with pytest.raises(IdentityError, match="asynchronous front door"):
+    with pytest.raises(IdentityError, match="synchronous front door"):
         identify(parts, request(), ClientAddress())
 
 
@@ -121,7 +122,25 @@ def test_a_key_that_yields_nothing_is_an_error_and_never_no_limit(value: Any) ->
         identify(read_key(lambda _: value), request(), ClientAddress())
 
 
-@pytest.mark.parametrize("key", ["ipp", "header:", "header:a b", "cookie:session", "", None, 7, [], ["ip", "usr"]])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "ipp",
+        "header:",
+        "header:a b",
+        "cookie:",
+        "cookie:a b",
+        "path:",
+        "path:0",
+        "path:a/b",
+        "paths:2",
+        "",
+        None,
+        7,
+        [],
+        ["ip", "usr"],
+    ],
+)
 def test_an_unknown_key_is_an_error(key: Any) -> None:
     with pytest.raises(OptionError, match="key="):
         read_key(key)

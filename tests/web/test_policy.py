@@ -9,7 +9,9 @@ import pytest
 from ratelimit_kit import CostError, MemoryStore, Policy, QuotaError, Rule, SlidingWindow
 from ratelimit_kit.errors import OptionError, StoreUnavailableError, StoreUnreachableError, UnsafeWorkersError
 from ratelimit_kit.testing import ManualClock
+from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.problem import preferred
+from ratelimit_kit.web.request import Response
 from tests.web.test_identity import request
 
 
@@ -28,6 +30,11 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+def fields(answer: Answer) -> list[tuple[str, str]]:
+    """What a plain response gets."""
+    return answer.finish(Response(200, {}))
+
+
 def policy(*rules: Rule, **options: Any) -> Policy:
     return Policy(*rules, **{"store": MemoryStore(clock=ManualClock()), **options})
 
@@ -36,7 +43,7 @@ def test_the_answer_tells_the_whole_story() -> None:
     site = policy(Rule("2/minute", name="login"))
     passed = site.check(request())
     assert not passed.denied
-    assert passed.headers == [("RateLimit-Policy", '"login";q=2;w=60'), ("RateLimit", '"login";r=1;t=30')]
+    assert fields(passed) == [("RateLimit-Policy", '"login";q=2;w=60'), ("RateLimit", '"login";r=1;t=30')]
     site.check(request())
     answer = site.check(request())
     assert (answer.status, answer.reason) == (429, "Too Many Requests")
@@ -67,10 +74,10 @@ def test_several_rules_are_decided_at_once_or_not_at_all() -> None:
     denied = site.check(request(path="/login"))
     assert denied.denied
     assert json.loads(denied.body)["violated-policies"] == ["login"]
-    fields = dict(denied.headers)
-    assert fields["RateLimit"].startswith('"all-minute";r=9;t=')
-    assert fields["RateLimit-Policy"] == '"all-minute";q=10;w=60, "all-day";q=100;w=86400, "login";q=1;w=60'
-    assert '"all-minute";r=8' in dict(site.check(request(path="/")).headers)["RateLimit"]
+    sent = dict(denied.headers)
+    assert sent["RateLimit"].startswith('"all-minute";r=9;t=')
+    assert sent["RateLimit-Policy"] == '"all-minute";q=10;w=60, "all-day";q=100;w=86400, "login";q=1;w=60'
+    assert '"all-minute";r=8' in dict(fields(site.check(request(path="/"))))["RateLimit"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +97,7 @@ def test_several_rules_are_decided_at_once_or_not_at_all() -> None:
 )
 def test_paths_choose_requests(paths: Any, path: str, limited: bool) -> None:
     site = policy(Rule("1/minute", paths=paths))
-    assert bool(site.check(request(path=path)).headers) is limited
+    assert site.check(request(path=path)).touches is limited
 
 
 def test_methods_conditions_and_costs_choose_requests() -> None:
@@ -99,9 +106,9 @@ def test_methods_conditions_and_costs_choose_requests() -> None:
             "5/minute", methods=["post"], when=lambda one: one.path != "/free", cost=lambda one: len(one.path), name="r"
         )
     )
-    assert site.check(request()).headers == []
-    assert site.check(request(method="POST", path="/free")).headers == []
-    assert dict(site.check(request(method="POST", path="/abc")).headers)["RateLimit"] == '"r";r=1;t=12'
+    assert not site.check(request()).touches
+    assert not site.check(request(method="POST", path="/free")).touches
+    assert dict(fields(site.check(request(method="POST", path="/abc"))))["RateLimit"] == '"r";r=1;t=12'
     with pytest.raises(CostError):
         site.check(request(method="POST", path="/too-long"))
 
@@ -257,8 +264,8 @@ def test_a_policy_from_plain_data() -> None:
             ],
         }
     )
-    assert [name for _, name in site.rules] == ["login", "rule-2", "ready-made"]
-    assert len(site.rules[1][0].limits) == 2
+    assert [named.name for named in site.rules] == ["login", "rule-2", "ready-made"]
+    assert len(site.rules[1].rule.limits) == 2
 
 
 @pytest.mark.parametrize(
@@ -266,7 +273,7 @@ def test_a_policy_from_plain_data() -> None:
     [
         ({"rules": [], "stor": "memory://"}, "the policy has no option 'stor'; did you mean 'store'?"),
         ({"rules": [{"limits": "5/minute", "key_func": "ip"}]}, "rule 1 has no option 'key_func'; did you mean 'key'"),
-        ({"rules": [{"limits": "5/minute", "shadow": True}]}, "rule 1 has no option 'shadow'"),
+        ({"rules": [{"limits": "5/minute", "shadows": True}]}, "rule 1 has no option 'shadows'; did you mean 'shadow'"),
         ({"rules": [{"limit": "5/minute"}]}, 'rule 1 needs "limits"'),
         ({"rules": ["5/minute"]}, 'rule 1 needs "limits"'),
         ({"rules": {"limits": "5/minute"}}, "list of mappings"),

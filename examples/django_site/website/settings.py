@@ -13,7 +13,8 @@ MIDDLEWARE = ["ratelimit_kit.django.RateLimitMiddleware"]
 
 RATELIMIT_KIT = {
     "store": os.environ.get("STORE_URL", "redis://127.0.0.1:6379/0"),
+    "exempt": ["/healthz"],
     "rules": [
-        {"limits": "10/minute", "key": "ip", "paths": ["/contact"], "methods": ["POST"], "name": "contact"},
+        {"limits": "10/minute", "key": "ip", "paths": ["/contact", "/hooks/*"], "methods": ["POST"], "name": "contact"},
     ],
 }

@@ -1,26 +1,47 @@
 """`ratelimit-kit check FILE`: would a server start with this policy? For CI, and before a deployment.
 
-Exit status 0: yes (there may be warnings); 1: it would be refused, or the file makes no policy.
+It asks nothing of the network unless `--live` is given.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from ratelimit_kit.errors import RateLimitKitError, StartupWarning
+from ratelimit_kit.cli import exits
+from ratelimit_kit.cli.findings import FIXES
+from ratelimit_kit.cli.source import import_from_here
+from ratelimit_kit.cli.terminal import print_json, shown, shown_lines
+from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StartupWarning, StoreError
 from ratelimit_kit.web.config import read_file
 from ratelimit_kit.web.policy import Policy
+
+EPILOG = f"""\
+examples:
+  ratelimit-kit check ratelimit.toml --workers 4
+  ratelimit-kit check ratelimit.toml --live --strict       before a deployment, where the store can be reached
+  ratelimit-kit check ratelimit.toml --rules               see what was read
+
+A file that makes no policy is a finding too, with status 1. In a Django project `manage.py check` does the same.
+
+{exits.SAID}"""
 
 
 def add_to(commands: Any) -> None:
     """Add the subcommand to a parser."""
-    parser = commands.add_parser("check", help="would a server start with this policy file?", description=__doc__)
-    parser.add_argument("file", help="a TOML file as Policy.from_file reads it")
+    parser = commands.add_parser(
+        "check",
+        help="would a server start with this policy file?",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="a TOML file as Policy.from_file reads it")
     parser.add_argument("--workers", type=int, metavar="N", help="check for N worker processes")
     parser.add_argument("--live", action="store_true", help="ask the store too")
+    parser.add_argument("--rules", action="store_true", help="print the rules as they were read")
     parser.add_argument("--strict", action="store_true", help="let warnings fail as well")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     parser.set_defaults(run=run)
@@ -28,25 +49,27 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print every finding; 1 when one would refuse the start."""
+    rules: list[dict[str, Any]] = []
     found = [
         {
             "code": one.rlk,
             "level": "warning" if isinstance(one, StartupWarning) else "error",
             "message": str(one).removesuffix(f" [{one.rlk}]"),
+            "fix": FIXES.get(one.rlk, ""),
         }
-        for one in _findings(options)
+        for one in _findings(options, rules)
     ]
     errors = sum(one["level"] == "error" for one in found)
     if options.json:
-        print(json.dumps({"file": options.file, "ok": not errors, "findings": found}, indent=2))
+        print_json({"file": options.file, "ok": not errors, "findings": found, "rules": rules})
     else:
-        for one in found:
-            print(f"{one['level']} {one['code']}: {one['message']}")
+        _print(options, found, rules)
         print(_summary(options, errors, len(found) - errors))
-    return 1 if errors or (options.strict and found) else 0
+    return exits.FOUND if errors or (options.strict and found) else exits.FINE
 
 
-def _findings(options: argparse.Namespace) -> Iterator[RateLimitKitError]:
+def _findings(options: argparse.Namespace, rules: list[dict[str, Any]]) -> Iterator[RateLimitKitError]:
+    import_from_here()
     try:
         config = dict(read_file(options.file))
         if options.workers is not None:
@@ -55,15 +78,36 @@ def _findings(options: argparse.Namespace) -> Iterator[RateLimitKitError]:
     except RateLimitKitError as error:
         yield error
         return
+    rules += [
+        {
+            "name": named.name,
+            "limits": [str(limit) for limit in named.rule.limits or ["a callable's"]],
+            "key": [str(part) for part in named.rule.key],
+        }
+        for named in policy.rules
+    ]
     yield from policy.findings(live=options.live)
+    if options.live:
+        with contextlib.suppress(StoreError, StartupRefused):
+            policy.store.close()
+
+
+def _print(options: argparse.Namespace, found: list[dict[str, str]], rules: list[dict[str, Any]]) -> None:
+    if options.rules:
+        for rule in rules:
+            print(f"rule {shown(rule['name'])}: {'; '.join(rule['limits'])} by {shown(' and '.join(rule['key']))}")
+    for one in found:
+        print(f"{one['level']} {one['code']}: {shown_lines(one['message'])}")
+        if one["fix"]:
+            print(f"  fix: {one['fix']}")
 
 
 def _summary(options: argparse.Namespace, errors: int, warnings: int) -> str:
     asked = "" if options.live else " The store was not asked (--live does)."
     if errors:
-        return f"{options.file}: a server would not start ({_number(errors, 'error')}).{asked}"
+        return f"{shown(options.file)}: a server would not start ({_number(errors, 'error')}).{asked}"
     said = f" with {_number(warnings, 'warning')}" if warnings else ""
-    return f"{options.file}: a server would start{said}.{asked}"
+    return f"{shown(options.file)}: a server would start{said}.{asked}"
 
 
 def _number(count: int, what: str) -> str:

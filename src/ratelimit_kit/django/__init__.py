@@ -1,4 +1,4 @@
-"""The Django front door: a middleware for the site, a decorator for single views, a view of its health.
+"""The Django front door: a middleware for the site, decorators for single views, a view of its health.
 
 All read the setting RATELIMIT_KIT, whose mapping is that of `Policy.from_config`.
 """
@@ -15,7 +15,8 @@ except ImportError as error:
     ) from error
 
 from ratelimit_kit.django.decorator import ratelimit
+from ratelimit_kit.django.exemption import exempt
 from ratelimit_kit.django.middleware import RateLimitMiddleware
-from ratelimit_kit.django.site import health
+from ratelimit_kit.django.site import health, liveness
 
-__all__ = ["RateLimitMiddleware", "health", "ratelimit"]
+__all__ = ["RateLimitMiddleware", "exempt", "health", "liveness", "ratelimit"]

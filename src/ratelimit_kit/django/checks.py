@@ -13,12 +13,12 @@ from django.conf import settings
 from django.core import checks
 
 from ratelimit_kit.django.site import SETTING, site_policy
-from ratelimit_kit.errors import ConfigurationError, StartupWarning, UnusedRulesError
+from ratelimit_kit.errors import ConfigurationError, CostError, StartupWarning, UnusedRulesError
 from ratelimit_kit.web.policy import Policy
 
 MIDDLEWARE = "ratelimit_kit.django.RateLimitMiddleware"
 
-Found = ConfigurationError | StartupWarning
+Found = ConfigurationError | CostError | StartupWarning
 
 
 @checks.register(checks.Tags.security)
@@ -39,7 +39,7 @@ def _findings(*, live: bool) -> Iterator[Found]:
         return
     try:
         policy = site_policy()
-    except ConfigurationError as error:
+    except (ConfigurationError, CostError) as error:
         yield error
         return
     has_middleware = _is_limited()

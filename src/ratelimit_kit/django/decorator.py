@@ -15,16 +15,17 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 
 from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.django.site import add_fields, denial, site_policy, translate
+from ratelimit_kit.django.site import add_fields, denial, response_of, site_policy, translate
 from ratelimit_kit.errors import OptionError
+from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.rules import Rule
+from ratelimit_kit.web.rules import Rule, Tiers
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def ratelimit(*limits: str | Limit, **options: Any) -> Callable[[View], View]:
-    """Limit a view; takes the limits and options of Rule (key, methods, when, cost, name, on_outage).
+def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[View], View]:
+    """Limit a view; takes the limits and options of Rule (key, methods, when, cost, count, shadow, name, ...).
 
     Without `name` each view has counters of its own, whatever its URLs.
     """
@@ -39,21 +40,46 @@ def ratelimit(*limits: str | Limit, **options: Any) -> Callable[[View], View]:
 
             @wraps(view)
             async def asynchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-                answer = await _policy(rule, request, view).acheck(translate(request))
-                return denial(answer) if answer.denied else add_fields(answer, await view(request, *args, **kwargs))
+                return await _aguarded(rule, request, view, args, kwargs)
 
             return cast("View", asynchronous)
 
         @wraps(view)
         def synchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            if _awaits(request):
-                return _later(rule, request, view, args, kwargs)
-            answer = _policy(rule, request, view).check(translate(request))
-            return denial(answer) if answer.denied else add_fields(answer, view(request, *args, **kwargs))
+            guard = _aguarded if _awaits(request) else _guarded
+            return guard(rule, request, view, args, kwargs)
 
         return cast("View", synchronous)
 
     return decorate
+
+
+def _guarded(rule: Rule, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """The view's response, or the refusal."""
+    policy = site_policy()
+    answer = policy.check(translate(request), [_named(policy, rule, rule.name or _view_name(request, view))])
+    if answer.denied:
+        return denial(answer)
+    try:
+        response = view(request, *args, **kwargs)
+    except BaseException:
+        answer.fail()
+        raise
+    return add_fields(answer.finish(response_of(response)), response) if answer.touches else response
+
+
+async def _aguarded(rule: Rule, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Do what `_guarded` does."""
+    policy = site_policy()
+    answer = await policy.acheck(translate(request), [_named(policy, rule, rule.name or _view_name(request, view))])
+    if answer.denied:
+        return denial(answer)
+    try:
+        response = await view(request, *args, **kwargs)
+    except BaseException:
+        await answer.afail()
+        raise
+    return add_fields(await answer.afinish(response_of(response)), response) if answer.touches else response
 
 
 def _awaits(request: HttpRequest) -> bool:
@@ -67,23 +93,11 @@ def _awaits(request: HttpRequest) -> bool:
     return bool(cls is not None and cls.view_is_async)
 
 
-async def _later(rule: Rule, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    answer = await _policy(rule, request, view).acheck(translate(request))
-    if answer.denied:
-        return denial(answer)
-    response = view(request, *args, **kwargs)
-    return add_fields(answer, await response if inspect.isawaitable(response) else response)
-
-
-def _policy(rule: Rule, request: HttpRequest, view: Callable[..., Any]) -> Policy:
-    return _single(site_policy(), rule, rule.name or _view_name(request, view))
-
-
 @cache
-def _single(site: Policy, rule: Rule, name: str) -> Policy:
-    """The site's policy with this one rule; the first use of a view refuses what must not run."""
+def _named(site: Policy, rule: Rule, name: str) -> NamedRule:
+    """The rule under its name; the first use of a view refuses what must not run."""
     site.check_workers()
-    return site.only(rule, name)
+    return site.named(rule, name)
 
 
 def _view_name(request: HttpRequest, view: Callable[..., Any]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 
-from ratelimit_kit.django.site import add_fields, denial, site_policy, translate
+from ratelimit_kit.django.exemption import is_exempt
+from ratelimit_kit.django.site import add_fields, denial, response_of, site_policy, translate
 
 
 class RateLimitMiddleware:
@@ -32,10 +33,22 @@ class RateLimitMiddleware:
         """Answer 429 or 503, or let the site answer."""
         if self._is_async:
             return self.__acall__(request)
+        if is_exempt(request):
+            response: HttpResponseBase = self.get_response(request)
+            return response
         answer = site_policy().check(translate(request))
-        return denial(answer) if answer.denied else add_fields(answer, self.get_response(request))
+        if answer.denied:
+            return denial(answer)
+        response = self.get_response(request)
+        return add_fields(answer.finish(response_of(response)), response) if answer.touches else response
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Do what `__call__` does."""
+        if is_exempt(request):
+            response: HttpResponseBase = await self.get_response(request)
+            return response
         answer = await site_policy().acheck(translate(request))
-        return denial(answer) if answer.denied else add_fields(answer, await self.get_response(request))
+        if answer.denied:
+            return denial(answer)
+        response = await self.get_response(request)
+        return add_fields(await answer.afinish(response_of(response)), response) if answer.touches else response

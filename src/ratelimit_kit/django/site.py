@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
 from functools import cache
+from os import PathLike
+from pathlib import Path
 from typing import Any, cast
 
 from django.conf import settings
@@ -12,9 +14,10 @@ from django.http import HttpRequest, HttpResponse
 
 from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.answer import Answer
-from ratelimit_kit.web.headers import LISTS, to_add
+from ratelimit_kit.web.headers import LISTS, Header
+from ratelimit_kit.web.health import LIVE, Health
 from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.request import Request
+from ratelimit_kit.web.request import LEDGER, Request, Response
 
 SETTING = "RATELIMIT_KIT"
 
@@ -23,10 +26,12 @@ SETTING = "RATELIMIT_KIT"
 def site_policy() -> Policy:
     """The policy of the setting; OptionError without one, for a guessed store would protect nothing."""
     config = getattr(settings, SETTING, None)
+    if isinstance(config, str | PathLike):
+        return Policy.from_file(Path(config))
     if config is None:
         raise OptionError(
             f'the setting {SETTING} is missing: add for example {SETTING} = {{"store": "redis://127.0.0.1:6379/0", '
-            '"rules": [{"limits": "100/minute", "key": "ip"}]}'
+            '"rules": [{"limits": "100/minute", "key": "ip"}]}, or the path of a TOML file'
         )
     return Policy.from_config(config)
 
@@ -50,7 +55,21 @@ def translate(request: HttpRequest) -> Request:
         raw=request,
         user=lambda: _id(_known(request, "user")),
         auser=lambda: _auser(request),
+        ledger=_ledger(request),
+        path_params=lambda: None if request.resolver_match is None else request.resolver_match.kwargs,
     )
+
+
+def _ledger(request: HttpRequest) -> MutableSequence[Any]:
+    """Shared with a middleware around Django: WSGI's environ is META, and ASGI's scope is kept by the request."""
+    place: MutableMapping[str, Any] = getattr(request, "scope", None) or request.META
+    ledger: MutableSequence[Any] = place.setdefault(LEDGER, [])
+    return ledger
+
+
+def response_of(response: Any) -> Response:
+    """Django's response as `count` sees it."""
+    return Response(response.status_code, response.headers, response)
 
 
 async def _auser(request: HttpRequest) -> str | None:
@@ -85,16 +104,24 @@ def health(request: HttpRequest) -> HttpResponse:
 
     `path("healthz", ratelimit_kit.django.health)`; add its path to "exempt".
     """
-    found = site_policy().health()
+    return _told(request, site_policy().health())
+
+
+def liveness(request: HttpRequest) -> HttpResponse:
+    """A view for a liveness probe, which must ask no store: this process answers. Add its path to "exempt"."""
+    return _told(request, LIVE)
+
+
+def _told(request: HttpRequest, found: Health) -> HttpResponse:
     response = HttpResponse(b"" if request.method == "HEAD" else found.body(), status=found.http_status)
     for name, value in found.fields():
         response[name] = value
     return response
 
 
-def add_fields(answer: Answer, response: Any) -> Any:
-    """The response with the rate-limit fields; items of a list join those that a decorator has set."""
-    for name, value in to_add(answer.headers, response.status_code, response.has_header):
+def add_fields(fields: Sequence[Header], response: Any) -> Any:
+    """The response with the rate-limit fields; items of a list join those that it has."""
+    for name, value in fields:
         joined = name.lower() in LISTS and response.has_header(name)
         response[name] = f"{response[name]}, {value}" if joined else value
     return response

@@ -1,12 +1,13 @@
 """How a refusal ends the server: an error that is also a SystemExit, raised by `refuse`.
 
 The server ends instead of respawning workers for ever, and the message is printed once, by the
-first of the workers. What each server makes of it is in docs/explanation/guard.md.
+first of the workers or by the one that comes first. What each server makes of it is in docs/explanation/guard.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import time
 from typing import NoReturn
 
 from ratelimit_kit.errors import ConfigurationError, StartupRefused
+from ratelimit_kit.guard.claim import first_to_say
 from ratelimit_kit.guard.lifetime import within_request
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.guard.workers import Workers
@@ -54,9 +56,10 @@ def refuse(error: StartupRefused) -> NoReturn:
     worker = detected() or ALONE
     if worker.respawns:
         raise error.without_exit() from None
-    if worker.speaks or worker.late:
+    speaks = _speaks(worker, error)
+    if speaks or worker.late:
         _print(error)
-    end = time.monotonic() + _wait(worker)
+    end = time.monotonic() + _wait(worker, speaks=speaks)
     while not worker.is_stopping() and time.monotonic() < end:
         time.sleep(TICK)
     if _leaves_quietly(worker):
@@ -71,13 +74,23 @@ async def lifespan_message(error: ConfigurationError) -> str:
     """
     worker = detected() or ALONE
     if not _leaves_quietly(worker):
-        return str(error) if worker.speaks else ""
+        return str(error) if _speaks(worker, error) else ""
     if worker.late:
         _print(error)
-    end = time.monotonic() + _wait(worker)
+    end = time.monotonic() + _wait(worker, speaks=False)
     while not worker.is_stopping() and time.monotonic() < end:  # noqa: ASYNC110 - a signal handler sets it
         await asyncio.sleep(TICK)
     os._exit(0)  # a SystemExit raised here would be taken for "no lifespan", and the worker would serve
+
+
+def leave(error: StartupRefused) -> NoReturn:
+    """End a worker that a running server adds, which has served nobody: print why, and wait as `refuse` does."""
+    worker = detected() or ALONE
+    _print(error)
+    end = time.monotonic() + LATE
+    while not worker.is_stopping() and time.monotonic() < end:
+        time.sleep(TICK)
+    os._exit(0)
 
 
 def _leaves_quietly(worker: Workers) -> bool:
@@ -85,10 +98,19 @@ def _leaves_quietly(worker: Workers) -> bool:
     return worker.late or (worker.stopping is not None and not worker.speaks)
 
 
-def _wait(worker: Workers) -> float:
+def _speaks(worker: Workers, error: ConfigurationError) -> bool:
+    """Whether this worker says why. Where none can see what the server does to the others, it is the one that comes first."""
+    if worker.stopping is None and worker.count > 1 and multiprocessing.parent_process() is not None:
+        first = first_to_say(str(error))
+        if first is not None:
+            return first
+    return worker.speaks
+
+
+def _wait(worker: Workers, *, speaks: bool) -> float:
     if worker.late:
         return LATE
-    if worker.speaks:
+    if speaks:
         return 0.0
     return GRACE if worker.stopping is None else STAND_BY
 

@@ -114,7 +114,7 @@ def _spawned() -> Workers | None:
         return None  # a program that starts servers by itself is no server that keeps count
     if getattr(config, "should_reload", False) or getattr(config, "use_reloader", False) or config.workers <= 1:
         return Workers(1, f"{server} runs one worker")
-    found = f"{server} is starting {config.workers} workers ({_source(config.workers, 'WEB_CONCURRENCY')})"
+    found = f"{server} is starting {config.workers} workers ({_source(config.workers, 'WEB_CONCURRENCY', 'UVICORN_WORKERS')})"
     return Workers(config.workers, found, number=_process_number())
 
 
@@ -132,7 +132,7 @@ def _granian() -> Workers | None:
 
 def _fastapi() -> Workers | None:
     """Read the command line of `fastapi run`, whose own process imports the application before uvicorn starts."""
-    words = sys.argv
+    words = [part for word in sys.argv for part in word.split("=", 1)]
     if "fastapi_cli" not in sys.modules or "run" not in words or "--workers" not in words:
         return None
     count = int(words[words.index("--workers") + 1])

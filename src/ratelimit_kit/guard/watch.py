@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import time
 import weakref
 from typing import Literal, get_args
@@ -18,7 +19,7 @@ from ratelimit_kit.core.event import Event, Listener
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import LateWorkersError, OptionError, StartupRefused
 from ratelimit_kit.guard import lifetime, witness, words
-from ratelimit_kit.guard.refusal import end_the_server, end_this_process, refuse
+from ratelimit_kit.guard.refusal import end_the_server, end_this_process, leave, refuse
 from ratelimit_kit.guard.servers import detected
 from ratelimit_kit.guard.workers import declared
 
@@ -94,7 +95,8 @@ class Watch:
         """
         error = self.refusal()
         if error is None:
-            self._say_what_is_allowed()
+            if self._per_process:
+                words.allowed(self._store, declared(self._workers), detected(), accepted=self._allowed)
         elif isinstance(error, LateWorkersError) and self._on_unsafe != "shutdown":
             self._found(error)
             self.tell()
@@ -128,7 +130,7 @@ class Watch:
         if seen is not None and seen.count > 1:
             self._per_request = seen.per_request
             self._again = math.inf  # the number does not change any more for this process
-            return self._found(words.several(self._store, seen))
+            return self._found((words.added if seen.late else words.several)(self._store, seen))
         return self._ask_the_witness(now, by_server=seen is not None)
 
     def look(self) -> None:
@@ -203,29 +205,18 @@ class Watch:
             self._leaving = True
             (end_the_server if self._per_request else end_this_process)()
 
+    def leave_if_added(self) -> None:
+        """In a fork: end where a running server adds a worker to an application loaded before; it has served nobody yet."""
+        error = self.refusal() if self._on_unsafe == "shutdown" else None
+        if isinstance(error, LateWorkersError):
+            leave(error)
+
     def _found(self, error: StartupRefused) -> bool:
         if self.problem is None:
             self.problem = error
         if self._on_unsafe == "warn":
             self.tell()
         return not self.closed
-
-    def _say_what_is_allowed(self) -> None:
-        """Log an escape where it changes something: nobody should find out from the numbers."""
-        if not self._per_process:
-            return
-        word, seen = declared(self._workers), detected()
-        if seen is None or seen.count <= 1 or not seen.speaks:
-            if word is not None:
-                words.say(logging.INFO, f"{word.found}, so {self._store} is allowed")
-        elif self._allowed:
-            words.say(
-                logging.WARNING,
-                f"allow_per_process=True: {self._store} counts per process, and {seen.found}. "
-                f"Each client gets up to {seen.times} its quota",
-            )
-        elif word is not None:
-            words.say(logging.WARNING, f"{word.found}, so {self._store} is allowed although {seen.found}")
 
 
 _watches: weakref.WeakSet[Watch] = weakref.WeakSet()
@@ -235,6 +226,9 @@ def _renew_all() -> None:
     """In a forked child: what held for the parent is not known of the child."""
     for watch in _watches:
         watch._renew()  # noqa: SLF001 - its own module
+    if "gunicorn.arbiter" in sys.modules:
+        for watch in list(_watches):
+            watch.leave_if_added()
 
 
 if hasattr(os, "register_at_fork"):

@@ -102,7 +102,7 @@ def _listens(pid: int, address: str) -> bool:
 
 def _taken(identity: list[str], where: str) -> Sibling | None:
     """Take the lock of this identity; the process that has it already, else None."""
-    folder = _folder()
+    folder = own_folder()
     if folder is None:
         return None
     text = "\0".join([_namespace(), *identity])
@@ -135,7 +135,7 @@ def _holder(descriptor: int) -> tuple[int, int]:
     return (int(words[0]), int(words[1])) if len(words) == 2 else (0, 0)
 
 
-def _folder() -> Path | None:
+def own_folder() -> Path | None:
     """A folder of this user's own; None where there is none that can be trusted."""
     try:
         folder = Path(tempfile.gettempdir()) / f"ratelimit_kit-{os.getuid()}"

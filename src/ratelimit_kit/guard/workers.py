@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ratelimit_kit.core.options import nearest
+from ratelimit_kit.environment import WORKERS, variable
 from ratelimit_kit.errors import OptionError
-
-PREFIX = "RATELIMIT_KIT_"
-VARIABLE = PREFIX + "WORKERS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +58,15 @@ class Workers:
 def declared(workers: int | None) -> Workers | None:
     """The user's word: the option `workers`, else the environment's RATELIMIT_KIT_WORKERS.
 
-    Raises OptionError for a number that is none, and for a misspelt variable. Others of our prefix may be
-    somebody else's: Kubernetes makes some for a service of that name.
+    Raises OptionError for a number that is none, and for a misspelt variable.
     """
-    for name in os.environ:
-        if name.startswith(PREFIX) and name != VARIABLE and difflib.get_close_matches(name, [VARIABLE], cutoff=0.85):
-            raise OptionError(f"the environment variable {name} means nothing here; {nearest(name, [VARIABLE])}")
+    text = variable(WORKERS)
     if workers is not None:
         return Workers(_number(workers, f"workers={workers!r}"), f"workers={workers} is declared")
-    text = os.environ.get(VARIABLE, "")
-    if not text:
+    if text is None:
         return None
-    count = _number(int(text) if text.isascii() and text.isdigit() else text, f"{VARIABLE}={text!r}")
-    return Workers(count, f"{VARIABLE}={text} is declared")
+    count = _number(int(text) if text.isascii() and text.isdigit() else text, f"{WORKERS}={text!r}")
+    return Workers(count, f"{WORKERS}={text} is declared")
 
 
 def _number(value: object, given: str) -> int:

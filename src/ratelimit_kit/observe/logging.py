@@ -26,7 +26,7 @@ class LoggingObserver:
 
     def on_event(self, event: Event) -> None:
         """Log the event, unless the like of it was logged within the last second."""
-        like = (self._logger.name, event.name, event.facts.get("warning"))
+        like = (self._logger.name, event.name, event.facts.get("warning", event.facts.get("rule")))
         now = time.monotonic()
         if now - _last.get(like, -QUIET) < QUIET:
             return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit, urlunsplit
 
 from ratelimit_kit.core.options import nearest
+from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import OptionError, StoreURLError
 
 if TYPE_CHECKING:
@@ -91,6 +92,18 @@ class ShortWays(Protocol):
         """The short way for single hits on keys of one namespace under one limit."""
 
 
+def no_lane(key: Any, cost: Any) -> None:
+    """Leave every hit to `decide`."""
+
+
+def short_ways(store: Any) -> ShortWays | None:
+    """The store, if it has short ways, and no class of its own decides otherwise further down."""
+    for kind in type(store).__mro__:
+        if "decide" in vars(kind):
+            return store if "quick" in vars(kind) else None
+    return None
+
+
 _REDIS = "ratelimit_kit.stores.redis:from_url"
 _FORMS = ("", "+sentinel", "+cluster")
 
@@ -103,11 +116,13 @@ _STORES = {
 }
 
 
-def open_store(store: str | Store) -> Store:
-    """The store that a URL names; a store is returned as it is.
+def open_store(store: str | Store | None) -> Store:
+    """The store that a URL names; a store is returned as it is. None is RATELIMIT_KIT_STORE, else memory.
 
     Raises StoreURLError for a URL that names none, DependencyError where its client is missing.
     """
+    if store is None:
+        store = variable(STORE) or "memory://"
     if not isinstance(store, str):
         if not isinstance(store, Store):
             raise StoreURLError(

@@ -1,6 +1,6 @@
 """`django-cache://alias`: counts where one of a Django project's caches keeps its data.
 
-The cache's own location, and the user, password and database of its options, are read once, and a
+The cache's own location, options and KEY_PREFIX are read once (`django_options` says what they mean), and a
 client of ours is opened there: Django's cache interface has no atomic step that a limit could trust.
 Caches that cannot count are refused.
 """
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import DependencyError, StoreURLError, UnsafeCacheError
 from ratelimit_kit.stores import Scope, Store
+from ratelimit_kit.stores.django_options import django_redis_url, memcached_options, redis_url
 
 try:
     from django.conf import settings
@@ -22,7 +23,10 @@ except ImportError as error:
         "django-cache:// needs Django, which is not installed: pip install 'ratelimit-kit[django]'"
     ) from error
 
-_REDIS = frozenset({"django.core.cache.backends.redis.RedisCache", "django_redis.cache.RedisCache"})
+_REDIS = {
+    "django.core.cache.backends.redis.RedisCache": redis_url,
+    "django_redis.cache.RedisCache": django_redis_url,
+}
 
 _MEMCACHED = frozenset(
     {
@@ -53,11 +57,16 @@ def from_url(url: str) -> Store:
     if backend in _REDIS:
         from ratelimit_kit.stores.redis import RedisStore
 
-        return RedisStore(_with_options(_locations(url, cache)[0], cache.get("OPTIONS") or {}))
+        address, options = _REDIS[backend](alias, _locations(url, cache)[0], cache.get("OPTIONS") or {})
+        return RedisStore(address, prefix=_prefix(cache), **options)
     if backend in _MEMCACHED:
         from ratelimit_kit.stores.memcached import MemcachedStore
 
-        return MemcachedStore(_memcached_url(_locations(url, cache)))
+        given = dict(cache.get("OPTIONS") or {})
+        own = given.pop("key_prefix", b"")
+        prefix = (own.decode("latin-1") if isinstance(own, bytes) else str(own)) + _prefix(cache)
+        options = memcached_options(alias, given)
+        return MemcachedStore(_memcached_url(url, _locations(url, cache)), prefix=prefix, **options)
     return UncountableCache(alias, backend)
 
 
@@ -71,22 +80,19 @@ def _locations(url: str, cache: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _with_options(url: str, options: Mapping[str, Any]) -> str:
-    """The Redis URL with the user, password and database that Django's OPTIONS give beside it."""
-    known = {str(name).lower(): value for name, value in options.items()}
-    parts = urlsplit(url)
-    login, at, host = parts.netloc.rpartition("@")
-    if known.get("password") is not None:
-        user = quote(str(known.get("username") or login.partition(":")[0]), safe="")
-        login, at = f"{user}:{quote(str(known['password']), safe='')}", "@"
-    path = f"/{known['db']}" if "db" in known and parts.scheme != "unix" else parts.path
-    return urlunsplit((parts.scheme, login + at + host, path, parts.query, ""))
+def _prefix(cache: Mapping[str, Any]) -> str:
+    """What the store's keys begin with: sites that share a server keep apart by the prefix that they have."""
+    own = str(cache.get("KEY_PREFIX") or "")
+    return f"{own}:rlk" if own else "rlk"
 
 
-def _memcached_url(servers: list[str]) -> str:
+def _memcached_url(url: str, servers: list[str]) -> str:
     """Django writes sockets as `unix:/path` or as a path."""
     paths = [server.removeprefix("unix:") for server in servers]
-    return "memcached://" + (paths[0] if paths[0].startswith("/") else ",".join(servers))
+    sockets = [path for path in paths if path.startswith("/")]
+    if sockets and len(paths) > 1:
+        raise StoreURLError(f"store={url!r}: several Memcached servers are reached by host and port, not by sockets")
+    return "memcached://" + (sockets[0] if sockets else ",".join(servers))
 
 
 class UncountableCache:

@@ -36,6 +36,9 @@ BACKOFF = 0.02
 MARGIN = 2
 """Seconds by which a state outlives its use: Memcached's own clock ticks once a second."""
 
+LONGEST_PREFIX = 36
+"""Characters in front of a key: Memcached takes 250 in all, of which limit and key may need the rest."""
+
 Conversation = Generator[Any, Any, Any]
 
 
@@ -66,6 +69,10 @@ class MemcachedStore:
         self._servers = Servers(url, timeout)
         self._skew = round(skew * MICROSECONDS)
         self._prefix = encode(prefix)
+        if len(self._prefix) > LONGEST_PREFIX:
+            raise OptionError(
+                f"prefix={prefix!r} is too long: give at most {LONGEST_PREFIX} characters, of Memcached's 250"
+            )
         self._clock = clock or time.time_ns
         self._counted: dict[Limit, Limit] = {}
 
@@ -109,6 +116,10 @@ class MemcachedStore:
     def examine(self) -> Iterator[StartupWarning]:
         """What is wrong with the servers; raises StoreUnavailableError when one does not answer."""
         return self._servers.examine()
+
+    def facts(self) -> dict[str, Any]:
+        """What the servers say of themselves, for `doctor`; raises StoreUnavailableError when one does not answer."""
+        return self._servers.facts()
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""

@@ -153,6 +153,17 @@ class Servers:
                     "are among them begin anew. Give the counters a Memcached of their own, with more memory (-m)"
                 )
 
+    def facts(self) -> dict[str, Any]:
+        """What the servers say of themselves, for people; of the one whose clock is farthest off."""
+        stats = [self._call(name, lambda client: client.stats()) for name in self._clients]
+        offsets: list[float] = [int(one[b"time"]) + 0.5 - time.time() for one in stats]
+        versions = {f"memcached {one[b'version'].decode()}" for one in stats}
+        return {
+            "server": ", ".join(sorted(versions)) + (f" ({len(stats)} servers)" if len(stats) > 1 else ""),
+            "evictions": sum(int(one[b"evictions"]) for one in stats),
+            "clock_offset": max((round(one, 1) for one in offsets), key=abs),
+        }
+
     def close(self) -> None:
         """Close the connections of this process."""
         for client in self._clients.values():

@@ -39,9 +39,10 @@ class MemoryStore:
             raise OptionError(f"max_keys={max_keys!r} is no number of counters: give a whole number of 1 or more")
         self.max_keys = max_keys
         self.on_event: Listener = unheard
+        self._clock = clock
         self._tables = Tables(max_keys, _clocks(clock))
         self._forked = 0
-        _stores.add(self)
+        STORES.add(self)
 
     def __repr__(self) -> str:
         return f"MemoryStore(max_keys={self.max_keys})"
@@ -119,6 +120,7 @@ class MemoryStore:
     def clear(self) -> None:
         """Forget everything."""
         with self._tables.lock:
+            self._tables.clocks = _clocks(self._clock)
             self._tables.clear()
 
     def ping(self) -> None:
@@ -151,7 +153,19 @@ class MemoryStore:
 
 def _clocks(clock: Clock | None) -> Clocks:
     """The clock for spans and the one for calendar windows."""
-    return clock or time.monotonic_ns, clock or time.time_ns
+    chosen = clock or _test_clock
+    return chosen or time.monotonic_ns, chosen or time.time_ns
+
+
+def keep_time_by(clock: Clock | None) -> None:
+    """Let every memory store without a clock of its own begin anew by this one (None: by the real clocks); for tests."""
+    global _test_clock  # noqa: PLW0603 - stores that are made later keep this time too
+    _test_clock = clock
+    for store in list(STORES):
+        store.clear()
+
+
+_test_clock: Clock | None = None
 
 
 def from_url(url: str) -> MemoryStore:
@@ -171,11 +185,12 @@ def _overflow(max_keys: int) -> Event:
     )
 
 
-_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+STORES: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+"""The memory stores of this process."""
 
 
 def _forget_after_fork() -> None:
-    for store in list(_stores):
+    for store in list(STORES):
         store._forget_parent()  # noqa: SLF001 - its own module
 
 

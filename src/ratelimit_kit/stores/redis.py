@@ -14,7 +14,7 @@ from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreError
 from ratelimit_kit.stores import Charge, Scope, check_charges
 from ratelimit_kit.stores.keys import encode
-from ratelimit_kit.stores.redis_checks import client_findings, server_findings
+from ratelimit_kit.stores.redis_checks import client_findings, refuse_repeating, server_facts, server_findings
 from ratelimit_kit.stores.redis_client import Clients, NoScriptError
 from ratelimit_kit.stores.redis_cluster import Ask, Conversation, GiveBack, by_slot, deciding
 from ratelimit_kit.stores.redis_scripts import BY_SERVER, BY_TEST, Arguments, Script, verdicts
@@ -25,7 +25,7 @@ class RedisStore:
 
     `url` is `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, with `valkey`
     for `redis` where that is nicer; `timeout` is the deadline in seconds for connecting and for a call. Instead of a URL, `client` and `async_client` take redis-py clients
-    of your own, with their own time-outs. `clock` (nanoseconds) replaces the server's clock in tests.
+    of your own, with their own time-outs and `retry=None`. `clock` (nanoseconds) replaces the server's clock in tests.
     """
 
     scope = Scope.SHARED
@@ -47,6 +47,8 @@ class RedisStore:
             )
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
             raise OptionError(f"timeout={timeout!r} is no deadline: give seconds above 0, up to 60")
+        for given in (client, async_client):
+            refuse_repeating(given)
         self._clients = Clients(url, client, async_client, timeout)
         self.clustered = self._clients.clustered
         self._prefix = encode(prefix)
@@ -93,6 +95,10 @@ class RedisStore:
         for part in self._slots(charges) if self.clustered else [charges]:
             await self._adelete(self._keys(part))
 
+    def clear(self) -> None:
+        """Delete every key with this store's prefix, on every primary: for tests, and never in one step."""
+        self._clients.call(lambda client: _delete_all(client, f"{self._prefix}:*"))
+
     def ping(self) -> None:
         """Return when Redis answers; raise StoreUnavailableError when it does not."""
         self._clients.call(lambda client: client.ping())
@@ -106,6 +112,10 @@ class RedisStore:
         for client in self._clients.given:
             yield from client_findings(repr(self), client)
         yield from server_findings(repr(self), self._clients.call)
+
+    def facts(self) -> dict[str, Any]:
+        """What the server says of itself, for `doctor`; raises StoreUnavailableError when it does not answer."""
+        return server_facts(self._clients.call)
 
     def close(self) -> None:
         """Close the connections, when no call is under way; a later call opens new ones."""
@@ -202,6 +212,11 @@ class RedisStore:
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
         check_charges(charges)
         return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}" for key, limit, _ in charges]
+
+
+def _delete_all(client: Any, pattern: str) -> None:
+    for key in list(client.scan_iter(match=pattern, count=1000)):
+        client.delete(key)
 
 
 def from_url(url: str) -> RedisStore:

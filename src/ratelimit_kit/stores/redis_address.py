@@ -5,7 +5,8 @@
     redis+cluster://h1:6379,h2            a cluster, by some of its nodes
 
 `valkey` may stand for `redis` everywhere, and `rediss+...` or `valkeys+...` means TLS. A user and password
-before the hosts are those of Redis; Sentinels take `?sentinel_username=...&sentinel_password=...`.
+before the hosts are those of Redis; Sentinels take `?sentinel_username=...&sentinel_password=...`, and all take
+`?protocol=3` for RESP3.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _PORTS = {"sentinel": 26379, "cluster": 6379}
 
 _OPTIONS = frozenset(
     {
+        "protocol",
         "sentinel_username",
         "sentinel_password",
         "ssl_ca_certs",
@@ -70,7 +72,10 @@ def _read(url: str) -> Address:
     sentinels = {
         name.removeprefix("sentinel_"): query.pop(name) for name in list(query) if name.startswith("sentinel_")
     }
-    security: dict[str, Any] = {**query, "ssl": True} if scheme == "rediss" else {}
+    spoken = {"protocol": int(query.pop("protocol"))} if "protocol" in query else {}
+    if query and scheme != "rediss":
+        raise StoreURLError(f"store={redacted(url)!r}: {next(iter(query))} is about TLS: write {scheme}s+{kind}://")
+    security: dict[str, Any] = {**spoken, **query, "ssl": True} if scheme == "rediss" else {**spoken}
     options = {**security, **{k: unquote(v) for k, v in (("username", user), ("password", password)) if v}}
     nodes = tuple(_node(host, _PORTS[kind]) for host in hosts.split(","))
     service, _, database = parts.path.strip("/").partition("/")

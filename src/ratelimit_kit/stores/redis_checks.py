@@ -11,6 +11,7 @@ from ratelimit_kit.errors import (
     ClockOffsetWarning,
     EvictionWarning,
     NoTimeoutError,
+    OptionError,
     ReplicaError,
     StartupRefused,
     StartupWarning,
@@ -21,6 +22,25 @@ _log = logging.getLogger("ratelimit_kit")
 
 OFFSET = 2.0
 """Seconds that two clocks may differ before it is worth a warning."""
+
+
+def refuse_repeating(client: Any) -> None:
+    """OptionError for a client of the user's own that sends a call again by itself: the first may have been charged."""
+    pool = getattr(client, "connection_pool", None)
+    options = getattr(pool, "connection_kwargs", {})
+    retry = options.get("retry") if pool is not None else getattr(client, "retry", None)
+    times = retry.get_retries() if retry is not None else len(options.get("retry_on_error") or [])
+    if times or options.get("retry_on_timeout"):
+        raise OptionError(
+            f"RedisStore was given a client that repeats a call up to {times or 1} times: a hit whose answer is late would be "
+            f"charged again, and an outage would cost each caller many deadlines. {_no_retry(pool is not None)}"
+        )
+
+
+def _no_retry(single: bool) -> str:  # noqa: FBT001 - its own module
+    if single:
+        return "Build the client with retry=None (redis.Redis.from_url does so by itself)"
+    return "Build the client with retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0)"
 
 
 def client_findings(name: str, client: Any) -> Iterator[StartupRefused]:
@@ -61,6 +81,22 @@ def server_findings(
             f"{name} has maxmemory-policy {policy}: when its memory is full it throws counters away, and their clients begin "
             "anew. Give the counters a Redis of their own with `maxmemory-policy noeviction`"
         )
+
+
+def server_facts(call: Callable[[Callable[[Any], Any]], Any]) -> dict[str, Any]:
+    """What the server says of itself, for people: its version, role and eviction policy, and how far its clock is off."""
+    begun = time.time()
+    seconds, microseconds = _one(call(lambda client: client.time()), tuple)
+    offset = seconds + microseconds / 1e6 - (begun + time.time()) / 2
+    info = call(_info)
+    name = str(info.get("server_name", "redis")).capitalize()
+    version = info.get("valkey_version") or info.get("redis_version", "of a version that this user may not ask for")
+    return {
+        "server": f"{name} {version}",
+        "role": info.get("role"),
+        "eviction": info.get("maxmemory_policy"),
+        "clock_offset": round(offset, 3),
+    }
 
 
 def _info(client: Any) -> dict[str, Any]:

@@ -72,9 +72,8 @@ class Clients:
         self._building = Lock()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, asyncio.Semaphore]]
         self._loops = weakref.WeakKeyDictionary()
-        self._preparing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._preparing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]]
+        self._preparing = weakref.WeakKeyDictionary()
 
     def __str__(self) -> str:
         return f"RedisStore({redacted(self._url)!r})" if self._url else "RedisStore(client=...)"
@@ -133,7 +132,10 @@ class Clients:
 
     async def aclose(self) -> None:
         """Close this event loop's client; a later call opens a new one."""
-        client, _ = self._loops.pop(asyncio.get_running_loop(), (None, None))
+        loop = asyncio.get_running_loop()
+        client, _ = self._loops.pop(loop, (None, None))
+        if loop in self._preparing:
+            self._preparing.pop(loop).cancel()
         if client is not None:
             await client.aclose()
             for watcher in _watchers(client):
@@ -157,9 +159,16 @@ class Clients:
             raise self._failure(error) from error
 
     async def _prepared(self, client: Any) -> None:
-        """Let one task at a time learn where the slots are: redis-py drops connections that others use meanwhile."""
-        async with self._preparing.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-            await client.initialize()
+        """Let one task at a time learn where the slots are: redis-py drops connections that others use meanwhile.
+
+        It goes on when the deadline of who began it has passed: on a slow machine nobody would ever get through.
+        """
+        loop = asyncio.get_running_loop()
+        task = self._preparing.get(loop)
+        if task is None or task.done():
+            task = self._preparing[loop] = loop.create_task(client.initialize())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(task)
 
     def _of_this_loop(self) -> tuple[Any, asyncio.Semaphore]:
         loop = asyncio.get_running_loop()
@@ -180,11 +189,11 @@ class Clients:
         }
         if address.kind == "cluster":
             nodes = [library.cluster.ClusterNode(*node) for node in address.nodes]
-            return library.cluster.RedisCluster(startup_nodes=nodes, **options, **address.options)
+            return library.cluster.RedisCluster(startup_nodes=nodes, **{**options, **address.options})
         options["max_connections"] = CONNECTIONS
         if address.kind == "sentinel":
             watchers = library.sentinel.Sentinel(
-                address.nodes, sentinel_kwargs={**options, **address.sentinel_options}, **options, **address.options
+                address.nodes, sentinel_kwargs={**options, **address.sentinel_options}, **{**options, **address.options}
             )
             return watchers.master_for(address.service)
         try:

@@ -1,8 +1,12 @@
-"""Help for tests: a clock that moves only when told to, and the suite that every store has to pass."""
+"""Help for tests: limits off, counters to nothing, time by hand, and the suite that every store has to pass.
+
+`fixtures.py` offers the first three to pytest.
+"""
 
 from __future__ import annotations
 
 from ratelimit_kit.testing.clock import ManualClock
 from ratelimit_kit.testing.conformance import StoreConformance
+from ratelimit_kit.testing.switches import disabled, manual_time, reset_all
 
-__all__ = ["ManualClock", "StoreConformance"]
+__all__ = ["ManualClock", "StoreConformance", "disabled", "manual_time", "reset_all"]

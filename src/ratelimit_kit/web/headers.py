@@ -12,25 +12,36 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ratelimit_kit.core.decision import MICROSECONDS, Verdict
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
+from ratelimit_kit.web.request import Response
 
 Header = tuple[str, str]
 
 LARGEST: Final = 999_999_999_999_999
 """The largest integer of a structured field (RFC 9651, section 3.3.1)."""
 
-LISTS: Final = frozenset({"ratelimit", "ratelimit-policy"})
-"""Draft-11 fields are lists: a second field line adds items and replaces nothing."""
+LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
+"""Fields that are lists: a second field line adds items and replaces nothing."""
 
 
-class Item(NamedTuple):
-    """One limit in a response: the name it has there, and what it said."""
+class Parameters(NamedTuple):
+    """What a draft calls its parameters; a renaming of `left` and `effective` is pending in the working group."""
 
-    name: str
-    verdict: Verdict
+    quota: str
+    window: str
+    left: str
+    effective: str
+
+
+DRAFT11: Final = Parameters(quota="q", window="w", left="r", effective="t")
+
+
+Item = tuple[str, Verdict]
+"""One limit in a response: the name it has there, and what it said."""
 
 
 class Quota(NamedTuple):
@@ -40,6 +51,7 @@ class Quota(NamedTuple):
     window: int
 
 
+@lru_cache(maxsize=4096)
 def quota(limit: Limit) -> Quota:
     """A token bucket is its burst per time to refill it, so that no more remains than the quota."""
     return Quota(limit.most, max(1, -(-_span(limit) // MICROSECONDS)))
@@ -58,31 +70,49 @@ def retry_after(seconds: float) -> Header:
     return ("Retry-After", str(max(1, math.ceil(seconds))))
 
 
-def _effective_window(verdict: Verdict) -> int:
+def _effective_window(verdict: Verdict, limit: Quota) -> int:
     """The draft's `t`: seconds to the next unit, stretched so that r/t never exceeds the policy's rate.
 
     Never above Retry-After, which a denial with units left would otherwise contradict.
     """
-    limit = quota(verdict.limit)
-    to_next = math.ceil(verdict.next_after)
+    to_next = -(-verdict.wait // MICROSECONDS)
     paced = -(-verdict.remaining * limit.window // limit.quota)
     if not verdict.allowed:
         return max(1, min(to_next, paced or to_next))
     return max(1, to_next, paced)
 
 
-def _draft11(items: Sequence[Item]) -> list[Header]:
-    policies, states = [], []
-    for name, verdict in items:
+class _Lists:
+    """The two lists of the newer drafts, an item for each limit."""
+
+    def __init__(self, names: Parameters) -> None:
+        self._names = names
+        self._written: dict[tuple[str, str], tuple[str, str, Quota]] = {}
+
+    def __call__(self, items: Sequence[Item]) -> list[Header]:
+        names = self._names
+        policies, states = [], []
+        for name, verdict in items:
+            limit = verdict.limit
+            text, policy, allowed = self._written.get((name, limit.id)) or self._write(name, limit)
+            policies.append(policy)
+            left = min(verdict.remaining, LARGEST)
+            states.append(f"{text};{names.left}={left};{names.effective}={_effective_window(verdict, allowed)}")
+        return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
+
+    def _write(self, name: str, limit: Limit) -> tuple[str, str, Quota]:
+        """What never changes of an item: its name as a structured field's string, its policy, its quota."""
         text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        limit = quota(verdict.limit)
-        policies.append(f"{text};q={min(limit.quota, LARGEST)};w={limit.window}")
-        states.append(f"{text};r={min(verdict.remaining, LARGEST)};t={_effective_window(verdict)}")
-    return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
+        allowed = quota(limit)
+        policy = f"{text};{self._names.quota}={min(allowed.quota, LARGEST)};{self._names.window}={allowed.window}"
+        if len(self._written) >= 4096:  # limits that depend on the request may be many
+            self._written.clear()
+        self._written[name, limit.id] = text, policy, allowed
+        return text, policy, allowed
 
 
 def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -> list[Header]:
-    verdict = min((item.verdict for item in items), key=lambda one: (one.allowed, one.remaining, -one.reset))
+    verdict = min((verdict for _, verdict in items), key=lambda one: (one.allowed, one.remaining, -one.reset))
     return [
         (f"{prefix}-Limit", str(verdict.limit.most)),
         (f"{prefix}-Remaining", str(verdict.remaining)),
@@ -91,7 +121,7 @@ def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -
 
 
 def _draft6(items: Sequence[Item]) -> list[Header]:
-    policies = ", ".join("{};w={}".format(*quota(item.verdict.limit)) for item in items)
+    policies = ", ".join("{};w={}".format(*quota(verdict.limit)) for _, verdict in items)
     return [*_triple("RateLimit", items, math.ceil), ("RateLimit-Policy", policies)]
 
 
@@ -104,18 +134,34 @@ def _none(items: Sequence[Item]) -> list[Header]:  # noqa: ARG001 - one signatur
 
 
 FAMILIES: Final[dict[str, Callable[[Sequence[Item]], list[Header]]]] = {
-    "draft11": _draft11,
+    "draft11": _Lists(DRAFT11),
     "draft6": _draft6,
     "x-ratelimit": _x_ratelimit,
     "none": _none,
 }
 
 
-def to_add(fields: Sequence[Header], status: int, present: Callable[[str], bool]) -> list[Header]:
+def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = False) -> list[Header]:
     """Which fields go into a response that has some already: list items are added, the rest only once.
 
-    A redirect gets none: a client might wait before following it (the draft's advice).
+    A redirect gets none, for a client might wait before following it (the draft's advice); nor does what
+    caches may give to others, for the numbers are one client's own. `exposed` lets scripts of other origins
+    read the fields (CORS).
     """
-    if 300 <= status < 400:
+    present = {name.lower() for name in response.headers}
+    if 300 <= response.status < 400 or "age" in present or ("cache-control" in present and _is_shared(response)):
         return []
-    return [field for field in fields if field[0].lower() in LISTS or not present(field[0])]
+    added = [field for field in fields if (name := field[0].lower()) not in present or name in LISTS]
+    return [*added, exposing(added)] if exposed and added else added
+
+
+def exposing(fields: Sequence[Header]) -> Header:
+    """The field that lets scripts of another origin read these fields and Retry-After (Fetch standard, 3.3.3)."""
+    names = dict.fromkeys([*(name for name, _ in fields), "Retry-After"])
+    return ("Access-Control-Expose-Headers", ", ".join(names))
+
+
+def _is_shared(response: Response) -> bool:
+    """Whether a shared cache may keep the response."""
+    control = response.headers["cache-control"].lower()
+    return "public" in control or "s-maxage" in control

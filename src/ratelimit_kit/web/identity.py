@@ -1,22 +1,33 @@
-"""Who is asking: the client's address, which a client cannot choose, and the keys of rules.
+"""Who is asking: the client's address, which a client cannot choose.
 
-Text that is not an address is never a key. X-Forwarded-For is read only when the transport's peer
-is a trusted proxy, from right to left, up to the first address that no trusted proxy has.
+Text that is not an address is never a key. What proxies have written is read only when the
+transport's peer is a trusted proxy, from right to left, up to the first address that no trusted
+proxy has; or, where a number of proxies is trusted, exactly so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+)
+from typing import Any
 
 from ratelimit_kit.errors import OptionError
+from ratelimit_kit.web.fields import FIELD_NAME
+from ratelimit_kit.web.forwarded import HOPS, READERS, single
+from ratelimit_kit.web.request import Request
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-
-HOPS = 32
-"""Items of X-Forwarded-For that are read at most."""
 
 UNKNOWN = "unknown"
 """The one key of all clients without an address, such as those on a UNIX socket."""
@@ -25,41 +36,53 @@ UNKNOWN = "unknown"
 class ClientAddress:
     """Finds the client's address behind proxies.
 
-    `trusted_proxies` lists networks ("10.0.0.0/8") and, for a proxy on a UNIX socket, "unix".
+    `trusted_proxies` lists networks ("10.0.0.0/8") and, for a proxy on a UNIX socket, "unix"; or it is the
+    number of proxies that every request passes. `client_header` is the one field that is read:
+    "x-forwarded-for", "forwarded", or a field in which an edge of trusted networks writes a single address.
     IPv6 addresses are grouped by their first `ipv6_prefix` bits, for one client has many.
     """
 
-    def __init__(self, trusted_proxies: Iterable[str] = (), ipv6_prefix: int = 64) -> None:
-        if trusted_proxies == "*" or (isinstance(trusted_proxies, list | tuple) and "*" in trusted_proxies):
-            raise _trusts_everyone("*")
-        if isinstance(trusted_proxies, str) or not isinstance(trusted_proxies, Iterable):
-            raise OptionError(f'trusted_proxies={trusted_proxies!r} is no list of networks: write ["10.0.0.0/8"]')
+    def __init__(
+        self,
+        trusted_proxies: Iterable[str] | int = (),
+        ipv6_prefix: int = 64,
+        client_header: str = "x-forwarded-for",
+    ) -> None:
         if isinstance(ipv6_prefix, bool) or not isinstance(ipv6_prefix, int) or not 32 <= ipv6_prefix <= 128:
             raise OptionError(f"ipv6_prefix={ipv6_prefix!r} is no number of bits from 32 to 128; networks have 64")
-        proxies = list(trusted_proxies)
-        self._trust_unix = "unix" in proxies
-        self._networks = [_network(text) for text in proxies if text != "unix"]
         self._ipv6_prefix = ipv6_prefix
+        self.header = _header(client_header)
+        self._read = READERS.get(self.header, single)
+        self._hops, proxies = _proxies(trusted_proxies)
+        if self._hops and self.header not in READERS:
+            raise OptionError(
+                f"client_header={client_header!r} is believed only from known proxies, and trusted_proxies={self._hops} "
+                'names none: list their networks, such as ["10.0.0.0/8"]'
+            )
+        self._trust_unix = "unix" in proxies
+        self._networks = _networks([text for text in proxies if text != "unix"])
+        self.trusts_nobody = not (self._hops or proxies)
 
-    def key(self, peer: str | None, forwarded_for: str) -> str:
+    def key(self, request: Request) -> str:
         """The address under which this client is counted, as text."""
-        address = self._client(peer, forwarded_for)
-        if address is None:
-            return UNKNOWN
-        if isinstance(address, IPv6Address) and self._ipv6_prefix < 128:
-            return str(IPv6Network((address, self._ipv6_prefix), strict=False))
-        return str(address)
+        if self.trusts_nobody:
+            return _key(request.peer, self._ipv6_prefix)
+        return _key(self._client(request), self._ipv6_prefix)
 
-    def _client(self, peer: str | None, forwarded_for: str) -> Address | None:
-        known = parse_address(peer or "")
-        if not self._trusts(known, peer):
+    def _client(self, request: Request) -> Address | None:
+        known = parse_address(request.peer or "")
+        field = request.headers.get(self.header, "")
+        if self._hops:
+            nodes = self._read(field)
+            return (parse_address(nodes[-self._hops]) if len(nodes) >= self._hops else None) or known
+        if not field or not self._trusts(known, request.peer):
             return known
-        for item in reversed(forwarded_for.split(",")[-HOPS:]):
-            address = parse_address(item)
+        for node in reversed(self._read(field)):
+            address = parse_address(node)
             if address is None:
                 return known
             known = address
-            if not self._trusts(address, item):
+            if not self._trusts(address, node):
                 return known
         return known
 
@@ -69,6 +92,16 @@ class ClientAddress:
         return any(address in network for network in self._networks if network.version == address.version)
 
 
+@lru_cache(maxsize=4096)
+def _key(client: Address | str | None, ipv6_prefix: int) -> str:
+    address = parse_address(client) if isinstance(client, str) else client
+    if address is None:
+        return UNKNOWN
+    if isinstance(address, IPv6Address) and ipv6_prefix < 128:
+        return str(IPv6Network((int(address), ipv6_prefix), strict=False))
+    return str(address)
+
+
 def parse_address(text: str) -> Address | None:
     """The address in `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]:80` or `fe80::1%eth0`; else None.
 
@@ -76,9 +109,13 @@ def parse_address(text: str) -> Address | None:
     """
     text = text.strip()
     if text.startswith("["):
-        text = text[1:].partition("]")[0]
+        text, closed, port = text[1:].partition("]")
+        if not closed or (port and not _is_port(port)):
+            return None
     elif text.count(":") == 1:
-        text = text.partition(":")[0]
+        text, _, port = text.partition(":")
+        if not _is_port(f":{port}"):
+            return None
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -86,9 +123,47 @@ def parse_address(text: str) -> Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def _is_port(text: str) -> bool:
+    """Whether this is a colon and a port, which may be obfuscated (RFC 7239, 6)."""
+    return text.startswith(":") and text[1:].replace("_", "a").replace("-", "a").replace(".", "a").isalnum()
+
+
 def hashed(value: str) -> str:
     """A short hash that stands for a value that may be secret, such as an API key."""
     return blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _header(name: object) -> str:
+    if not isinstance(name, str) or not FIELD_NAME.fullmatch(name):
+        raise OptionError(
+            f"client_header={name!r} is no field name: choose 'x-forwarded-for', 'forwarded', or the field in which your "
+            "edge writes the client's address, such as 'cf-connecting-ip'"
+        )
+    return name.lower()
+
+
+def _proxies(trusted: Any) -> tuple[int, list[str]]:
+    """The number of trusted proxies (0 where networks are listed), and the networks."""
+    if isinstance(trusted, int) and not isinstance(trusted, bool):
+        if not 0 <= trusted <= HOPS:
+            raise OptionError(f"trusted_proxies={trusted} is no number of proxies from 0 to {HOPS}")
+        return trusted, []
+    if trusted == "*" or (isinstance(trusted, list | tuple) and "*" in trusted):
+        raise _trusts_everyone("*")
+    if isinstance(trusted, str | bool) or not isinstance(trusted, Iterable):
+        raise OptionError(
+            f'trusted_proxies={trusted!r} is no list of networks: write ["10.0.0.0/8"], or the number of your proxies'
+        )
+    return 0, list(trusted)
+
+
+def _networks(texts: list[str]) -> list[Network]:
+    networks = [_network(text) for text in texts]
+    for version in (4, 6):
+        merged = collapse_addresses([network for network in networks if network.version == version])  # type: ignore[type-var]
+        if any(network.prefixlen == 0 for network in merged):
+            raise _trusts_everyone(", ".join(texts))
+    return networks
 
 
 def _network(text: object) -> Network:
@@ -101,8 +176,8 @@ def _network(text: object) -> Network:
         raise OptionError(
             f'trusted_proxies: {text!r} is no network: write for example "10.0.0.0/8", "192.0.2.7" or "unix"'
         ) from None
-    if isinstance(text, int) or network.prefixlen == 0:
-        raise _trusts_everyone(text)
+    if isinstance(text, int):
+        raise OptionError(f'trusted_proxies: {text!r} is no network: write for example "10.0.0.0/8"')
     return network
 
 

@@ -1,12 +1,11 @@
-"""The `key` of a rule: "ip", "user", "header:NAME", "global", a callable, or a list of those.
+"""The `key` of a rule: "ip", "user", "header:NAME", "cookie:NAME", "path:NAME", "global", a callable, or a list.
 
 Each becomes one text per client. A signed-in user and an address never share a counter, and
-visitors without a user or without the header are counted by their address.
+visitors without a user, the header or the cookie are counted by their address.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,14 +13,17 @@ from urllib.parse import quote
 
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import IdentityError, OptionError
+from ratelimit_kit.web.calls import acalled, called
+from ratelimit_kit.web.fields import FIELD_NAME
 from ratelimit_kit.web.identity import ClientAddress, hashed
 from ratelimit_kit.web.request import Request
 
-Part = str | Callable[[Request], str]
+Part = str | Callable[[Request], str | Awaitable[str]]
 Key = Part | list[Part] | tuple[Part, ...]
 
-_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _WORDS = ("ip", "user", "global")
+_NAMED = {"header": FIELD_NAME, "cookie": FIELD_NAME, "path": re.compile(r"[1-9][0-9]?|[^\W\d]\w*")}
+"""Words that take a name after a colon: a field, a cookie, a value that routing finds, or a segment's number."""
 
 
 def read_key(key: Key) -> tuple[Part, ...]:
@@ -37,51 +39,78 @@ def read_key(key: Key) -> tuple[Part, ...]:
 def _check(part: Part) -> None:
     if callable(part) or part in _WORDS:
         return
-    if isinstance(part, str) and part.startswith("header:") and _FIELD_NAME.fullmatch(part[7:]):
-        return
-    hint = nearest(str(part), [*_WORDS, "header:NAME"])
+    if isinstance(part, str):
+        word, mark, name = part.partition(":")
+        if mark and word in _NAMED and _NAMED[word].fullmatch(name):
+            return
+    hint = nearest(str(part), [*_WORDS, "header:NAME", "cookie:NAME", "path:NAME"])
     raise OptionError(f"key={part!r} names nothing to count by; {hint}, or give a callable")
 
 
 def identify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> str:
     """The text under which this request is counted."""
-    return _join([_text(part, _value(part, request, request.user_id), request, address) for part in parts])
+    if len(parts) == 1:
+        return _text(parts[0], _value(parts[0], request), request, address)
+    return _join([_text(part, _value(part, request), request, address) for part in parts])
 
 
 async def aidentify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> str:
     """Do what `identify` does; a callable may be a coroutine function."""
+    if len(parts) == 1:
+        return _text(parts[0], await _avalue(parts[0], request), request, address)
     return _join([_text(part, await _avalue(part, request), request, address) for part in parts])
 
 
-def _value(part: Part, request: Request, user: Callable[[], Any]) -> Any:
+def _value(part: Part, request: Request) -> Any:
+    """What has to be asked for: a callable's answer, or the user."""
     if callable(part):
-        return part(request)
-    return user() if part == "user" else None
+        return called(part, request)
+    return request.user_id() if part == "user" else None
 
 
 async def _avalue(part: Part, request: Request) -> Any:
-    value = _value(part, request, request.auser_id)
-    return await value if isinstance(value, Awaitable) else value
+    """Do what `_value` does."""
+    if callable(part):
+        return await acalled(part, request)
+    return await request.auser_id() if part == "user" else None
 
 
 def _text(part: Part, value: Any, request: Request, address: ClientAddress) -> str:
+    if part == "ip":
+        return "ip:" + address.key(request)
     if callable(part):
         return "key:" + _checked(part, value)
     if part == "global":
         return "global"
     if part == "user" and value is not None:
         return f"user:{value}"
-    if part.startswith("header:") and (field := request.headers.get(part[7:])):
-        return f"{part.lower()}={hashed(field)}"
-    return "ip:" + address.key(request.peer, request.headers.get("x-forwarded-for", ""))
+    word, _, name = part.partition(":")
+    if word == "path":
+        return f"{part}={_of_path(name, request)}"
+    given = {"header": lambda: request.headers.get(name), "cookie": lambda: request.cookies.get(name)}
+    if word in given and (field := given[word]()):
+        return f"{part.lower() if word == 'header' else part}={hashed(field)}"
+    return "ip:" + address.key(request)
 
 
-def _checked(part: Callable[[Request], str], value: Any) -> str:
+def _of_path(name: str, request: Request) -> str:
+    """A segment by its number, counted from 1; or what routing has found under a name."""
+    if name.isdigit():
+        segments = request.path.split("/")[1:]
+        return segments[int(name) - 1] if int(name) <= len(segments) else ""
+    found = request.path_params
+    if found is None or name not in found:
+        when = "before routing" if found is None else f"in the path {request.path!r}"
+        raise IdentityError(
+            f'key="path:{name}" finds no value {name!r} {when}: use it in the decorator of a view whose URL has that '
+            'parameter, or count by the number of the segment, such as key="path:2"'
+        )
+    return str(found[name])
+
+
+def _checked(part: Callable[[Request], Any], value: Any) -> str:
     if isinstance(value, str):
         return value
-    if inspect.iscoroutine(value):
-        value.close()
-        value = "a coroutine (an asynchronous key needs an asynchronous front door)"
     name = getattr(part, "__qualname__", repr(part))
     raise IdentityError(
         f"the key {name} returned {value!r}, and nothing can be counted by that: return text, or skip requests with when="
@@ -89,6 +118,4 @@ def _checked(part: Callable[[Request], str], value: Any) -> str:
 
 
 def _join(texts: list[str]) -> str:
-    return (
-        texts[0] if len(texts) == 1 else "|".join(quote(text, safe=":/=.@", errors="surrogatepass") for text in texts)
-    )
+    return "|".join(quote(text, safe=":/=.@", errors="surrogatepass") for text in texts)

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import copy
+import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ratelimit_kit.core.decision import Decision
-from ratelimit_kit.core.durations import spell
-from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
-from ratelimit_kit.core.options import known_options, nearest
-from ratelimit_kit.errors import ConfigurationError, OptionError, StartupRefused, StartupWarning
-from ratelimit_kit.gate import Gate, OnOutage, outage_policy
+from ratelimit_kit.core.event import Event
+from ratelimit_kit.core.options import known_options
+from ratelimit_kit.errors import ConfigurationError, OptionError, ReloadError, StartupRefused, StartupWarning
+from ratelimit_kit.gate import Gate, OnOutage
 from ratelimit_kit.guard.watch import OnUnsafe
 from ratelimit_kit.observe import Observer
-from ratelimit_kit.stores import Charge, Store
+from ratelimit_kit.stores import Store
 from ratelimit_kit.web import startup
-from ratelimit_kit.web.answer import PASS, Answer
-from ratelimit_kit.web.headers import FAMILIES, Item, retry_after
+from ratelimit_kit.web.answer import Answer
+from ratelimit_kit.web.claims import NamedRule
+from ratelimit_kit.web.enforcement import Enforcement
 from ratelimit_kit.web.health import Health
-from ratelimit_kit.web.identity import ClientAddress
-from ratelimit_kit.web.keys import aidentify, identify
-from ratelimit_kit.web.paths import Pattern, read_paths
-from ratelimit_kit.web.problem import body
+from ratelimit_kit.web.plan import Mode, Plan
+from ratelimit_kit.web.problem import Respond
 from ratelimit_kit.web.request import Request
-from ratelimit_kit.web.rules import Rule, check_name
+from ratelimit_kit.web.rules import Exempt, Rule, check_name
 
-_STRICTEST: tuple[OnOutage, ...] = ("raise", "deny", "local", "allow")
+if TYPE_CHECKING:
+    from ratelimit_kit.web.source import PolicyFile
 
 
 class Policy:
@@ -35,11 +34,19 @@ class Policy:
 
     Args:
         rules: every rule that matches a request must admit it; all are decided at once.
-        store: a store or its URL; everything is refused at start that cannot count there.
-        trusted_proxies: networks whose X-Forwarded-For is believed, "unix" for a UNIX socket.
+        store: a store or its URL (default: RATELIMIT_KIT_STORE, else memory); everything is refused at start
+            that cannot count there.
+        trusted_proxies: networks whose word on their clients is believed, "unix" for a UNIX socket; or the
+            number of proxies that every request passes.
+        client_header: where they write it: "x-forwarded-for", "forwarded", or the field of an edge that
+            writes one address, such as "cf-connecting-ip".
         ipv6_prefix: bits by which IPv6 clients are told apart.
         headers: the family of response fields: "draft11", "draft6", "x-ratelimit" or "none".
-        exempt: paths that no rule limits, such as ["/healthz"].
+        expose_headers: let scripts of other origins read those fields (CORS).
+        exempt: paths that no rule limits, such as ["/healthz"], or a callable of the request.
+        mode: "enforce", "shadow" (count and report, refuse nobody) or "off"; RATELIMIT_KIT_MODE has the last word.
+        denial: a callable of the Denial that returns the body of a refusal: text, bytes, a mapping for JSON,
+            a Reply, or None for the usual one.
         on_outage: when the store fails: "allow" (and say so in the log), "local" (each process keeps to its
             share of the limits), "deny" (503) or "raise".
         start_without_store: start although the store does not answer.
@@ -48,76 +55,117 @@ class Policy:
         on_unsafe: what a process does that finds a sibling while it serves from a per-process store:
             "shutdown", "deny" (both answer 503) or "warn".
         name: the namespace of this policy's keys in the store.
-        observer: hears of events; by default they are logged.
+        observer: hears of events, and of decisions where it wants to; a list for several.
     """
 
     @known_options
     def __init__(
         self,
         *rules: Rule,
-        store: str | Store = "memory://",
-        trusted_proxies: Iterable[str] = (),
+        store: str | Store | None = None,
+        trusted_proxies: Iterable[str] | int = (),
+        client_header: str = "x-forwarded-for",
         ipv6_prefix: int = 64,
         headers: str = "draft11",
-        exempt: Iterable[Pattern] = (),
+        expose_headers: bool = True,
+        exempt: Exempt = (),
+        mode: Mode = "enforce",
+        denial: Respond | None = None,
         on_outage: OnOutage = "allow",
         start_without_store: bool = False,
         workers: int | None = None,
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
         name: str = "web",
-        observer: Observer | None = None,
+        observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
-        if headers not in FAMILIES:
-            raise OptionError(f"headers={headers!r} is no family of fields; {nearest(str(headers), FAMILIES)}")
+        self.name = check_name(name)
+        self._plan = Plan(
+            rules,
+            self.name,
+            trusted_proxies=trusted_proxies,
+            client_header=client_header,
+            ipv6_prefix=ipv6_prefix,
+            headers=headers,
+            expose_headers=expose_headers,
+            exempt=exempt,
+            mode=mode,
+            denial=denial,
+            on_outage=on_outage,
+        )
         self._gate = Gate(
             store, observer, workers=workers, allow_per_process=allow_per_process, on_unsafe=on_unsafe, serves=True
         )
-        self._address = ClientAddress(trusted_proxies, ipv6_prefix)
-        self._fields = FAMILIES[headers]
-        self._exempt = read_paths("exempt", exempt)
-        self._on_outage = outage_policy(on_outage)
         self._start_without_store = start_without_store
-        self.name = check_name(name)
-        self.rules = _named(rules)
+        self._file: PolicyFile | None = None
+        self._enforcement = Enforcement(self._gate, self.name)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Policy:
         """A policy from plain data: the options of Policy, and "rules", a list of mappings.
 
-        Each rule's mapping has "limits" (text or a list of texts) and the options of Rule. An
-        unknown option is an OptionError that names the nearest one.
+        Each rule's mapping has "limits" (text or a list of texts) and the options of Rule; where a callable
+        may stand, "import:package.module:name" names one. An unknown option is an OptionError that names the
+        nearest one.
         """
         from ratelimit_kit.web.config import read_policy
 
         return read_policy(cls, config)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Policy:
-        """A policy from a TOML file of the same schema: options on top, then a `[[rules]]` table for each rule."""
-        from ratelimit_kit.web.config import read_file
+    def from_file(cls, path: str | Path, *, reload: bool = True) -> Policy:
+        """A policy from a TOML file of the same schema: options on top, then a `[[rules]]` table for each rule.
 
-        return cls.from_config(read_file(path))
+        A change of the file is applied while the server runs, as a whole, within about a second; a file that
+        cannot be applied is logged (RLK303) and changes nothing. The store and whatever else a server is
+        started with need a restart.
+        """
+        from ratelimit_kit.web.config import read_file
+        from ratelimit_kit.web.source import PolicyFile, signature
+
+        seen = signature(path)
+        config = read_file(path)
+        policy = cls.from_config(config)
+        if reload:
+            policy._file = PolicyFile(path, config, policy.name, seen)  # noqa: SLF001 - its own class
+        return policy
 
     @property
     def store(self) -> Store:
         """Where this policy counts."""
         return self._gate.store
 
-    def only(self, rule: Rule, name: str) -> Policy:
-        """The same policy with one rule of that name, for decorators: same store, same options."""
-        policy = copy.copy(self)
-        policy.rules = [(rule, check_name(name))]
-        return policy
+    @property
+    def rules(self) -> Sequence[NamedRule]:
+        """The rules in force, with their names."""
+        return self._in_force().named
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in force: "enforce", "shadow" or "off"."""
+        return self._in_force().mode
+
+    def named(self, rule: Rule, name: str) -> NamedRule:
+        """A rule outside of this policy's own, for decorators: it counts on the same store under that name."""
+        return NamedRule(rule, name, self.name)
 
     def check_workers(self) -> None:
         """Refuse several workers on a per-process store; asks nothing of the network."""
         self._gate.watch.start()
 
-    def start(self) -> None:
-        """Raise StartupRefused when this policy could not be enforced: front doors call it when built."""
+    def start(self, *, messages: bool = False, needs_rules: bool = True) -> None:
+        """Raise StartupRefused when this policy could not be enforced: front doors call it when built.
+
+        `messages` is true of a door that limits the messages of WebSockets; `needs_rules` is false of one whose
+        decorators bring rules of their own.
+        """
+        if self._plan.messages and not messages:
+            raise OptionError(
+                f"rule {self._plan.messages[0].name!r} counts WebSocket messages, and this front door sees none: use "
+                "ratelimit_kit.asgi.RateLimitMiddleware"
+            )
         self.check_workers()
-        startup.start(self, self._gate, start_without_store=self._start_without_store)
+        startup.start(self._plan, self._gate, start_without_store=self._start_without_store, needs_rules=needs_rules)
 
     async def abegin(self) -> StartupRefused | None:
         """The refusal to answer an ASGI server's lifespan with: a sibling serves already, on a per-process store."""
@@ -128,108 +176,66 @@ class Policy:
 
     def findings(self, *, live: bool) -> Iterator[ConfigurationError | StartupWarning]:
         """What would refuse to start, and what is worth a warning; `live` asks the store too."""
-        return startup.findings(self, self._gate, live=live)
+        return startup.findings(self._plan, self._gate, live=live)
 
     def health(self) -> Health:
         """Whether limits are enforced: the store answers, and no sibling counts for itself."""
-        return Health.of(self._gate, self._gate.measure(), self._on_outage)
+        plan = self._in_force()
+        return Health.of(self._gate, self._gate.measure(), plan.on_outage, plan.mode)
 
     async def ahealth(self) -> Health:
         """Do what `health` does."""
-        return Health.of(self._gate, await self._gate.ameasure(), self._on_outage)
+        plan = self._in_force()
+        return Health.of(self._gate, await self._gate.ameasure(), plan.on_outage, plan.mode)
 
-    def check(self, request: Request) -> Answer:
-        """Decide a request under every rule that matches it, in one step."""
-        rules = self._matching(request)
-        if not rules:
-            return PASS
-        asked = [(rule, name, identify(rule.key, request, self._address)) for rule, name in rules]
-        charges, items = self._charges(asked, request)
-        on_outage = self._strictest(rules)
-        return self._answer(request, self._gate.decide(charges, on_outage), items, on_outage)
+    def check(self, request: Request, rules: Sequence[NamedRule] | None = None) -> Answer:
+        """Decide a request under every rule that matches it, in one step; decorators bring rules of their own."""
+        plan = self._in_force()
+        return self._enforcement.check(plan, request, plan.rules if rules is None else rules)
 
-    async def acheck(self, request: Request) -> Answer:
+    async def acheck(self, request: Request, rules: Sequence[NamedRule] | None = None) -> Answer:
         """Do what `check` does."""
-        rules = self._matching(request)
-        if not rules:
-            return PASS
-        asked = [(rule, name, await aidentify(rule.key, request, self._address)) for rule, name in rules]
-        charges, items = self._charges(asked, request)
-        on_outage = self._strictest(rules)
-        return self._answer(request, await self._gate.adecide(charges, on_outage), items, on_outage)
+        plan = self._in_force()
+        return await self._enforcement.acheck(plan, request, plan.rules if rules is None else rules)
 
-    def _matching(self, request: Request) -> list[tuple[Rule, str]]:
-        if self._exempt(request.path) or request.is_preflight():
-            return []
-        return [(rule, name) for rule, name in self.rules if rule.matches(request)]
+    @property
+    def message_rules(self) -> Sequence[NamedRule]:
+        """The rules in force that count the messages of a WebSocket."""
+        return self._in_force().messages
 
-    def _charges(self, asked: Sequence[tuple[Rule, str, str]], request: Request) -> tuple[list[Charge], list[str]]:
-        charges: list[Charge] = []
-        items: list[str] = []
-        for rule, name, identity in asked:
-            charges += rule.charges(self.name, name, identity, request)
-            items += item_names(name, rule.limits)
-        return charges, items
+    def _in_force(self) -> Plan:
+        """The plan, renewed when its file has changed."""
+        file = self._file
+        if file is not None and time.monotonic() >= file.next_look:
+            self._renew(file)
+        return self._plan
 
-    def _strictest(self, rules: Sequence[tuple[Rule, str]]) -> OnOutage:
-        return min((rule.on_outage or self._on_outage for rule, _ in rules), key=_STRICTEST.index)
+    def _renew(self, file: PolicyFile) -> None:
+        found = file.changed(self._gate_accepts)
+        if isinstance(found, ReloadError):
+            self._gate.observer.on_event(
+                Event("policy-not-reloaded", str(found), logging.ERROR, {"error": found.rlk, "policy": self.name})
+            )
+        elif found is not None:
+            self._plan = found
+            message = (
+                f"the policy file {str(file.path)!r} has changed: mode {found.mode}, {len(found.named)} rules in force"
+            )
+            self._gate.observer.on_event(
+                Event("policy-reloaded", message, logging.WARNING, {"policy": self.name, "mode": found.mode})
+            )
 
-    def _answer(self, request: Request, decision: Decision, names: list[str], on_outage: OnOutage) -> Answer:
-        if decision.degraded:
-            if decision.allowed:
-                return PASS
-            if on_outage == "local" and not self._gate.watch.closed:
-                return self._denial(request, 429, "Too Many Requests", decision, [])
-            return self._denial(request, 503, "Service Unavailable", decision, [])
-        items = [Item(name, verdict) for name, verdict in zip(names, decision.verdicts, strict=True)]
-        if decision.allowed:
-            return Answer(self._fields(items))
-        return self._denial(request, 429, "Too Many Requests", decision, items)
-
-    def _denial(self, request: Request, status: int, reason: str, decision: Decision, items: list[Item]) -> Answer:
-        names = [item.name for item in items if not item.verdict.allowed]
-        wait = decision.retry_after
-        data, fields = body(request.headers.get("accept", ""), status=status, names=names, seconds=wait)
-        if request.method == "HEAD":
-            data = b""
-        family = self._fields(items) if items else []
-        return Answer([*fields, retry_after(wait), *family], status, reason, data)
+    def _gate_accepts(self, plan: Plan) -> None:
+        """Raise what would refuse to start with a plan, as far as it can be seen without the network."""
+        if plan.messages and not self._plan.messages:
+            raise OptionError("rules for WebSocket messages are new, and need a restart")
+        for found in startup.of_the_plan(plan):
+            raise found
 
 
-def started(policy: object) -> Policy:
+def started(policy: object, *, messages: bool = False, needs_rules: bool = True) -> Policy:
     """The policy, started; front doors call this, so that anything else is said to be no policy."""
     if not isinstance(policy, Policy):
         raise OptionError(f'{policy!r} is no policy: write Policy(Rule("100/minute"), store="redis://...")')
-    policy.start()
+    policy.start(messages=messages, needs_rules=needs_rules)
     return policy
-
-
-def item_names(name: str, limits: Sequence[Limit]) -> list[str]:
-    """What each limit of a rule is called in responses: several limits are told apart by their span."""
-    if len(limits) == 1:
-        return [name]
-    names: list[str] = []
-    for limit in limits:
-        span = (
-            limit.per
-            if isinstance(limit, FixedWindow)
-            else spell(limit.window if isinstance(limit, SlidingWindow) else limit.longest)
-        )
-        label = f"{name}-{span.replace(' ', '-')}"
-        names.append(label if label not in names else f"{label}-{len(names) + 1}")
-    return names
-
-
-def _named(rules: Sequence[Rule]) -> list[tuple[Rule, str]]:
-    """Rules with their names; two rules of one name would share counters and headers."""
-    named: list[tuple[Rule, str]] = []
-    for number, rule in enumerate(rules, start=1):
-        if not isinstance(rule, Rule):
-            raise OptionError(f'{rule!r} is no Rule: write for example Rule("100/minute", key="ip")')
-        name = rule.name or f"rule-{number}"
-        if any(name == other for _, other in named):
-            raise OptionError(
-                f"two rules are named {name!r}: they would share their counters. Give each a name of its own"
-            )
-        named.append((rule, name))
-    return named

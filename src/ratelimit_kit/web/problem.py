@@ -1,13 +1,19 @@
-"""What a refused client reads: problem details (RFC 9457), plain text or a small page, by Accept."""
+"""What a refused client reads: problem details (RFC 9457), plain text or a small page, by Accept.
+
+A policy's own `denial` callable may say it in other words; the fields about limits stay the policy's.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import Any, NamedTuple
 
+from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.headers import Header
+from ratelimit_kit.web.request import Request
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 REDUCED_CAPACITY = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
@@ -22,36 +28,88 @@ _PAGE = """<!doctype html>
 _TYPES = ("application/problem+json", "application/json", "text/html", "text/plain")
 
 
-def body(accept: str, *, status: int, names: Sequence[str], seconds: float) -> tuple[bytes, list[Header]]:
-    """The body of a refusal in the form that the client prefers, and its fields.
+class Denial(NamedTuple):
+    """A refusal to put into words: `status` 429 or 503, the `names` of what refused, `retry_after` in seconds."""
 
-    `names` are the policies that refused, `seconds` the wait; a 503 speaks of the store, not of a quota.
-    """
-    wait = max(1, math.ceil(seconds))
-    title = "Too many requests" if status == 429 else "Temporarily unavailable"
-    detail = f"Try again in {wait} second{'' if wait == 1 else 's'}."
-    form = preferred(accept)
+    request: Request
+    status: int
+    names: Sequence[str]
+    retry_after: float
+
+    @property
+    def wait(self) -> int:
+        """Whole seconds to wait, rounded up and never 0, as in Retry-After."""
+        return max(1, math.ceil(self.retry_after))
+
+    @property
+    def title(self) -> str:
+        """The refusal in three words."""
+        return "Too many requests" if self.status == 429 else "Temporarily unavailable"
+
+    @property
+    def detail(self) -> str:
+        """What the client can do about it."""
+        return f"Try again in {self.wait} second{'' if self.wait == 1 else 's'}."
+
+
+class Reply(NamedTuple):
+    """Other words for a refusal: text, bytes, or a mapping that is sent as JSON."""
+
+    body: str | bytes | Mapping[str, Any]
+    content_type: str = ""
+    status: int = 0
+    headers: Sequence[Header] = ()
+
+
+Respond = Callable[[Denial], Reply | str | bytes | Mapping[str, Any] | None]
+
+
+def say(denial: Denial, respond: Respond | None = None) -> tuple[int, bytes, list[Header]]:
+    """The status, the body and its fields: as `respond` wants it, else in the form that the client prefers."""
+    own = None if respond is None else respond(denial)
+    if own is None:
+        form, text = _by_accept(denial)
+        return denial.status, text.encode(), _fields(form, text.encode(), [("Vary", "Accept")])
+    reply = own if isinstance(own, Reply) else Reply(own)
+    form, data = _encoded(reply.body)
+    return reply.status or denial.status, data, _fields(reply.content_type or form, data, reply.headers)
+
+
+def _by_accept(denial: Denial) -> tuple[str, str]:
+    form = preferred(denial.request.headers.get("accept", ""))
     if form == "text/html":
-        text = _PAGE.format(title=escape(title), detail=escape(detail))
+        text = _PAGE.format(title=escape(denial.title), detail=escape(denial.detail))
     elif form == "text/plain":
-        text = f"{title}. {detail}\n"
+        text = f"{denial.title}. {denial.detail}\n"
     else:
         problem = {
-            "type": QUOTA_EXCEEDED if status == 429 else REDUCED_CAPACITY,
-            "title": title,
-            "status": status,
-            "detail": detail,
-            "violated-policies": list(names),
+            "type": QUOTA_EXCEEDED if denial.status == 429 else REDUCED_CAPACITY,
+            "title": denial.title,
+            "status": denial.status,
+            "detail": denial.detail,
+            "violated-policies": list(denial.names),
         }
-        form, text = "application/problem+json", json.dumps(problem)
-    data = text.encode()
-    content_type = form if form == "application/problem+json" else f"{form}; charset=utf-8"
-    return data, [
-        ("Content-Type", content_type),
-        ("Content-Length", str(len(data))),
-        ("Cache-Control", "no-store"),
-        ("Vary", "Accept"),
-    ]
+        return "application/problem+json", json.dumps(problem)
+    return f"{form}; charset=utf-8", text
+
+
+def _encoded(body: object) -> tuple[str, bytes]:
+    if isinstance(body, bytes):
+        return "application/octet-stream", body
+    if isinstance(body, str):
+        return "text/plain; charset=utf-8", body.encode()
+    if isinstance(body, Mapping):
+        return "application/json", json.dumps(body).encode()
+    raise OptionError(
+        f"denial= returned {body!r}: return text, bytes, a mapping for JSON, a Reply with a content type, or None for the "
+        "usual answer"
+    )
+
+
+def _fields(content_type: str, data: bytes, more: Sequence[Header]) -> list[Header]:
+    own = {name.lower() for name, _ in more}
+    usual = [("Content-Type", content_type), ("Content-Length", str(len(data))), ("Cache-Control", "no-store")]
+    return [*(field for field in usual if field[0].lower() not in own), *more]
 
 
 def preferred(accept: str) -> str:

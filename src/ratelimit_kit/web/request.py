@@ -1,17 +1,29 @@
 """The only view of HTTP that rules and policies have; the front doors build it.
 
-Callables in rules (`key`, `when`, `cost`) are given this object. What it does not know it looks up
-on the framework's own request, so `request.user` or `request.session` work where they exist.
+Callables in rules (`key`, `when`, `cost`, `limits`) are given a Request, and `count` a Response. What
+they do not know they look up on the framework's own object, so `request.user` or `request.session`
+work where they exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSequence
 from typing import Any
+
+LEDGER = "ratelimit_kit.ledger"
+"""Where the front doors keep what a request has been charged: a key of the WSGI environ or the ASGI scope."""
+
+POLICY = "ratelimit_kit.policy"
+"""Where the middlewares leave their policy, for decorators and dependencies that are given none."""
+
+ANSWERS = "ratelimit_kit.answers"
+"""Where they leave the answers that have to see the response, their own and those of decorators."""
 
 
 class Headers(Mapping[str, str]):
-    """Request fields by name, in any case; repeated fields are joined by commas."""
+    """Fields by name, in any case; repeated fields are joined by commas."""
+
+    __slots__ = ("_fields", "_read")
 
     def __init__(self, fields: Callable[[], Iterable[tuple[str, str]]]) -> None:
         self._fields = fields
@@ -28,6 +40,9 @@ class Headers(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return self._all()[name.lower()]
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._all()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())
 
@@ -40,10 +55,11 @@ class Request:
 
     `path` is decoded and complete (with the mount point); `peer` is the transport's other end,
     None on a UNIX socket; `raw` is the framework's own request: a WSGI environ, an ASGI scope, a
-    Django HttpRequest.
+    request of Django, Flask or Starlette; `ledger` lists what was claimed by all who limit this request;
+    `path_params` are the values that routing has found in the path, None before routing.
     """
 
-    __slots__ = ("_auser", "_user", "headers", "method", "path", "peer", "raw")
+    __slots__ = ("_auser", "_path_params", "_user", "headers", "ledger", "method", "path", "peer", "raw")
 
     def __init__(
         self,
@@ -55,14 +71,18 @@ class Request:
         raw: Any,
         user: Callable[[], str | None],
         auser: Callable[[], Awaitable[str | None]] | None = None,
+        ledger: MutableSequence[Any] | None = None,
+        path_params: Callable[[], Mapping[str, Any] | None] | None = None,
     ) -> None:
         self.method = method
         self.path = path
         self.peer = peer
         self.headers = headers
         self.raw = raw
+        self.ledger: MutableSequence[Any] = [] if ledger is None else ledger
         self._user = user
         self._auser = auser
+        self._path_params = path_params
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
@@ -75,6 +95,35 @@ class Request:
         """Do what `user_id` does, without blocking the event loop."""
         return self._user() if self._auser is None else await self._auser()
 
+    @property
+    def path_params(self) -> Mapping[str, Any] | None:
+        """What routing has found in the path, by name; None before routing."""
+        return None if self._path_params is None else self._path_params()
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies by name, as they were sent; of several with one name the first (RFC 6265, 5.4)."""
+        found: dict[str, str] = {}
+        for pair in self.headers.get("cookie", "").split(";"):
+            name, mark, value = pair.strip().partition("=")
+            if mark:
+                found.setdefault(name, value)
+        return found
+
     def is_preflight(self) -> bool:
         """Whether the browser asks for CORS permission before the real request."""
         return self.method == "OPTIONS" and "origin" in self.headers and "access-control-request-method" in self.headers
+
+
+class Response:
+    """A response as `count` sees it: its status, its fields, and in `raw` the framework's own response, if any."""
+
+    __slots__ = ("headers", "raw", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], raw: Any = None) -> None:
+        self.status = status
+        self.headers = headers
+        self.raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)

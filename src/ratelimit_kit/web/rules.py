@@ -1,58 +1,90 @@
-"""A Rule: which requests are limited, by what, and how much each costs."""
+"""A Rule: which requests are limited, by what, how much each costs, and which of them count.
+
+A rule knows no store and no namespace; `claims.py` makes charges of it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
 
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.core.options import known_options
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import OptionError, QuotaError
 from ratelimit_kit.gate import OnOutage, outage_policy
 from ratelimit_kit.limiter import read_limits
-from ratelimit_kit.stores import Charge
-from ratelimit_kit.stores.keys import scoped
+from ratelimit_kit.web.calls import acalled, called
+from ratelimit_kit.web.counting import read_count
 from ratelimit_kit.web.keys import Key, read_key
 from ratelimit_kit.web.paths import Pattern, read_paths
-from ratelimit_kit.web.request import Request
+from ratelimit_kit.web.request import Request, Response
 
 _METHOD = re.compile(r"[A-Z]+", re.ASCII)
+
+Limits = str | Limit | Sequence[str | Limit]
+Tiers = Callable[[Request], Limits | Awaitable[Limits]]
+Test = Callable[[Request], Any]
+Exempt = Iterable[Pattern] | Test
+Count = str | Iterable[int] | Callable[[Response], Any]
 
 
 class Rule:
     """Limits for the requests that match.
 
     Args:
-        limits: text such as "100/minute", or limits; all must admit a request.
-        key: what to count by: "ip", "user", "header:NAME", "global", a callable of the request,
-            or a list of those for their combination.
+        limits: text such as "100/minute", or limits; all must admit a request. Instead, one callable of the
+            request that returns them, such as a lookup of the user's plan.
+        key: what to count by: "ip", "user", "header:NAME", "cookie:NAME", "path:NAME", "global", a callable
+            of the request, or a list of those for their combination.
         paths: "/login", a prefix ending in a slash and a star, or compiled regular expressions; default: every path.
         methods: ["POST"]; default: every method.
         when: a callable of the request; the rule applies when it returns true.
+        exempt: paths that the rule does not limit, or a callable of the request.
         cost: units per request, or a callable of the request that returns them.
+        count: which responses count: "all", "failures" (status 400 and above), "successes", a list of
+            statuses, or a callable of the response; the others are given back.
+        shadow: count and report, but refuse nobody.
+        messages: count each message that a WebSocket receives, instead of requests (ASGI only).
         name: stands in the RateLimit fields, the problem body and the store's keys; default: by
             position in the policy ("rule-1").
         on_outage: "allow", "local", "deny" or "raise" when the store fails; default: the policy's.
+
+    In asynchronous front doors the callables may be coroutine functions.
     """
 
     @known_options
     def __init__(
         self,
-        *limits: str | Limit,
+        *limits: str | Limit | Tiers,
         key: Key = "ip",
         paths: Iterable[Pattern] | None = None,
         methods: Iterable[str] | None = None,
-        when: Callable[[Request], bool] | None = None,
-        cost: int | Callable[[Request], int] = 1,
+        when: Test | None = None,
+        exempt: Exempt = (),
+        cost: int | Callable[[Request], int | Awaitable[int]] = 1,
+        count: Count = "all",
+        shadow: bool = False,
+        messages: bool = False,
         name: str | None = None,
         on_outage: OnOutage | None = None,
     ) -> None:
-        self.limits = read_limits(limits)
+        self.tiers = limits[0] if limits and callable(limits[0]) else None
+        if self.tiers is not None and len(limits) > 1:
+            raise OptionError("a callable stands for all limits of a rule: let it return the others too")
+        self.limits = () if self.tiers is not None else read_limits(limits)  # type: ignore[arg-type]
         self.key = read_key(key)
         self.name = None if name is None else check_name(name)
         self.on_outage = None if on_outage is None else outage_policy(on_outage)
+        self.counts = read_count(count)
+        self.shadow = _switch("shadow", shadow)
+        self.messages = _switch("messages", messages)
+        if self.messages and self.counts is not None:
+            raise OptionError("messages=True has no responses to look at: leave out count")
         self._path = None if paths is None else read_paths("paths", _some("paths", paths))
         self._methods = None if methods is None else frozenset(_method(word) for word in _some("methods", methods))
+        self._exempt = read_exempt(exempt)
         if when is not None and not callable(when):
             raise OptionError(
                 f"when={when!r} is no callable: give one that takes the request and returns true or false"
@@ -61,25 +93,64 @@ class Rule:
         if not callable(cost):
             for limit in self.limits:
                 limit.check_cost(cost)
-        self._cost = cost
+        self.cost = cost
 
     def __repr__(self) -> str:
-        limits = "; ".join(str(limit) for limit in self.limits)
+        limits = "; ".join(str(limit) for limit in self.limits) or repr(self.tiers)
         return f"Rule({limits!r}, name={self.name!r})"
 
     def matches(self, request: Request) -> bool:
         """Whether this rule limits the request."""
         return (
-            (self._path is None or self._path(request.path))
-            and (self._methods is None or request.method in self._methods)
-            and (self._when is None or bool(self._when(request)))
+            self._is_for(request)
+            and (self._exempt is None or not called(self._exempt, request))
+            and (self._when is None or bool(called(self._when, request)))
         )
 
-    def charges(self, namespace: str, name: str, identity: str, request: Request) -> list[Charge]:
-        """What the request is charged, one Charge per limit."""
-        cost = self._cost(request) if callable(self._cost) else self._cost
-        text = scoped(namespace, scoped(name, identity))
-        return [Charge(text, limit, cost) for limit in self.limits]
+    async def amatches(self, request: Request) -> bool:
+        """Do what `matches` does."""
+        return (
+            self._is_for(request)
+            and (self._exempt is None or not await acalled(self._exempt, request))
+            and (self._when is None or bool(await acalled(self._when, request)))
+        )
+
+    def _is_for(self, request: Request) -> bool:
+        """By path and method; a browser's question for CORS permission is only limited by a rule that names OPTIONS."""
+        if self._path is not None and not self._path(request.path):
+            return False
+        if self._methods is not None:
+            return request.method in self._methods
+        return request.method != "OPTIONS" or not request.is_preflight()
+
+
+@lru_cache(maxsize=1024)
+def _read(limits: tuple[str | Limit, ...]) -> tuple[Limit, ...]:
+    return read_limits(limits)
+
+
+def tier(limits: Any, rule: Rule) -> tuple[Limit, ...]:
+    """The limits that a callable has returned for a request; texts are parsed once."""
+    several = tuple(limits) if isinstance(limits, list | tuple) else (limits,)
+    try:
+        return _read(several)
+    except (QuotaError, TypeError) as error:
+        name = getattr(rule.tiers, "__qualname__", repr(rule.tiers))
+        raise QuotaError(
+            f"the limits {name} returned {limits!r}, which is none: return text such as '100/minute', or skip requests "
+            f"with when= ({str(error).removesuffix(' [RLK101]')})"
+        ) from error
+
+
+def read_exempt(exempt: Exempt) -> Test | None:
+    """A test for requests that are not limited: by path, or a callable; None where none is exempt."""
+    if callable(exempt):
+        return exempt
+    listed = exempt if isinstance(exempt, str) else list(exempt) if isinstance(exempt, Iterable) else exempt
+    if listed in ([], ()):
+        return None
+    matches = read_paths("exempt", listed)
+    return lambda request: matches(request.path)
 
 
 def check_name(name: str) -> str:
@@ -89,6 +160,12 @@ def check_name(name: str) -> str:
             f"name={name!r} cannot be sent in the RateLimit fields, which take printable ASCII: write for example name='login'"
         )
     return name
+
+
+def _switch(option: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise OptionError(f"{option}={value!r} is neither True nor False")
+    return value
 
 
 def _some(option: str, values: Iterable[Pattern]) -> list[Pattern]:

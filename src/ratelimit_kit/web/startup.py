@@ -24,7 +24,7 @@ from ratelimit_kit.guard.refusal import refuse, replaces_another
 from ratelimit_kit.stores import Charge, Store
 
 if TYPE_CHECKING:
-    from ratelimit_kit.web.policy import Policy
+    from ratelimit_kit.web.plan import Plan
 
 Findings = Iterator[ConfigurationError | StartupWarning]
 
@@ -32,13 +32,13 @@ PROBE = SlidingWindow(1, 1)
 """The limit that a store is asked for at start: a cost of 0 writes nothing, and shows that decisions are possible."""
 
 
-def start(policy: Policy, gate: Gate, *, start_without_store: bool) -> None:
+def start(plan: Plan, gate: Gate, *, start_without_store: bool, needs_rules: bool = True) -> None:
     """Refuse for the first error, log every warning.
 
     A worker that replaces another starts even without the store: a server that runs goes by
     `on_outage`, and must not end because a worker was recycled during an outage.
     """
-    for found in findings(policy, gate, live=True):
+    for found in findings(plan, gate, live=True, needs_rules=needs_rules):
         if isinstance(found, StartupWarning):
             gate.observer.on_event(Event("startup-warning", str(found), logging.WARNING, {"warning": found.rlk}))
         elif not isinstance(found, StartupRefused):
@@ -49,17 +49,22 @@ def start(policy: Policy, gate: Gate, *, start_without_store: bool) -> None:
             refuse(found)
 
 
-def findings(policy: Policy, gate: Gate, *, live: bool) -> Findings:
+def findings(plan: Plan, gate: Gate, *, live: bool, needs_rules: bool = True) -> Findings:
     """Everything that would refuse this policy or is worth a warning; `live` asks the store too."""
-    if not policy.rules:
-        yield OptionError('a policy without rules limits nothing: add for example Rule("100/minute", key="ip")')
+    yield from of_the_plan(plan, needs_rules=needs_rules)
     refusal = gate.watch.refusal()
     if refusal is not None:
         yield refusal
-    for rule, name in policy.rules:
-        yield from unreachable(rule.limits, f"rule {name!r}")
     if live:
-        yield from _of_the_store(gate.store, [name for _, name in policy.rules])
+        yield from _of_the_store(gate.store, [named.name for named in plan.named])
+
+
+def of_the_plan(plan: Plan, *, needs_rules: bool = True) -> Iterator[ConfigurationError]:
+    """What is wrong with the rules themselves."""
+    if needs_rules and not plan.named:
+        yield OptionError('a policy without rules limits nothing: add for example Rule("100/minute", key="ip")')
+    for named in plan.named:
+        yield from unreachable(named.rule.limits, f"rule {named.name!r}")
 
 
 def _of_the_store(store: Store, rules: Sequence[str]) -> Findings:

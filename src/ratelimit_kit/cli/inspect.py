@@ -1,0 +1,73 @@
+"""`ratelimit-kit inspect KEY`: where does this client stand? Asking writes nothing and costs him nothing."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ratelimit_kit.cli import exits
+from ratelimit_kit.cli.clients import KEYS, Counter, add_client, counters
+from ratelimit_kit.cli.terminal import print_json, shown
+from ratelimit_kit.core.decision import Decision
+
+EPILOG = f"""\
+examples:
+  ratelimit-kit inspect 203.0.113.7 --policy ratelimit.toml
+  ratelimit-kit inspect user:42 --django --rule login
+  ratelimit-kit inspect user:42 --store redis://127.0.0.1:6379/0 --limit 100/minute --name api
+
+{KEYS}
+It ends with 1 when a limit would refuse the client now.
+
+{exits.SAID}"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to a parser."""
+    parser = commands.add_parser(
+        "inspect",
+        help="where does a client stand?",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_client(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what is left under each limit; 1 when one would refuse."""
+    store, found = counters(options, shared=True)
+    looked = [(counter, counter.look(store)) for counter in found]
+    store.close()
+    if options.json:
+        print_json({"counters": [as_json(counter, decision) for counter, decision in looked]})
+    else:
+        for counter, decision in looked:
+            print_counter(counter, decision)
+    return exits.FINE if all(decision.allowed for _, decision in looked) else exits.FOUND
+
+
+def print_counter(counter: Counter, decision: Decision) -> None:
+    """Print one rule's counters, a line per limit."""
+    print(f"{shown(counter.rule)}  {shown(counter.identity)}")
+    for verdict in decision.verdicts:
+        state = "admits" if verdict.allowed else f"REFUSES for {verdict.retry_after:.3f} s"
+        print(f"  {verdict.limit}: {verdict.remaining} of {verdict.limit.most} left, {state}, "
+              f"forgets everything in {verdict.reset_after:.3f} s")  # fmt: skip
+
+
+def as_json(counter: Counter, decision: Decision) -> dict[str, Any]:
+    """One rule's counters for machines; times are seconds."""
+    limits = [
+        {
+            "limit": str(verdict.limit),
+            "allowed": verdict.allowed,
+            "remaining": verdict.remaining,
+            "most": verdict.limit.most,
+            "retry_after": verdict.retry_after,
+            "reset_after": verdict.reset_after,
+        }
+        for verdict in decision.verdicts
+    ]
+    return {"rule": counter.rule, "key": counter.identity, "allowed": decision.allowed, "limits": limits}

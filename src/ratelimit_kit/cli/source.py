@@ -1,0 +1,80 @@
+"""Where a command finds its rules and its store: a policy file, a Django project, or a store's URL.
+
+Every command that needs them takes the same options. A URL in place of a file is taken for the store,
+so that a password in it is never quoted as a file's name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ratelimit_kit.errors import OptionError, RateLimitKitError
+from ratelimit_kit.web.config import read_file
+
+DJANGO = "DJANGO_SETTINGS_MODULE"
+
+
+def add_source(parser: argparse.ArgumentParser, *, positional: bool) -> None:
+    """Add the options that name rules and store; the file is positional or `--policy FILE`."""
+    help_file = "a TOML file as Policy.from_file reads it"
+    if positional:
+        parser.add_argument("file", nargs="?", metavar="FILE", help=help_file)
+    else:
+        parser.add_argument("--policy", dest="file", metavar="FILE", help=help_file)
+    parser.add_argument(
+        "--django", action="store_true", help=f"the setting RATELIMIT_KIT of the Django project that {DJANGO} names"
+    )
+    parser.add_argument("--store", metavar="URL", help="a store, such as redis://127.0.0.1:6379/0")
+
+
+def check_source(options: argparse.Namespace) -> None:
+    """Raise OptionError unless the options name one thing to look at."""
+    if options.file is not None and "://" in options.file and options.store is None:
+        options.file, options.store = None, options.file
+    if sum(one is not None for one in (options.file, options.django or None, options.store)) != 1:
+        raise OptionError("name one thing to look at: a policy file, --django, or --store URL")
+
+
+def read_source(options: argparse.Namespace) -> Mapping[str, Any]:
+    """The configuration that the options name; a bare store has no rules. OptionError where it cannot be read."""
+    check_source(options)
+    import_from_here()
+    if options.django or (options.store or "").startswith("django-cache://"):
+        return _of_django(options.store)
+    return {"store": options.store} if options.store is not None else read_file(options.file)
+
+
+def import_from_here() -> None:
+    """Let a file's "import:package.module:name" and a Django project be found in the current folder, as servers do."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _of_django(store: str | None) -> Mapping[str, Any]:
+    """The project's setting, or a store that is one of its caches; the project is looked for where we are."""
+    if not os.environ.get(DJANGO):
+        raise OptionError(f"{DJANGO} is not set: type for example {DJANGO}=mysite.settings ratelimit-kit ...")
+    try:
+        from django.conf import settings
+
+        import django
+
+        if store is not None:
+            return {"store": store} if settings.CACHES else {}
+        django.setup()
+        config = getattr(settings, "RATELIMIT_KIT", None)
+    except RateLimitKitError:
+        raise
+    except Exception as error:  # a project's settings may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise OptionError(f"the Django project {os.environ[DJANGO]!r} cannot be loaded: {reason}") from error
+    if config is None:
+        raise OptionError(f"the settings {os.environ[DJANGO]!r} have no RATELIMIT_KIT")
+    found: Mapping[str, Any] = config
+    return found

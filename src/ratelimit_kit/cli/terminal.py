@@ -1,0 +1,86 @@
+"""What commands print: text that cannot steer a terminal, JSON, and progress while something takes long.
+
+Keys, log lines and answers of servers come from strangers: nothing of them is printed before `shown`
+has made its control characters visible. Progress goes to standard error, and only to a terminal: as a
+bar where rich is installed (the extra `cli`), as plain lines elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Advance = Callable[[int], None]
+"""Told how much more of the work is done."""
+
+
+def shown(text: str) -> str:
+    r"""The text in one line, with what could steer a terminal spelt out: ESC as `\x1b`, a line feed as `\n`."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def shown_lines(text: str) -> str:
+    """A message of our own, which may have several lines, with what it quotes made safe."""
+    return "\n".join(shown(line) for line in text.split("\n"))
+
+
+def complain(text: str) -> None:
+    """Say on standard error why a command did not do its work."""
+    sys.stderr.write(f"ratelimit-kit: {shown_lines(text)}\n")
+
+
+def print_json(value: Any) -> None:
+    """Print for machines; everything that is no ASCII is escaped."""
+    print(json.dumps(value, indent=2))
+
+
+def never_fail_to_print() -> None:
+    """Let characters that standard output cannot encode come out escaped instead of as an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def progress(label: str, total: int | None) -> Iterator[Advance]:
+    """Show how far some work is; `total` is None where nobody knows how much there is."""
+    if not sys.stderr.isatty():
+        yield _unseen
+        return
+    try:
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import Progress
+    except ImportError:
+        yield _Lines(label, total)
+        return
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(escape(shown(label)), total=total)
+        yield lambda done: bars.advance(task, done)
+
+
+def _unseen(done: int) -> None:
+    """Show nothing: nobody looks."""
+
+
+class _Lines:
+    """Progress without rich: a line at the start, and one for each tenth of the work."""
+
+    def __init__(self, label: str, total: int | None) -> None:
+        self._label = shown(label)
+        self._total = total
+        self._done = self._tenths = 0
+        sys.stderr.write(f"{self._label} ...\n")
+
+    def __call__(self, done: int) -> None:
+        self._done += done
+        tenths = 10 * self._done // self._total if self._total else 0
+        if tenths > self._tenths:
+            self._tenths = tenths
+            sys.stderr.write(f"{self._label}: {tenths * 10} %\n")

@@ -1,0 +1,33 @@
+"""The environment variables that the library reads, and near misses of them.
+
+RATELIMIT_KIT_STORE    the store, instead of what a configuration says
+RATELIMIT_KIT_WORKERS  how many worker processes there are, all hosts together
+RATELIMIT_KIT_MODE     enforce, shadow or off: the rollback switch, above every other word
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Final
+
+from ratelimit_kit.core.options import nearest
+from ratelimit_kit.errors import OptionError
+
+PREFIX: Final = "RATELIMIT_KIT_"
+STORE: Final = PREFIX + "STORE"
+WORKERS: Final = PREFIX + "WORKERS"
+MODE: Final = PREFIX + "MODE"
+
+KNOWN: Final = (STORE, WORKERS, MODE)
+
+
+def variable(name: str) -> str | None:
+    """The value of a variable, None where it is unset or empty; OptionError for a misspelt one.
+
+    Other variables of our prefix may be somebody else's: Kubernetes makes some for a service of that name.
+    """
+    for other in os.environ:
+        if other.startswith(PREFIX) and other not in KNOWN and difflib.get_close_matches(other, KNOWN, cutoff=0.85):
+            raise OptionError(f"the environment variable {other} means nothing here; {nearest(other, KNOWN)}")
+    return os.environ.get(name) or None

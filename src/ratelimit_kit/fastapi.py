@@ -1,0 +1,189 @@
+"""The door for FastAPI and Starlette: `install` for the application, a dependency and a decorator for endpoints.
+
+    install(app, policy)
+    @app.post("/login", dependencies=[Depends(RateLimit("5/minute", key="ip"))])
+    @app.get("/report") over @ratelimit("1/second", key="user")
+
+The dependency and the decorator count on the policy of the middleware that the request has passed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, TypeVar, cast
+
+from ratelimit_kit.asgi import RateLimitMiddleware
+from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.errors import DependencyError, OptionError
+from ratelimit_kit.web import scope
+from ratelimit_kit.web.answer import Answer
+from ratelimit_kit.web.claims import NamedRule
+from ratelimit_kit.web.policy import Policy
+from ratelimit_kit.web.request import ANSWERS, POLICY
+from ratelimit_kit.web.rules import Rule, Tiers
+
+try:
+    from starlette.exceptions import HTTPException
+    from starlette.requests import HTTPConnection, Request
+    from starlette.responses import Response
+except ImportError as error:
+    raise DependencyError(
+        "ratelimit_kit.fastapi needs Starlette or FastAPI, which is not installed: pip install 'ratelimit-kit[fastapi]'"
+    ) from error
+
+__all__ = ["RateLimit", "RateLimited", "install", "ratelimit"]
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+PARAMETER = "ratelimit_kit_request"
+"""The parameter through which the decorator is given the request of an endpoint that takes none."""
+
+
+class RateLimited(HTTPException):
+    """An endpoint was refused by its own limit; an `exception_handler` for it, or for 429, may word the answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        fields = {name: value for name, value in answer.headers if not _describes_body(name)}
+        super().__init__(answer.status, f"{answer.reason}. Try again in {fields['Retry-After']} s.", fields)
+        self.answer = answer
+
+
+class RateLimit:
+    """A dependency that limits the endpoints of a route, a router or an application; takes the limits and options of Rule.
+
+    Without `name` each path has counters of its own, as it is written in the route: "/items/{id}" is one path.
+    """
+
+    def __init__(self, *limits: str | Limit | Tiers, **options: Any) -> None:
+        self._rule = Rule(*limits, **options)
+
+    async def __call__(self, request: HTTPConnection) -> None:
+        """Let the request pass, or raise RateLimited."""
+        await _aguard(request, self._rule, self._rule.name or _route(request))
+
+
+def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoint], Endpoint]:
+    """Limit an endpoint, beneath its route; takes the limits and options of Rule.
+
+    Without `name` each endpoint has counters of its own, whatever its paths. The endpoint keeps its signature; one
+    that takes no request is given one more parameter, which is not passed on.
+    """
+    rule = Rule(*limits, **options)
+
+    def decorate(endpoint: Endpoint) -> Endpoint:
+        if inspect.isclass(endpoint):
+            raise OptionError(f"{endpoint.__name__} is a class: decorate its methods")
+        name = rule.name or f"{endpoint.__module__}.{endpoint.__qualname__}"
+        if inspect.iscoroutinefunction(endpoint):
+
+            @wraps(endpoint)
+            async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+                await _aguard(_connection(endpoint, args, kwargs), rule, name)
+                return await endpoint(*args, **kwargs)
+
+            return cast("Endpoint", _given_a_request(asynchronous, endpoint))
+
+        @wraps(endpoint)
+        def synchronous(*args: Any, **kwargs: Any) -> Any:
+            _guard(_connection(endpoint, args, kwargs), rule, name)
+            return endpoint(*args, **kwargs)
+
+        return cast("Endpoint", _given_a_request(synchronous, endpoint))
+
+    return decorate
+
+
+def install(app: Any, policy: Policy) -> None:
+    """Limit a FastAPI or Starlette application by a policy, and let the policy word what endpoints refuse.
+
+    Install it before the CORS middleware: what is added last stands outermost. A policy without rules serves
+    dependencies and decorators only.
+    """
+    app.add_middleware(_Middleware, policy=policy)
+    app.add_exception_handler(RateLimited, _refusal)
+
+
+class _Middleware(RateLimitMiddleware):
+    needs_rules = False
+
+
+async def _refusal(_request: Request, error: RateLimited) -> Response:
+    answer = error.answer
+    response = Response(answer.body, answer.status)
+    response.raw_headers = scope.raw_fields(answer.headers)
+    return response
+
+
+def _guard(connection: HTTPConnection, rule: Rule, name: str) -> None:
+    policy = _policy(connection)
+    answer = policy.check(scope.request_of(connection.scope, raw=connection), [_named(policy, rule, name)])
+    if answer.denied:
+        raise RateLimited(answer)
+    connection.scope[ANSWERS].append(answer)
+
+
+async def _aguard(connection: HTTPConnection, rule: Rule, name: str) -> None:
+    policy = _policy(connection)
+    answer = await policy.acheck(scope.request_of(connection.scope, raw=connection), [_named(policy, rule, name)])
+    if answer.denied:
+        raise RateLimited(answer)
+    connection.scope[ANSWERS].append(answer)
+
+
+@cache
+def _named(policy: Policy, rule: Rule, name: str) -> NamedRule:
+    return policy.named(rule, name)
+
+
+def _policy(connection: HTTPConnection) -> Policy:
+    policy = connection.scope.get(POLICY)
+    if not isinstance(policy, Policy):
+        raise OptionError(
+            "the limit of an endpoint finds no policy: write install(app, policy) where the application is made"
+        )
+    return policy
+
+
+def _route(connection: HTTPConnection) -> str:
+    """The path of the route as it is written, with its mount point; one for all values of its parameters."""
+    path = getattr(connection.scope.get("route"), "path", connection.scope["path"])
+    return f"path.{connection.scope.get('root_path', '')}{path}"
+
+
+def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> HTTPConnection:
+    """The request among the arguments of an endpoint; what the decorator has asked for is taken out."""
+    given = kwargs.pop(PARAMETER, None)
+    for value in (given, *args, *kwargs.values()):
+        if isinstance(value, HTTPConnection):
+            return value
+    raise OptionError(
+        f"@ratelimit was given no request by {endpoint.__qualname__}: it limits endpoints, beneath their route. For other "
+        "functions use ratelimit_kit.ratelimit"
+    )
+
+
+def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
+    """Add a parameter for the request, where the endpoint has none."""
+    signature = inspect.signature(endpoint)
+    if any(_takes_request(parameter) for parameter in signature.parameters.values()):
+        return wrapper
+    ours = inspect.Parameter(PARAMETER, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+    before = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    after = [one for one in signature.parameters.values() if one.kind is inspect.Parameter.VAR_KEYWORD]
+    wrapper.__signature__ = signature.replace(parameters=[*before, ours, *after])
+    return wrapper
+
+
+def _takes_request(parameter: inspect.Parameter) -> bool:
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return parameter.name in {"request", "websocket", "connection"}
+    if isinstance(annotation, str):
+        return annotation.rpartition(".")[2] in {"Request", "WebSocket", "HTTPConnection"}
+    return inspect.isclass(annotation) and issubclass(annotation, HTTPConnection)
+
+
+def _describes_body(name: str) -> bool:
+    return name.lower().startswith("content-") or name.lower() == "vary"

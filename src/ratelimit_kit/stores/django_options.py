@@ -1,0 +1,197 @@
+"""What a cache's options mean for a store: how Redis or Memcached is reached, and nothing else.
+
+Options about values (serializers, compressors, pools of connections) mean nothing here. One that would lead
+elsewhere, and is not understood, is refused: counting beside what the settings say would be a silent lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from ratelimit_kit.errors import StoreURLError
+
+_CONNECTING: Final = frozenset({"username", "password", "db", "protocol", "socket_timeout"})
+
+_VALUES: Final = frozenset(
+    {
+        *("serializer", "parser_class", "pool_class", "max_connections", "timeout", "socket_connect_timeout"),
+        *("socket_keepalive", "socket_keepalive_options", "socket_read_size", "health_check_interval", "client_name"),
+        *("retry", "retry_on_error", "retry_on_timeout", "encoding", "encoding_errors", "decode_responses"),
+        *("lib_name", "lib_version", "driver_info", "legacy_responses"),
+    }
+)
+"""What Django and redis-py know besides, of no meaning for a client of ours."""
+
+_DJANGO_REDIS: Final = frozenset(
+    {
+        *("CLOSE_CONNECTION", "COMPRESSOR", "CONNECTION_POOL_CLASS", "IGNORE_EXCEPTIONS", "LOG_IGNORED_EXCEPTIONS"),
+        *("PARSER_CLASS", "PICKLE_VERSION", "REPLICA_READ_ONLY", "REVERSE_KEY_FUNCTION", "SERIALIZER"),
+        *("SOCKET_CONNECT_TIMEOUT", "COMPRESS_MIN_LEN", "CACHE_HERD_TIMEOUT"),
+    }
+)
+
+_ONE_SERVER: Final = frozenset({"django_redis.client.DefaultClient", "django_redis.client.HerdClient"})
+_SENTINELS: Final = frozenset({"django_redis.client.SentinelClient", "django_redis.client.sentinel.SentinelClient"})
+_FACTORIES: Final = {
+    "django_redis.pool.ConnectionFactory": False,
+    "django_redis.pool.SentinelConnectionFactory": True,
+}
+
+_PYMEMCACHE: Final = frozenset(
+    {
+        *(
+            "allow_unicode_keys",
+            "connect_timeout",
+            "dead_timeout",
+            "default_noreply",
+            "encoding",
+            "hasher",
+            "ignore_exc",
+        ),
+        *("max_pool_size", "no_delay", "pool_idle_timeout", "retry_attempts", "retry_timeout", "serde", "serializer"),
+        *("deserializer", "socket_keepalive", "use_pooling", "lock_generator", "socket_module", "behaviors", "binary"),
+    }
+)
+
+
+class Options:
+    """The options of the cache `alias`, asked for one after the other; what is left over is refused."""
+
+    def __init__(self, alias: str, given: Mapping[str, Any]) -> None:
+        self._alias = alias
+        self._left = dict(given)
+
+    def has(self, name: str) -> bool:
+        """Whether the option is given, be it as None."""
+        return name in self._left
+
+    def take(self, name: str) -> Any:
+        """The option's value, None where it is not given."""
+        return self._left.pop(name, None)
+
+    def ignore(self, names: Iterable[str]) -> None:
+        """These mean nothing here."""
+        for name in names:
+            self._left.pop(name, None)
+
+    def refuse(self, name: str, value: object = None) -> StoreURLError:
+        """The error for an option that cannot be honoured; its value may be a secret."""
+        shown = f"{name}={value!r}" if value is not None else name
+        return StoreURLError(
+            f"the cache {self._alias!r} has the option {shown}, which django-cache:// cannot honour: it would count elsewhere "
+            'than the settings say. Give the store a URL of its own, for example "redis://127.0.0.1:6379/0"'
+        )
+
+    def finish(self) -> None:
+        """Refuse what nobody has asked for."""
+        for name in self._left:
+            raise self.refuse(name)
+
+
+def redis_url(alias: str, url: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The URL and the options of a RedisStore for one of Django's own Redis caches."""
+    return _single(url, Options(alias, given))
+
+
+def django_redis_url(alias: str, url: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The URL and the options of a RedisStore for a cache of django-redis."""
+    options = Options(alias, given)
+    by_sentinels = _by_sentinels(options)
+    options.ignore(_DJANGO_REDIS)
+    pool = dict(options.take("CONNECTION_POOL_KWARGS") or {})
+    for name in ("USERNAME", "PASSWORD", "SOCKET_TIMEOUT"):
+        value = options.take(name)
+        if value:
+            pool.setdefault(name.lower(), value)
+    sentinels, own = options.take("SENTINELS"), Options(alias, options.take("SENTINEL_KWARGS") or {})
+    options.finish()
+    single, keywords = _single(url, Options(alias, pool))
+    return (_sentinel_url(single, sentinels, own), keywords) if by_sentinels else (single, keywords)
+
+
+def memcached_options(alias: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a MemcachedStore for a cache of pymemcache or pylibmc."""
+    options = Options(alias, given)
+    timeout = options.take("timeout")
+    options.ignore(_PYMEMCACHE)
+    options.finish()
+    return {} if timeout is None else {"timeout": timeout}
+
+
+def _by_sentinels(options: Options) -> bool:
+    """Whether the cache's client asks Sentinels; another kind of client is refused."""
+    client, factory = options.take("CLIENT_CLASS"), options.take("CONNECTION_FACTORY")
+    if client is not None and client not in _ONE_SERVER | _SENTINELS:
+        raise options.refuse("CLIENT_CLASS", client)
+    if factory is not None and factory not in _FACTORIES:
+        raise options.refuse("CONNECTION_FACTORY", factory)
+    return client in _SENTINELS or _FACTORIES.get(factory, False)
+
+
+def _single(url: str, options: Options) -> tuple[str, dict[str, Any]]:
+    """As in redis-py, what the URL says goes before an option."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    taken = {name: options.take(name) for name in _CONNECTING}
+    login, at, host = parts.netloc.rpartition("@")
+    user, colon, password = login.partition(":")
+    if not user and taken["username"] is not None:
+        user = quote(str(taken["username"]), safe="")
+    if not password and taken["password"] is not None:
+        colon, password = ":", quote(str(taken["password"]), safe="")
+    at = "@" if user or password else at
+    path = parts.path
+    if taken["db"] is not None and parts.scheme == "unix":
+        query.setdefault("db", str(taken["db"]))
+    elif taken["db"] is not None and not path.strip("/"):
+        path = f"/{taken['db']}"
+    if taken["protocol"] is not None:
+        query.setdefault("protocol", str(taken["protocol"]))
+    for name, value in _tls(options):
+        query.setdefault(name, value)
+    options.ignore(_VALUES)
+    options.finish()
+    timeout = query.pop("socket_timeout", None) or taken["socket_timeout"]
+    netloc = f"{user}{colon}{password}{at}{host}"
+    return _joined(parts.scheme, netloc, path, query), {} if timeout is None else {"timeout": float(timeout)}
+
+
+def _tls(options: Options) -> Iterator[tuple[str, str]]:
+    if options.has("ssl_cert_reqs"):
+        yield "ssl_cert_reqs", _required(options.take("ssl_cert_reqs"))
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"):
+        value = options.take(name)
+        if value is not None:
+            yield name, str(value)
+
+
+def _required(value: Any) -> str:
+    """redis-py takes "none", "optional", "required", or the constants of `ssl`; None stands for "none"."""
+    return str(getattr(value, "name", value)).removeprefix("CERT_").lower()
+
+
+def _sentinel_url(url: str, sentinels: Any, own: Options) -> str:
+    """The primary's name stands where a URL has its host; `own` are options of the Sentinels themselves."""
+    parts = urlsplit(url)
+    login, at, service = parts.netloc.rpartition("@")
+    query = dict(parse_qsl(parts.query))
+    query.pop("is_master", None)
+    database = query.pop("db", "") or parts.path.strip("/") or "0"
+    if not sentinels:
+        raise own.refuse("SENTINELS, which is empty", None)
+    for name in ("username", "password"):
+        value = own.take(name)
+        if value is not None:
+            query[f"sentinel_{name}"] = str(value)
+    own.ignore({*_VALUES, "socket_timeout"})
+    own.finish()
+    hosts = ",".join(f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}" for host, port in sentinels)
+    path = f"/{service.partition(':')[0]}/{database}"
+    return _joined(f"{parts.scheme}+sentinel", login + at + hosts, path, query)
+
+
+def _joined(scheme: str, netloc: str, path: str, query: Mapping[str, str]) -> str:
+    """Not by `urlunsplit`, which leaves the slashes out of a scheme that it does not know."""
+    return f"{scheme}://{netloc}{path}" + (f"?{urlencode(query)}" if query else "")

@@ -1,0 +1,42 @@
+"""Fixtures for pytest, which finds this file by itself where the library is installed.
+
+ratelimits_disabled   nothing is limited during the test
+ratelimits_reset      the test begins with every counter of the memory stores at nothing
+ratelimits_clock      a ManualClock that the memory stores keep: `ratelimits_clock.advance(60)`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ratelimit_kit.testing import ManualClock
+
+
+@pytest.fixture
+def ratelimits_disabled() -> Iterator[None]:
+    """Nothing is limited or counted during the test."""
+    from ratelimit_kit.testing import disabled
+
+    with disabled():
+        yield
+
+
+@pytest.fixture
+def ratelimits_reset() -> None:
+    """The test begins with every counter of the memory stores at nothing."""
+    from ratelimit_kit.testing import reset_all
+
+    reset_all()
+
+
+@pytest.fixture
+def ratelimits_clock() -> Iterator[ManualClock]:
+    """A clock that the memory stores keep, and that moves only when told to."""
+    from ratelimit_kit.testing import manual_time
+
+    with manual_time() as clock:
+        yield clock

@@ -1,0 +1,78 @@
+"""What tests of an application switch: limits off, counters to nothing, time by hand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.limiter import Limiter
+from ratelimit_kit.stores import Store, memory
+from ratelimit_kit.testing.clock import ManualClock
+from ratelimit_kit.web.answer import PASS, Answer
+from ratelimit_kit.web.policy import Policy
+
+
+@contextlib.contextmanager
+def disabled() -> Iterator[None]:
+    """Let nothing be limited or counted in this process, in any thread; also a decorator for test functions.
+
+    Limiters, decorated functions and views, and policies admit whatever comes.
+    """
+    with contextlib.ExitStack() as patches:
+        for owner, name, replacement in (
+            (Limiter, "hit", _admitted),
+            (Limiter, "ahit", _aadmitted),
+            (Limiter, "peek", _admitted),
+            (Limiter, "apeek", _aadmitted),
+            (Policy, "check", _passed),
+            (Policy, "acheck", _apassed),
+        ):
+            patches.enter_context(mock.patch.object(owner, name, replacement))
+        yield
+
+
+def reset_all(*stores: Store) -> None:
+    """Forget every counter of the memory stores of this process, and of the `stores` that are given.
+
+    A given store needs a method `clear`, as MemoryStore and RedisStore have: it deletes all keys of its prefix.
+    """
+    for store in (*memory.STORES, *stores):
+        clear = getattr(store, "clear", None)
+        if clear is None:
+            raise TypeError(
+                f"{store!r} cannot forget everything: give the tests a store of their own, such as memory://"
+            )
+        clear()
+
+
+@contextlib.contextmanager
+def manual_time(start: float = 1_800_000_000.0) -> Iterator[ManualClock]:
+    """Let every memory store of this process keep the time of one ManualClock, and begin anew before and after.
+
+    `start` is in seconds of the epoch. Stores with a clock of their own keep it.
+    """
+    clock = ManualClock(start)
+    memory.keep_time_by(clock)
+    try:
+        yield clock
+    finally:
+        memory.keep_time_by(None)
+
+
+def _admitted(limiter: Limiter, *_: Any, **__: Any) -> Decision:
+    return Decision([Verdict(True, limit, limit.most, 0, 0) for limit in limiter.limits])
+
+
+async def _aadmitted(limiter: Limiter, *_: Any, **__: Any) -> Decision:
+    return _admitted(limiter)
+
+
+def _passed(*_: Any, **__: Any) -> Answer:
+    return PASS
+
+
+async def _apassed(*_: Any, **__: Any) -> Answer:
+    return PASS

@@ -1,0 +1,106 @@
+"""How a request is decided: its claims under a plan, one question to the store, the answer for the front door.
+
+Shadow rules are asked in a second question, after the request has passed, so that they change nothing
+for the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ratelimit_kit.core.decision import Decision
+from ratelimit_kit.gate import Gate, OnOutage
+from ratelimit_kit.stores import Charge
+from ratelimit_kit.web.answer import PASS, Answer
+from ratelimit_kit.web.claims import Claim, NamedRule, unclaimed
+from ratelimit_kit.web.plan import Plan, reserved
+from ratelimit_kit.web.reports import Reports
+from ratelimit_kit.web.request import Request
+
+
+class Enforcement:
+    """Decides requests at one gate."""
+
+    def __init__(self, gate: Gate, name: str) -> None:
+        self._gate = gate
+        self._reports = Reports(gate, name)
+
+    def check(self, plan: Plan, request: Request, rules: Sequence[NamedRule]) -> Answer:
+        """Decide a request under every one of the rules that matches it."""
+        if plan.mode == "off":
+            return PASS
+        if self._reports.wary:
+            self._reports.look(plan.address, request)
+        claims = unclaimed(plan.claims(request, rules), request)
+        if not claims:
+            return PASS
+        enforced, watched = plan.parted(claims)
+        answer = PASS
+        if enforced:
+            on_outage = plan.strictest(enforced)
+            decision = self._ask(enforced, on_outage, shadow=False)
+            if not decision.allowed:
+                return plan.denial(request, self._gate, enforced, decision, on_outage)
+            answer = plan.admission(request, self._gate, enforced, decision)
+        if watched:
+            decision = self._ask(watched, "allow", shadow=True)
+            answer = self._watched(answer, watched, decision)
+        request.ledger.extend(claims)
+        return answer
+
+    async def acheck(self, plan: Plan, request: Request, rules: Sequence[NamedRule]) -> Answer:
+        """Do what `check` does."""
+        if plan.mode == "off":
+            return PASS
+        if self._reports.wary:
+            self._reports.look(plan.address, request)
+        claims = unclaimed(await plan.aclaims(request, rules), request)
+        if not claims:
+            return PASS
+        enforced, watched = plan.parted(claims)
+        answer = PASS
+        if enforced:
+            on_outage = plan.strictest(enforced)
+            decision = await self._aask(enforced, on_outage, shadow=False)
+            if not decision.allowed:
+                return plan.denial(request, self._gate, enforced, decision, on_outage)
+            answer = plan.admission(request, self._gate, enforced, decision)
+        if watched:
+            decision = await self._aask(watched, "allow", shadow=True)
+            answer = self._watched(answer, watched, decision)
+        request.ledger.extend(claims)
+        return answer
+
+    def _ask(self, claims: Sequence[Claim], on_outage: OnOutage, *, shadow: bool) -> Decision:
+        """The store's decision over all claims, in one step."""
+        charges = _charges(claims)
+        if not self._reports.counting:
+            return self._gate.decide(charges, on_outage)
+        begun = time.perf_counter()
+        decision = self._gate.decide(charges, on_outage)
+        self._reports.count(claims, decision, time.perf_counter() - begun, shadow=shadow)
+        return decision
+
+    async def _aask(self, claims: Sequence[Claim], on_outage: OnOutage, *, shadow: bool) -> Decision:
+        """Do what `_ask` does."""
+        charges = _charges(claims)
+        if not self._reports.counting:
+            return await self._gate.adecide(charges, on_outage)
+        begun = time.perf_counter()
+        decision = await self._gate.adecide(charges, on_outage)
+        self._reports.count(claims, decision, time.perf_counter() - begun, shadow=shadow)
+        return decision
+
+    def _watched(self, answer: Answer, claims: Sequence[Claim], decision: Decision) -> Answer:
+        """The answer of the enforced rules, with what the others may give back."""
+        self._reports.tell_of_shadow(claims, decision)
+        returns = reserved(claims, decision, shown=False)
+        return replace(answer, gate=self._gate, reserved=[*answer.reserved, *returns]) if returns else answer
+
+
+def _charges(claims: Sequence[Claim]) -> list[Charge]:
+    if len(claims) == 1:
+        return list(claims[0].charges)  # whoever is given the list may keep it
+    return [charge for claim in claims for charge in claim.charges]

@@ -1,0 +1,157 @@
+"""What a policy does with requests, as one value that is replaced as a whole when its file changes.
+
+Everything here can change while a server runs; the store, the name and what the guard has to know
+cannot, and belong to the Policy itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
+
+from ratelimit_kit.core.decision import Decision
+from ratelimit_kit.core.options import nearest
+from ratelimit_kit.environment import MODE, variable
+from ratelimit_kit.errors import OptionError
+from ratelimit_kit.gate import Gate, OnOutage, outage_policy
+from ratelimit_kit.web.answer import PASS, Answer, Reserved
+from ratelimit_kit.web.calls import acalled, called
+from ratelimit_kit.web.claims import Claim, NamedRule, named_rules
+from ratelimit_kit.web.headers import FAMILIES, Header, Item, exposing, retry_after
+from ratelimit_kit.web.identity import ClientAddress
+from ratelimit_kit.web.problem import Denial, Respond, say
+from ratelimit_kit.web.request import Request
+from ratelimit_kit.web.rules import Exempt, Rule, read_exempt
+
+Mode = Literal["enforce", "shadow", "off"]
+
+_STRICTEST: tuple[OnOutage, ...] = ("raise", "deny", "local", "allow")
+
+_REASONS = {429: "Too Many Requests", 503: "Service Unavailable"}
+
+
+class Plan:
+    """The rules of a policy and how it answers; the options are those of Policy."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        namespace: str,
+        *,
+        trusted_proxies: Iterable[str] | int = (),
+        client_header: str = "x-forwarded-for",
+        ipv6_prefix: int = 64,
+        headers: str = "draft11",
+        expose_headers: bool = True,
+        exempt: Exempt = (),
+        on_outage: OnOutage = "allow",
+        mode: Mode = "enforce",
+        denial: Respond | None = None,
+    ) -> None:
+        if headers not in FAMILIES:
+            raise OptionError(f"headers={headers!r} is no family of fields; {nearest(str(headers), FAMILIES)}")
+        if denial is not None and not callable(denial):
+            raise OptionError(f"denial={denial!r} is no callable: give one that takes the Denial and returns the body")
+        self.namespace = namespace
+        self.mode: Mode = _mode(mode)
+        self.on_outage = outage_policy(on_outage)
+        self.address = ClientAddress(trusted_proxies, ipv6_prefix, client_header)
+        self.named = named_rules(rules, namespace)
+        self.rules = [named for named in self.named if not named.rule.messages]
+        self.messages = [named for named in self.named if named.rule.messages]
+        self._fields = FAMILIES[headers]
+        self._exposed = expose_headers
+        self._exempt = read_exempt(exempt)
+        self._denial = denial
+
+    def claims(self, request: Request, rules: Sequence[NamedRule]) -> list[Claim]:
+        """What the request is charged, under each of these rules that matches it."""
+        if self._exempt is not None and called(self._exempt, request):
+            return []
+        return [named.claim(request, self.address) for named in rules if named.rule.matches(request)]
+
+    async def aclaims(self, request: Request, rules: Sequence[NamedRule]) -> list[Claim]:
+        """Do what `claims` does."""
+        if self._exempt is not None and await acalled(self._exempt, request):
+            return []
+        return [await named.aclaim(request, self.address) for named in rules if await named.rule.amatches(request)]
+
+    def parted(self, claims: Sequence[Claim]) -> tuple[Sequence[Claim], Sequence[Claim]]:
+        """The claims that are enforced, and those that only look."""
+        if self.mode == "shadow":
+            return [], claims
+        watched = [one for one in claims if one.rule.rule.shadow]
+        return ([one for one in claims if not one.rule.rule.shadow] if watched else claims), watched
+
+    def strictest(self, claims: Sequence[Claim]) -> OnOutage:
+        """What an outage means for a request under several rules."""
+        words = {claim.rule.rule.on_outage or self.on_outage for claim in claims}
+        return words.pop() if len(words) == 1 else min(words, key=_STRICTEST.index)
+
+    def admission(self, request: Request, gate: Gate, claims: Sequence[Claim], decision: Decision) -> Answer:
+        """The answer to a request that was admitted under enforced claims."""
+        if decision.degraded:
+            return PASS
+        returns = reserved(claims, decision, shown=True)
+        return Answer(
+            items=_items(claims, decision),
+            fields=self._fields,
+            exposed=self._is_exposed(request),
+            gate=gate,
+            reserved=returns,
+        )
+
+    def denial(
+        self, request: Request, gate: Gate, claims: Sequence[Claim], decision: Decision, on_outage: OnOutage
+    ) -> Answer:
+        """The answer to a request that was refused."""
+        quota = not decision.degraded or (on_outage == "local" and not gate.watch.closed)
+        items = [] if decision.degraded else _items(claims, decision)
+        names = [name for name, verdict in items if not verdict.allowed]
+        wait = decision.retry_after
+        status, data, fields = say(Denial(request, 429 if quota else 503, names, wait), self._denial)
+        if request.method == "HEAD":
+            data = b""
+        fields = [*fields, retry_after(wait), *(self._fields(items) if items else [])]
+        if self._is_exposed(request):
+            fields.append(exposing(self._fields(items) if items else []))
+        return Answer(_once(fields), status, _REASONS.get(status, "Refused"), data)
+
+    def _is_exposed(self, request: Request) -> bool:
+        return self._exposed and "origin" in request.headers
+
+
+def reserved(claims: Sequence[Claim], decision: Decision, *, shown: bool) -> list[Reserved]:
+    """What the response may give back; `shown` where the fields of the response speak of it."""
+    found: list[Reserved] = []
+    at = 0
+    for claim in claims:
+        counts, first = claim.rule.rule.counts, at
+        at += len(claim.charges)
+        if counts is not None and not decision.degraded:
+            part = Decision(decision.verdicts[first:at])
+            found.append(Reserved(counts, claim.charges, part, first if shown else None))
+    return found
+
+
+def _items(claims: Sequence[Claim], decision: Decision) -> list[Item]:
+    names = claims[0].items if len(claims) == 1 else [name for claim in claims for name in claim.items]
+    return list(zip(names, decision.verdicts, strict=True))
+
+
+def _once(fields: Sequence[Header]) -> list[Header]:
+    """The fields, each name once: a denial's own words may have set one of ours already."""
+    seen: dict[str, Header] = {}
+    for field in fields:
+        seen.setdefault(field[0].lower(), field)
+    return list(seen.values())
+
+
+def _mode(mode: str) -> Mode:
+    """The mode, RATELIMIT_KIT_MODE before what is written: it is the switch for a rollback."""
+    override = variable(MODE)
+    word = override or mode
+    if word not in get_args(Mode):
+        given = f"{MODE}={override!r}" if override else f"mode={mode!r}"
+        raise OptionError(f"{given} is no mode; {nearest(str(word), get_args(Mode))}")
+    return word  # type: ignore[return-value]
