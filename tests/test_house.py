@@ -47,7 +47,7 @@ FLOORS = {
 
 GUESTS = {
     "wrapt": {"decorator"},
-    "redis": {"stores/redis_client", "stores/redis_cluster"},
+    "redis": {"stores/redis_library", "stores/redis_cluster"},
     "pymemcache": {"stores/memcached_client"},
     "django": {"django", "apps", "stores/django_cache", "cli/source"},
     "asgiref": {"django"},
@@ -152,7 +152,7 @@ class Strip(ast.NodeTransformer):
 
 
 TWINS = {
-    "sleep", "decide", "hit", "peek", "reset", "refund", "acquire", "close", "ping", "check", "identify", "_run", "_decide", "_delete", "_drive", "_step", "call", "admits", "measure", "health", "called",
+    "sleep", "decide", "_tell", "hit", "peek", "reset", "refund", "acquire", "close", "ping", "check", "identify", "run", "_decide", "_delete", "_drive", "_step", "call", "admits", "measure", "health", "called",
     "matches", "claim", "claims", "finish", "fail", "ask", "_ask", "guarded", "_guarded", "_value", "user_id",
 }  # fmt: skip
 TWIN_FILES = [
@@ -186,8 +186,10 @@ def pairs() -> Iterator[object]:
         for function, twin in twins(ast.parse((PACKAGE / file).read_text())):
             if getattr(function, "name", "") not in {
                 "call",
+                "run",
                 "close",
-            }:  # their clients differ: a pool, a client per loop
+                "_decide",
+            }:  # their clients differ: a pool, a client per loop, and tasks' decisions travel together
                 yield pytest.param(function, twin, id=f"{file}:{getattr(function, 'name', '')}")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from ratelimit_kit.breaker import Breaker
-from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict
+from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict, decided
 from ratelimit_kit.core.event import Event
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.core.options import nearest
@@ -25,7 +25,7 @@ from ratelimit_kit.guard.watch import OnUnsafe, Watch
 from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.local import LocalShare
 from ratelimit_kit.observe import Observer, listening
-from ratelimit_kit.stores import Charge, Lane, Scope, Store, no_lane, open_store, short_ways
+from ratelimit_kit.stores import Charge, Lane, Scope, Store, asking, no_lane, open_store, short_ways
 
 OnOutage = Literal["raise", "allow", "deny", "local"]
 
@@ -79,6 +79,8 @@ class Gate:
         )
         self._short_ways = short_ways(self.store)
         self._quick = None if self._short_ways is None else self._short_ways.quick
+        self._decide = self.store.decide
+        self._adecide = asking(self.store)
         self._workers = workers
         self._breaker = Breaker()
         self._local: LocalShare | None = None
@@ -107,7 +109,7 @@ class Gate:
         if self._breaker.error is not None and not self._breaker.lets_through():
             return self._without_store(charges, on_outage, self._breaker.error)
         try:
-            decision = Decision(self.store.decide(charges))
+            decision = decided(self._decide(charges))
         except StoreError as error:
             return self._failed(charges, on_outage, error)
         if self._breaker.error is not None:
@@ -124,7 +126,7 @@ class Gate:
         if self._breaker.error is not None and not self._breaker.lets_through():
             return self._without_store(charges, on_outage, self._breaker.error)
         try:
-            decision = Decision(await self.store.adecide(charges))
+            decision = decided(await self._adecide(charges))
         except StoreError as error:
             return self._failed(charges, on_outage, error)
         if self._breaker.error is not None:

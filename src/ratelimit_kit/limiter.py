@@ -94,13 +94,17 @@ class Limiter:
         Raises CostError for a cost that no wait can satisfy, StoreError by `on_outage`.
         """
         if self._watch.alert or (decision := self._lane(key, cost)) is None:
-            return self._ask(self._charges(key, cost))
+            if self._gate.observer.counting:
+                return self._tell(self._charges(key, cost))
+            return self._gate.decide(self._charges(key, cost), self.on_outage)
         return decision
 
     async def ahit(self, key: str, cost: int = 1) -> Decision:
         """Do what `hit` does."""
         if self._watch.alert or (decision := self._lane(key, cost)) is None:
-            return await self._aask(self._charges(key, cost))
+            if self._gate.observer.counting:
+                return await self._atell(self._charges(key, cost))
+            return await self._gate.adecide(self._charges(key, cost), self.on_outage)
         return decision
 
     def peek(self, key: str) -> Decision:
@@ -156,19 +160,15 @@ class Limiter:
         """Do what `close` does, for this event loop."""
         await self.store.aclose()
 
-    def _ask(self, charges: Sequence[Charge]) -> Decision:
-        """The decision, which observers hear of where they want to."""
-        if not self._gate.observer.counting:
-            return self._gate.decide(charges, self.on_outage)
+    def _tell(self, charges: Sequence[Charge]) -> Decision:
+        """The decision, of which observers hear."""
         begun = time.perf_counter()
         decision = self._gate.decide(charges, self.on_outage)
         self._report(charges, decision, time.perf_counter() - begun)
         return decision
 
-    async def _aask(self, charges: Sequence[Charge]) -> Decision:
-        """Do what `_ask` does."""
-        if not self._gate.observer.counting:
-            return await self._gate.adecide(charges, self.on_outage)
+    async def _atell(self, charges: Sequence[Charge]) -> Decision:
+        """Do what `_tell` does."""
         begun = time.perf_counter()
         decision = await self._gate.adecide(charges, self.on_outage)
         self._report(charges, decision, time.perf_counter() - begun)

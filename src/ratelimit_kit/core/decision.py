@@ -137,6 +137,11 @@ class Decision:
         )
 
 
+def decided(answer: Sequence[Verdict] | Decision) -> Decision:
+    """The Decision that a store has given, or whose verdicts it has."""
+    return answer if isinstance(answer, Decision) else Decision(answer)
+
+
 class Computed(Decision):
     """A Decision whose verdicts are computed from `basis`, one per limit, when somebody asks for them."""
 

@@ -7,7 +7,7 @@ store. The stores themselves import their client libraries late, each in its own
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit, urlunsplit
@@ -98,10 +98,21 @@ def no_lane(key: Any, cost: Any) -> None:
 
 def short_ways(store: Any) -> ShortWays | None:
     """The store, if it has short ways, and no class of its own decides otherwise further down."""
+    return store if _has_beside(store, "quick", "decide") else None
+
+
+def asking(store: Any) -> Callable[[Sequence[Charge]], Awaitable[Sequence[Verdict] | Decision]]:
+    """The store's `adecide`, or `soon` where it has that: the same with less around it."""
+    way: Any = store.soon if _has_beside(store, "soon", "adecide") else store.adecide
+    return way  # type: ignore[no-any-return]  # one of the two
+
+
+def _has_beside(store: Any, name: str, beside: str) -> bool:
+    """Whether the class that has the one method last has the other too."""
     for kind in type(store).__mro__:
-        if "decide" in vars(kind):
-            return store if "quick" in vars(kind) else None
-    return None
+        if beside in vars(kind):
+            return name in vars(kind)
+    return False
 
 
 _REDIS = "ratelimit_kit.stores.redis:from_url"

@@ -6,18 +6,18 @@ timed out may have been counted. `redis_client` knows how to reach the server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreError
 from ratelimit_kit.stores import Charge, Scope, check_charges
 from ratelimit_kit.stores.keys import encode
 from ratelimit_kit.stores.redis_checks import client_findings, refuse_repeating, server_facts, server_findings
-from ratelimit_kit.stores.redis_client import Clients, NoScriptError
+from ratelimit_kit.stores.redis_client import Clients
 from ratelimit_kit.stores.redis_cluster import Ask, Conversation, GiveBack, by_slot, deciding
-from ratelimit_kit.stores.redis_scripts import BY_SERVER, BY_TEST, Arguments, Script, verdicts
+from ratelimit_kit.stores.redis_scripts import BY_SERVER, BY_TEST, Arguments, verdicts
 
 
 class RedisStore:
@@ -25,7 +25,8 @@ class RedisStore:
 
     `url` is `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, with `valkey`
     for `redis` where that is nicer; `timeout` is the deadline in seconds for connecting and for a call. Instead of a URL, `client` and `async_client` take redis-py clients
-    of your own, with their own time-outs and `retry=None`. `clock` (nanoseconds) replaces the server's clock in tests.
+    of your own, with their own time-outs and `retry=None`. Decisions that tasks of an event loop ask for at once
+    travel together, unless `merge=False`, a cluster or a client of your own. `clock` (nanoseconds) replaces the server's clock in tests.
     """
 
     scope = Scope.SHARED
@@ -39,6 +40,7 @@ class RedisStore:
         async_client: Any = None,
         timeout: float = 0.25,
         prefix: str = "rlk",
+        merge: bool = True,
         clock: Callable[[], int] | None = None,
     ) -> None:
         if (url is None) == (client is None and async_client is None):
@@ -47,13 +49,16 @@ class RedisStore:
             )
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
             raise OptionError(f"timeout={timeout!r} is no deadline: give seconds above 0, up to 60")
+        if not isinstance(merge, bool):
+            raise OptionError(f"merge={merge!r} is neither True nor False")
         for given in (client, async_client):
             refuse_repeating(given)
-        self._clients = Clients(url, client, async_client, timeout)
-        self.clustered = self._clients.clustered
         self._prefix = encode(prefix)
         self._arguments = Arguments(clock)
         self._deciding, self._refunding = BY_SERVER if clock is None else BY_TEST
+        merging = (self._deciding, self._arguments) if merge else None
+        self._clients = Clients(url, client, async_client, timeout, merging=merging)
+        self.clustered = self._clients.clustered
 
     def __repr__(self) -> str:
         return str(self._clients)
@@ -75,15 +80,22 @@ class RedisStore:
             return verdicts
         return (await self._adecide(charges))[1]
 
+    def soon(self, charges: Sequence[Charge]) -> Awaitable[Sequence[Verdict] | Decision]:
+        """What `adecide` answers, with as little around it as there can be."""
+        merger = self._clients.merger()
+        if merger is None or not charges:
+            return self.adecide(charges)
+        return merger.ask(charges, self._keys(charges))
+
     def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
         for part in self._slots(charges) if self.clustered else [charges]:
-            self._run(self._refunding, self._keys(part), self._arguments.refund(part, stamp))
+            self._clients.run(self._refunding, self._keys(part), self._arguments.refund(part, stamp))
 
     async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Do what `refund` does."""
         for part in self._slots(charges) if self.clustered else [charges]:
-            await self._arun(self._refunding, self._keys(part), self._arguments.refund(part, stamp))
+            await self._clients.arun(self._refunding, self._keys(part), self._arguments.refund(part, stamp))
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
@@ -130,21 +142,23 @@ class RedisStore:
         keys = self._keys(charges)
         if not keys:
             return 0, []
-        answer = self._run(self._deciding, keys, self._arguments.decide(charges))
+        answer = self._clients.run(self._deciding, keys, self._arguments.decide(charges))
         if isinstance(answer, list) and answer[0] < 0:
             self._arguments.learn_calendar(answer[1])
-            answer = self._run(self._deciding, keys, self._arguments.decide(charges))
+            answer = self._clients.run(self._deciding, keys, self._arguments.decide(charges))
         return (answer[0] if isinstance(answer, list) else 0), verdicts(charges, answer)
 
     async def _adecide(self, charges: Sequence[Charge]) -> tuple[int, Sequence[Verdict]]:
-        """Do what `_decide` does."""
+        """Do what `_decide` does, together with others that ask in the same turn of the event loop."""
         keys = self._keys(charges)
         if not keys:
             return 0, []
-        answer = await self._arun(self._deciding, keys, self._arguments.decide(charges))
+        if (merger := self._clients.merger()) is not None:
+            return 0, (await merger.ask(charges, keys)).verdicts
+        answer = await self._clients.arun(self._deciding, keys, self._arguments.decide(charges))
         if isinstance(answer, list) and answer[0] < 0:
             self._arguments.learn_calendar(answer[1])
-            answer = await self._arun(self._deciding, keys, self._arguments.decide(charges))
+            answer = await self._clients.arun(self._deciding, keys, self._arguments.decide(charges))
         return (answer[0] if isinstance(answer, list) else 0), verdicts(charges, answer)
 
     def _delete(self, keys: Sequence[str]) -> None:
@@ -191,26 +205,11 @@ class RedisStore:
         check_charges(charges)
         return by_slot(charges, self._keys(charges))
 
-    def _run(self, script: Script, keys: list[str], arguments: list[Any]) -> Any:
-        def call(client: Any) -> Any:
-            try:
-                return client.evalsha(script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return client.eval(script.source, len(keys), *keys, *arguments)
-
-        return self._clients.call(call)
-
-    async def _arun(self, script: Script, keys: list[str], arguments: list[Any]) -> Any:
-        async def call(client: Any) -> Any:
-            try:
-                return await client.evalsha(script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return await client.eval(script.source, len(keys), *keys, *arguments)
-
-        return await self._clients.acall(call)
-
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
         check_charges(charges)
+        if len(charges) == 1:
+            key, limit, _ = charges[0]
+            return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}"]
         return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}" for key, limit, _ in charges]
 
 

@@ -16,7 +16,7 @@ from ratelimit_kit.errors import (
     StartupRefused,
     StartupWarning,
 )
-from ratelimit_kit.stores.redis_client import NoPermissionError
+from ratelimit_kit.stores.redis_library import NoPermissionError
 
 _log = logging.getLogger("ratelimit_kit")
 

@@ -10,67 +10,73 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import BoundedSemaphore, Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from ratelimit_kit.errors import (
     ConfigurationError,
-    DependencyError,
-    StoreContendedError,
-    StoreError,
-    StoreUnavailableError,
-    StoreURLError,
 )
 from ratelimit_kit.stores import redacted
-from ratelimit_kit.stores.redis_address import Address, read_address
+from ratelimit_kit.stores.redis_address import read_address
+from ratelimit_kit.stores.redis_failures import Failures
+from ratelimit_kit.stores.redis_library import (
+    CLUSTERS,
+    CONNECTIONS,
+    FAILURES,
+    NoScriptError,
+    opened,
+    watchers,
+)
+from ratelimit_kit.stores.redis_line import Lines
+from ratelimit_kit.stores.redis_merge import Merger
+from ratelimit_kit.stores.redis_scripts import Arguments, Script, call_of
 
-try:
-    import redis
-    import redis.asyncio
-    import redis.asyncio.cluster
-    import redis.asyncio.sentinel
-    import redis.cluster
-    import redis.sentinel
-    from redis.backoff import NoBackoff
-    from redis.exceptions import MaxConnectionsError, NoPermissionError, NoScriptError, RedisClusterException
-except ImportError as error:
-    raise DependencyError(
-        "the Redis store needs the redis package, which is not installed: pip install 'ratelimit-kit[redis]'"
-    ) from error
-
-__all__ = ["Clients", "NoPermissionError", "NoScriptError"]
-
-FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
-"""All that can go wrong in a call; redis-py's cluster errors are no RedisError."""
-
-CONNECTIONS = 64
-"""Connections per process at most; more threads wait for one within the deadline."""
+__all__ = ["Clients"]
 
 LOOP_CONNECTIONS = 16
 """Connections per event loop at most: enough to keep it busy; more tasks wait for a turn within the deadline."""
 
 
+Merging = tuple[Script, Arguments]
+"""The script that decides, and who makes its arguments."""
+
+
+class _OfALoop(NamedTuple):
+    """What an event loop has for itself."""
+
+    client: Any
+    turns: asyncio.Semaphore
+    merger: Merger | None
+
+
 class Clients:
     """A client for this process and one for each event loop, from a URL, or those that the user gave."""
 
-    def __init__(self, url: str | None, client: Any, async_client: Any, timeout: float) -> None:
+    def __init__(
+        self, url: str | None, client: Any, async_client: Any, timeout: float, *, merging: Merging | None = None
+    ) -> None:
         self._url = url
         self._address = None if url is None else read_address(url)
         self._timeout = timeout
+        self._merging = merging
         self.given = [one for one in (client, async_client) if one is not None]
+        self._failures = Failures(str(self), timeout, clustered=self.clustered)
         self._client = client
         self._async_client = async_client
-        self._renew()
         if self._address is not None and self._address.kind != "cluster":  # which asks the network at once
-            self._client = self._built(self._address, asynchronous=False)
+            self._client = opened(self._address, self._timeout, self._url, asynchronous=False)
+        self._renew()
         _all.add(self)
 
     def _renew(self) -> None:
         """Turns that nobody has taken, and no client of another process's event loops."""
         self._turns = BoundedSemaphore(CONNECTIONS)
+        single = self._url is not None and self._client is not None and not self.clustered
+        self._lines = Lines(self._client.connection_pool) if single else None
         self._building = Lock()
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, asyncio.Semaphore]]
+        self._recent: Merger | None = None
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OfALoop]
         self._loops = weakref.WeakKeyDictionary()
         self._preparing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]]
         self._preparing = weakref.WeakKeyDictionary()
@@ -83,18 +89,17 @@ class Clients:
         """Whether keys live in slots on several nodes, and a call may touch only one."""
         if self._address is not None:
             return self._address.kind == "cluster"
-        clusters = redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster
-        return any(isinstance(client, clusters) for client in self.given)
+        return any(isinstance(client, CLUSTERS) for client in self.given)
 
     def call(self, work: Callable[[Any], Any]) -> Any:
         """Wait for a turn, then run `work` on the client; StoreError for whatever went wrong."""
         turns = self._turns
         if not turns.acquire(timeout=self._timeout):
-            raise self._contended(CONNECTIONS)
+            raise self._failures.contended(CONNECTIONS)
         try:
             return work(self._own_client())
         except FAILURES as error:
-            raise self._failure(error) from error
+            raise self._failures.meaning(error) from error
         finally:
             turns.release()
 
@@ -102,21 +107,57 @@ class Clients:
         """Wait for a turn and then for the answer, each within the deadline."""
         if self._url is None:
             return await self._through_own_client(work)
-        client, turns = self._of_this_loop()
+        client, turns, _ = self._of_this_loop()
         try:
             async with asyncio.timeout(self._timeout):
                 await turns.acquire()
         except TimeoutError:
-            raise self._contended(LOOP_CONNECTIONS) from None
+            raise self._failures.contended(LOOP_CONNECTIONS) from None
         try:
             async with asyncio.timeout(self._timeout):
                 if self.clustered:
                     await self._prepared(client)
                 return await work(client)
         except FAILURES as error:
-            raise self._failure(error) from error
+            raise self._failures.meaning(error) from error
         finally:
             turns.release()
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Call a script: over a connection of ours, or by a client that the user gave or that knows a cluster."""
+        return self.call(lambda client: self._script(client, script, keys, arguments))
+
+    async def arun(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Do what `run` does."""
+
+        async def work(client: Any) -> Any:
+            try:
+                return await client.evalsha(script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await client.eval(script.source, len(keys), *keys, *arguments)
+
+        return await self.acall(work)
+
+    def _script(self, client: Any, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Only what the server says it does not know is sent again, with its text: then nothing has run."""
+        lines = self._lines
+        try:
+            if lines is not None:
+                return lines.call(call_of(script, keys, arguments))
+            return client.evalsha(script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            if lines is not None:
+                return lines.call(call_of(script, keys, arguments, by_name=False))
+            return client.eval(script.source, len(keys), *keys, *arguments)
+
+    def merger(self) -> Merger | None:
+        """Who sends decisions of this event loop together, where that is done."""
+        if self._merging is None or self._url is None:
+            return None
+        recent = self._recent
+        if recent is None or recent.loop is not asyncio.get_running_loop():
+            recent = self._recent = self._of_this_loop().merger
+        return recent
 
     def close(self) -> None:
         """Close the connections, when no call is under way; a later call opens new ones."""
@@ -126,20 +167,22 @@ class Clients:
             client, self._client = self._client, None
             ends = [node.redis_connection for node in client.get_nodes() if node.redis_connection is not None]
         else:
-            ends = [self._client, *_watchers(self._client)]
+            ends = [self._client, *watchers(self._client)]
         for end in ends:
             end.connection_pool.disconnect()
 
     async def aclose(self) -> None:
         """Close this event loop's client; a later call opens a new one."""
         loop = asyncio.get_running_loop()
-        client, _ = self._loops.pop(loop, (None, None))
+        client, _, merger = self._loops.pop(loop, (None, None, None))
+        self._recent = None
         if loop in self._preparing:
             self._preparing.pop(loop).cancel()
-        if client is not None:
-            await client.aclose()
-            for watcher in _watchers(client):
-                await watcher.aclose()
+        for one in (client, None if merger is None else merger.client):
+            if one is not None:
+                await one.aclose()
+                for watcher in watchers(one):
+                    await watcher.aclose()
 
     def _own_client(self) -> Any:
         if self._client is None:
@@ -147,7 +190,7 @@ class Clients:
                 raise ConfigurationError("this RedisStore has only an async_client: give it a client too, or a URL")
             with self._building:
                 if self._client is None:
-                    self._client = self._built(self._address, asynchronous=False)
+                    self._client = opened(self._address, self._timeout, self._url, asynchronous=False)
         return self._client
 
     async def _through_own_client(self, work: Callable[[Any], Any]) -> Any:
@@ -156,7 +199,7 @@ class Clients:
         try:
             return await work(self._async_client)
         except FAILURES as error:
-            raise self._failure(error) from error
+            raise self._failures.meaning(error) from error
 
     async def _prepared(self, client: Any) -> None:
         """Let one task at a time learn where the slots are: redis-py drops connections that others use meanwhile.
@@ -170,62 +213,17 @@ class Clients:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(task)
 
-    def _of_this_loop(self) -> tuple[Any, asyncio.Semaphore]:
+    def _of_this_loop(self) -> _OfALoop:
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
             assert self._address is not None
-            client = self._built(self._address, asynchronous=True)
-            self._loops[loop] = client, asyncio.Semaphore(LOOP_CONNECTIONS)
+            client = opened(self._address, self._timeout, self._url, asynchronous=True)
+            merger = None
+            if self._merging is not None and not self.clustered:
+                own = opened(self._address, self._timeout, self._url, asynchronous=True, timed=False)
+                merger = Merger(own, *self._merging, self._timeout, self._failures)
+            self._loops[loop] = _OfALoop(client, asyncio.Semaphore(LOOP_CONNECTIONS), merger)
         return self._loops[loop]
-
-    def _built(self, address: Address, *, asynchronous: bool) -> Any:
-        """A client that keeps to the deadline and never repeats a call by itself."""
-        library: Any = redis.asyncio if asynchronous else redis
-        options = {
-            "socket_connect_timeout": self._timeout,
-            "socket_timeout": self._timeout,
-            "retry": library.retry.Retry(NoBackoff(), 0),
-            "protocol": 2,
-        }
-        if address.kind == "cluster":
-            nodes = [library.cluster.ClusterNode(*node) for node in address.nodes]
-            return library.cluster.RedisCluster(startup_nodes=nodes, **{**options, **address.options})
-        options["max_connections"] = CONNECTIONS
-        if address.kind == "sentinel":
-            watchers = library.sentinel.Sentinel(
-                address.nodes, sentinel_kwargs={**options, **address.sentinel_options}, **{**options, **address.options}
-            )
-            return watchers.master_for(address.service)
-        try:
-            pool = library.ConnectionPool.from_url(address.url, **options)
-            pool.connection_class(**pool.connection_kwargs)
-        except (ValueError, TypeError) as error:
-            raise StoreURLError(f"store={redacted(self._url or '')!r} is no Redis URL: {error}") from None
-        return library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
-
-    def _contended(self, connections: int) -> StoreContendedError:
-        return StoreContendedError(
-            f"{self}: all {connections} connections stayed busy for {self._timeout:g} s, nothing was charged"
-        )
-
-    def _failure(self, error: BaseException) -> StoreError:
-        if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
-            return self._contended(CONNECTIONS)
-        reason = str(error).rstrip(".") or type(error).__name__
-        if isinstance(error, TimeoutError | redis.TimeoutError):
-            reason = f"no answer within {self._timeout:g} s"
-        advice = "Check that the server runs and that the URL is right"
-        if isinstance(error, redis.AuthenticationError):
-            advice = "The server runs: check the user and password in the URL"
-        elif not self.clustered and any(word in reason for word in ("CROSSSLOT", "MOVED", "same slot")):
-            advice = "This is a node of a Redis Cluster: write redis+cluster://... for it"
-        return StoreUnavailableError(f"{self} gave no decision: {reason}. {advice}")
-
-
-def _watchers(client: Any) -> list[Any]:
-    """The clients for Sentinels behind a client, which closing it leaves open."""
-    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
-    return [] if manager is None else list(manager.sentinels)
 
 
 _all: weakref.WeakSet[Clients] = weakref.WeakSet()

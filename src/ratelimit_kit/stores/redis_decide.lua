@@ -12,22 +12,40 @@
 --             sw  units left, time until the cost (or one unit) fits, time until all is forgotten
 --             fw  end of the window (0 for none) and count
 --
+-- Many decisions of the same charges over other keys may come in one call, each all or nothing by itself:
+-- then ARGV[1] is the number of charges in one, and the answer a text of numbers: the time, and what each
+-- would be answered, without the time.
+--
 -- Each charge gives the `text` of its state afterwards ('' to leave it, nil where the cost does not fit),
 -- the time `reset` for which that one matters, and what to answer. One charge is written and answered at
 -- once; several are written when all fit, and looked at a second time, as `refused`, when one does not.
 
+local many = tonumber(ARGV[1])
+local charges = many or #KEYS
 local one = #KEYS == 1
-local states = not one and call('MGET', unpack(KEYS))
-local refused = false
+local states, changed, answers, written, skip, refused
+if not one then
+  states, changed, answers = {}, {}, { now_text }
+  written = function(number) -- table.concat keeps 14 digits
+    return number and (number < 100000000000000 and number or format('%.0f', number))
+  end
+  for i, state in ipairs(call('MGET', unpack(KEYS))) do
+    states[KEYS[i]] = state
+  end
+  for i = 2, many and #ARGV or 0 do -- read each number once
+    ARGV[i] = tonumber(ARGV[i]) or ARGV[i]
+  end
+end
 
-while true do
+skip = 0
+while skip < #KEYS do
   local answer, texts, resets, at, fits
-  if not one then
+  if charges > 1 then
     answer, texts, resets, fits = { now, refused and 0 or 1 }, {}, {}, true
   end
-  at = 1
-  for i = 1, #KEYS do
-    local state = states and states[i] or one and call('GET', KEYS[1])
+  at = many and 2 or 1
+  for i = 1, charges do
+    local state = one and call('GET', KEYS[1]) or states and states[KEYS[skip + i]]
     local kind, cost = ARGV[at], ARGV[at + 1] + 0
     local text, reset, first_value, second_value, third_value
 
@@ -108,7 +126,7 @@ while true do
     else
       local limit, over, count = ARGV[at + 2] + 0, 0, 0
       if ARGV[at + 3] + 0 > now or now >= ARGV[at + 6] + 0 then
-        return { -1, now }
+        return many and '-1 ' .. now_text or { -1, now }
       end
       if state then
         over, count = sub(state, 1, 16) + 0, sub(state, 17) + 0
@@ -138,21 +156,45 @@ while true do
       end
       return { now, text and 1 or 0, first_value, second_value, third_value }
     end
-    fits = fits and text
-    texts[i], resets[i] = text, reset
-    local last = #answer
-    answer[last + 1], answer[last + 2], answer[last + 3] = first_value, second_value, third_value
-  end
-
-  if fits then
-    for i, text in ipairs(texts) do
-      if text ~= '' then
-        call('PSETEX', KEYS[i], max(1, ceil(resets[i] / 1000)) + margin, text)
+    if charges == 1 then
+      local key, last = KEYS[skip + 1], #answers
+      if text and text ~= '' then
+        states[key], changed[key] = text, reset
       end
+      if kind == 'tb' then
+        answers[last + 1] = written(text and first_value or -1 - first_value)
+      else
+        answers[last + 1], answers[last + 2] = text and 1 or 0, written(first_value)
+        answers[last + 3], answers[last + 4] = written(second_value), written(third_value)
+      end
+    else
+      fits = fits and text ~= nil
+      texts[i], resets[i] = text, reset
+      local last = #answer
+      answer[last + 1], answer[last + 2], answer[last + 3] = first_value, second_value, third_value
     end
   end
-  if fits or refused then
-    return answer
+
+  if charges > 1 and (fits or refused) then
+    for i, text in ipairs(fits and texts or {}) do
+      if text ~= '' then
+        local key = KEYS[skip + i]
+        states[key], changed[key] = text, resets[i]
+      end
+    end
+    for i = 2, many and #answer or 0 do
+      answers[#answers + 1] = written(answer[i])
+    end
+    answers = many and answers or answer
   end
-  refused = true
+  if charges == 1 or fits or refused then
+    skip, refused = skip + charges, false
+  else
+    refused = true
+  end
 end
+
+for key, reset in pairs(changed) do
+  call('PSETEX', key, max(1, ceil(reset / 1000)) + margin, states[key])
+end
+return many and table.concat(answers, ' ') or answers

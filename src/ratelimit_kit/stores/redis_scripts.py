@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
-from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.decision import Admitted, Decision, Denied, Verdict
 from ratelimit_kit.core.limits import FixedWindow, SlidingWindow, TokenBucket
 from ratelimit_kit.stores import Charge
 
@@ -32,6 +32,21 @@ def scripts(clock: str) -> tuple[Script, Script]:
         Script(clock, "redis_states.lua", "redis_decide.lua"),
         Script(clock, "redis_states.lua", "redis_refund.lua"),
     )
+
+
+def pack(*words: Any) -> bytes:
+    """A command as Redis takes it."""
+    parts = [b"*%d" % len(words)]
+    for word in words:
+        text = word if isinstance(word, bytes) else str(word).encode()
+        parts += (b"$%d" % len(text), text)
+    return b"\r\n".join((*parts, b""))
+
+
+def call_of(script: Script, keys: Sequence[str], arguments: Sequence[Any], *, by_name: bool = True) -> bytes:
+    """The packed call of a script, by the name under which Redis caches it, or by its text."""
+    head = ("EVALSHA", script.sha) if by_name else ("EVAL", script.source)
+    return pack(*head, len(keys), *keys, *arguments)
 
 
 BY_SERVER = scripts("redis_server_clock.lua")
@@ -107,27 +122,51 @@ def _digits(limit: SlidingWindow) -> tuple[int, int]:
 
 
 def verdicts(charges: Sequence[Charge], answer: list[int] | int) -> list[Verdict]:
-    """One Verdict per charge from redis_decide.lua's answer."""
+    """One Verdict per charge from redis_decide.lua's answer to one decision."""
     if isinstance(answer, int):
-        ((_, limit, cost),) = charges
-        return [_bucket(limit, cost, answer, 0, admitted=True) if answer >= 0 else _bucket(limit, cost, -1 - answer, 0)]
-    now, admitted, *rest = answer
-    values = iter(rest)
+        return list(_bucket(charges[0], answer).verdicts)
+    now, admitted, *values = answer
+    return _verdicts(charges, now, iter(values), admitted=admitted == 1)
+
+
+def decisions(calls: Sequence[tuple[Any, Sequence[Charge], Any, Any]], answer: Any) -> Iterator[Decision]:
+    """One Decision per call from redis_decide.lua's answer to many, or to one."""
+    if not isinstance(answer, bytes):
+        charges = calls[0][1]
+        yield _bucket(charges[0], answer) if isinstance(answer, int) else Decision(verdicts(charges, answer))
+        return
+    values = map(int, answer.split())
+    now = next(values)
+    for _, charges, _, _ in calls:
+        if len(charges) == 1 and isinstance(charges[0].limit, TokenBucket):
+            yield _bucket(charges[0], next(values))
+        else:
+            yield Decision(_verdicts(charges, now, values, admitted=next(values) == 1))
+
+
+def _bucket(charge: Charge, answer: int) -> Decision:
+    """A decision of one token bucket: its credits afterwards, or -1 minus its credits when it refuses."""
+    if answer >= 0:
+        admitted = Admitted()
+        admitted.basis = charge.limit, (answer, 0), 0, 0
+        return admitted
+    denied = Denied()
+    denied.basis = charge.limit, (-1 - answer, 0), 0, charge.cost
+    return denied
+
+
+def _verdicts(charges: Sequence[Charge], now: int, values: Iterator[int], *, admitted: bool) -> list[Verdict]:
     found = []
     for _, limit, cost in charges:
-        match limit:
-            case TokenBucket():
-                found.append(_bucket(limit, cost, next(values), now, admitted=admitted == 1))
-            case FixedWindow():
-                state = next(values), next(values)
-                look = limit.look(state if state[0] else None, now, 0 if admitted else cost)
-                found.append(Verdict(look.fits, limit, look.remaining, look.wait, look.reset, now))
-            case SlidingWindow():
-                left, wait, reset = next(values), next(values), next(values)
-                found.append(Verdict(admitted == 1 or cost <= left, limit, left, wait, reset, now))
+        if isinstance(limit, SlidingWindow):
+            left, wait, reset = next(values), next(values), next(values)
+            found.append(Verdict(admitted or cost <= left, limit, left, wait, reset, now))
+            continue
+        if isinstance(limit, TokenBucket):
+            state: tuple[int, int] | None = (next(values), now)
+        else:
+            end, count = next(values), next(values)
+            state = (end, count) if end else None
+        look = limit.look(state, now, 0 if admitted else cost)
+        found.append(Verdict(look.fits, limit, look.remaining, look.wait, look.reset, now))
     return found
-
-
-def _bucket(limit: Any, cost: int, held: int, now: int, *, admitted: bool = False) -> Verdict:
-    look = limit.look((held, now), now, 0 if admitted else cost)
-    return Verdict(look.fits, limit, look.remaining, look.wait, look.reset, now)

@@ -1,0 +1,34 @@
+"""What goes wrong with Redis, as a store's error: an outage, or a store that is only busy."""
+
+from __future__ import annotations
+
+from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
+from ratelimit_kit.stores.redis_library import CONNECTIONS, TIMEOUTS, AuthenticationError, MaxConnectionsError
+
+
+class Failures:
+    """The errors of one store, which is called `name` in them; `timeout` is its deadline in seconds."""
+
+    def __init__(self, name: str, timeout: float, *, clustered: bool) -> None:
+        self._name = name
+        self._timeout = timeout
+        self._clustered = clustered
+
+    def contended(self, connections: int) -> StoreError:
+        """Nobody's turn came: more callers than connections are no outage."""
+        which = f"all {connections} connections" if connections > 1 else "the connection"
+        return StoreContendedError(f"{self._name}: {which} stayed busy for {self._timeout:g} s, nothing was charged")
+
+    def meaning(self, error: BaseException) -> StoreError:
+        """What an error of redis-py's means, and what to do about it."""
+        if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
+            return self.contended(CONNECTIONS)
+        reason = str(error).rstrip(".") or type(error).__name__
+        if isinstance(error, TIMEOUTS):
+            reason = f"no answer within {self._timeout:g} s"
+        advice = "Check that the server runs and that the URL is right"
+        if isinstance(error, AuthenticationError):
+            advice = "The server runs: check the user and password in the URL"
+        elif not self._clustered and any(word in reason for word in ("CROSSSLOT", "MOVED", "same slot")):
+            advice = "This is a node of a Redis Cluster: write redis+cluster://... for it"
+        return StoreUnavailableError(f"{self._name} gave no decision: {reason}. {advice}")

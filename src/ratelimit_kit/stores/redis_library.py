@@ -1,0 +1,92 @@
+"""redis-py itself: what of it is used, and its clients as this library wants them.
+
+The one module that imports redis and says what to install where it is missing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratelimit_kit.errors import DependencyError, StoreURLError
+from ratelimit_kit.stores import redacted
+from ratelimit_kit.stores.redis_address import Address
+
+try:
+    import redis
+    import redis.asyncio
+    import redis.asyncio.cluster
+    import redis.asyncio.sentinel
+    import redis.cluster
+    import redis.sentinel
+    from redis.backoff import NoBackoff
+    from redis.exceptions import (
+        AuthenticationError,
+        MaxConnectionsError,
+        NoPermissionError,
+        NoScriptError,
+        RedisClusterException,
+        ResponseError,
+    )
+except ImportError as error:
+    raise DependencyError(
+        "the Redis store needs the redis package, which is not installed: pip install 'ratelimit-kit[redis]'"
+    ) from error
+
+__all__ = [
+    "CLUSTERS",
+    "CONNECTIONS",
+    "FAILURES",
+    "TIMEOUTS",
+    "AuthenticationError",
+    "MaxConnectionsError",
+    "NoPermissionError",
+    "NoScriptError",
+    "ResponseError",
+    "opened",
+    "watchers",
+]
+
+FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
+"""All that can go wrong in a call; redis-py's cluster errors are no RedisError."""
+
+TIMEOUTS = (TimeoutError, redis.TimeoutError)
+
+CLUSTERS = (redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster)
+
+CONNECTIONS = 64
+"""Connections per process at most; more threads wait for one within the deadline."""
+
+
+def opened(address: Address, timeout: float, url: str | None, *, asynchronous: bool, timed: bool = True) -> Any:
+    """A client that keeps to the deadline and never repeats a call by itself.
+
+    `timed=False` leaves the deadline of calls to the caller: redis-py makes a task for each that it times.
+    """
+    library: Any = redis.asyncio if asynchronous else redis
+    options = {
+        "socket_connect_timeout": timeout,
+        "socket_timeout": timeout if timed else None,
+        "retry": library.retry.Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    if address.kind == "cluster":
+        nodes = [library.cluster.ClusterNode(*node) for node in address.nodes]
+        return library.cluster.RedisCluster(startup_nodes=nodes, **{**options, **address.options})
+    options["max_connections"] = CONNECTIONS
+    if address.kind == "sentinel":
+        known = library.sentinel.Sentinel(
+            address.nodes, sentinel_kwargs={**options, **address.sentinel_options}, **{**options, **address.options}
+        )
+        return known.master_for(address.service)
+    try:
+        pool = library.ConnectionPool.from_url(address.url, **options)
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError) as error:
+        raise StoreURLError(f"store={redacted(url or '')!r} is no Redis URL: {error}") from None
+    return library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
+
+
+def watchers(client: Any) -> list[Any]:
+    """The clients for Sentinels behind a client, which closing it leaves open."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return [] if manager is None else list(manager.sentinels)
