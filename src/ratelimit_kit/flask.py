@@ -65,6 +65,7 @@ class RateLimit:
         app.extensions[EXTENSION] = policy
         app.before_request_funcs.setdefault(None, []).insert(0, _limit)
         app.after_request_funcs.setdefault(None, []).insert(0, _finish)
+        app.teardown_request(_fail)
 
 
 def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited], Limited]:
@@ -180,7 +181,7 @@ def _decided(answer: Answer) -> None:
 
 def _finish(response: flask.Response) -> flask.Response:
     """After each request: give back what does not count, add the fields."""
-    for answer in _answers():
+    for answer in flask.request.environ.pop(ANSWERS, ()):
         if answer.denied:
             kept = {name.lower() for name, _ in response.headers}
             _add(
@@ -190,6 +191,13 @@ def _finish(response: flask.Response) -> flask.Response:
         else:
             _add(response, answer.finish(Response(response.status_code, Headers(lambda: response.headers), response)))
     return response
+
+
+def _fail(_error: BaseException | None) -> None:
+    """At the end of a request without a response, whose error was passed on: that counts as one with status 500."""
+    for answer in flask.request.environ.pop(ANSWERS, ()):
+        if not answer.denied:
+            answer.fail()
 
 
 def _tells_of_limits(field: Header) -> bool:
