@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NODE := tests/browser/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers faults rollback lint types unit docs servers clean
+.PHONY: help demo test test-fast test-servers faults rollback bench bench-quick claims lint types unit docs servers node clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,20 +29,35 @@ faults: $(VENV)/developed servers ## What goes wrong with stores, under load; wr
 rollback: $(VENV)/developed servers ## The rollback drill on a site of four workers; writes its log in the docs
 	ROLLBACK_TABLE=docs/how-to/rollback-table.md $(BIN)/python -m pytest -q tests/live/test_deployment.py
 
+bench: benchmarks/.venv/installed servers ## Against the peers and the floors, in under 15 minutes; writes benchmarks/results.md
+	benchmarks/.venv/bin/python -m benchmarks --write benchmarks
+
+bench-quick: benchmarks/.venv/installed servers ## The same in under two minutes, for a first look; writes nothing
+	benchmarks/.venv/bin/python -m benchmarks --quick
+
+claims: benchmarks/.venv/installed ## What the peers do where it matters, tried out; writes the table in the docs
+	benchmarks/.venv/bin/python -m benchmarks.claims docs/explanation/comparison-table.md
+
+benchmarks/.venv/installed: benchmarks/requirements.txt pyproject.toml
+	@$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/python -m pip install -q -r benchmarks/requirements.txt -e ".[redis,memcached]"
+	@touch $@
+
 lint: $(VENV)/developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/developed
+types: $(VENV)/developed $(NODE)/.package-lock.json
 	$(BIN)/mypy
+	$(NODE)/.bin/tsc -p tests/browser
 
-unit: $(VENV)/developed servers
+unit: $(VENV)/developed servers $(NODE)/.package-lock.json
 	$(BIN)/python -m pytest -q -m "not servers"
 
 docs: $(VENV)/developed ## Build the documentation into docs/_build
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
 
-servers: ## Install redis-server and memcached where they are missing
+servers: ## Install redis-server, memcached and chromium where they are missing
 	@sh scripts/install_servers.sh
 
 $(VENV)/bin/python:
@@ -60,5 +76,13 @@ $(VENV)/developed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q -e ".[all]" --group dev
 	@touch $@ $(VENV)/installed
 
+node: $(NODE)/.package-lock.json ## Install what checks the browser module: TypeScript and axe
+
+$(NODE)/.package-lock.json: tests/browser/package-lock.json
+	@command -v npm >/dev/null || \
+	  { echo "The browser module is checked by TypeScript and axe, and npm is missing: on Debian, apt-get install npm"; exit 1; }
+	npm ci --prefix tests/browser --no-audit --no-fund --loglevel=error
+	@touch $@
+
 clean: ## Remove what was built
-	rm -rf $(VENV) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NODE) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -8,8 +8,8 @@ copyright = "2026, The ratelimit-kit developers"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "reference/servers-table.md", "explanation/faults-table.md", "how-to/rollback-table.md"]
-myst_enable_extensions = ["colon_fence"]
+exclude_patterns = ["_build", "*/*-table.md"]  # tables are included by pages
+myst_enable_extensions = ["colon_fence", "tasklist"]
 myst_heading_anchors = 3
 nitpicky = False
 autodoc_typehints = "description"

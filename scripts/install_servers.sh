@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the servers that the tests start, where they are missing: redis-server and memcached, and
-# with the word "all" those of the whole server matrix too: Apache with mod_wsgi (on Debian).
+# Installs the programs that the tests start, where they are missing: redis-server, memcached, and the
+# browser chromium; with the word "all" also those of the whole server matrix: Apache with mod_wsgi (on Debian).
 set -eu
 
 missing=""
-for program in redis-server memcached; do
+for program in redis-server memcached chromium; do
   command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
 done
 if [ "${1:-}" = all ] && command -v apt-get >/dev/null 2>&1 && [ ! -e /usr/lib/apache2/modules/mod_wsgi.so ]; then
@@ -18,7 +18,7 @@ if command -v apt-get >/dev/null 2>&1; then
   if [ "$(id -u)" -ne 0 ]; then
     become="sudo"
     command -v sudo >/dev/null 2>&1 || {
-      echo "The tests start real servers, and these are missing:$missing." >&2
+      echo "The tests start real programs, and these are missing:$missing." >&2
       echo "Installing them takes root or sudo: run 'apt-get install$missing' as root." >&2
       exit 1
     }
@@ -30,10 +30,12 @@ if command -v apt-get >/dev/null 2>&1; then
   # shellcheck disable=SC2086 # a list of package names; the services need not run
   $become env DEBIAN_FRONTEND=noninteractive apt-get $wait install -y -qq --no-install-recommends $missing >/dev/null
 elif command -v brew >/dev/null 2>&1; then
+  # Its chromium is not put on the PATH: without one of your own, the tests in the browser are skipped.
+  missing=$(echo "$missing" | sed 's/redis-server/redis/; s/ chromium//')
   # shellcheck disable=SC2086
-  brew install -q $(echo "$missing" | sed 's/redis-server/redis/')
+  [ -z "$missing" ] || brew install -q $missing
 else
-  echo "The tests start real servers, and these are missing:$missing." >&2
+  echo "The tests start real programs, and these are missing:$missing." >&2
   echo "There is neither apt-get nor brew here: install them by hand, so that they are on the PATH." >&2
   exit 1
 fi

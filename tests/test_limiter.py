@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ratelimit_kit import CostError, Limiter, LimitExceeded, MemoryStore, QuotaError, SlidingWindow, ratelimit
-from ratelimit_kit.core.event import Event
+from ratelimit_kit.core.event import Decided, Event
 from ratelimit_kit.errors import OptionError, StoreUnavailableError, UnsafeWorkersError
 from ratelimit_kit.testing import ManualClock
 
@@ -228,3 +228,26 @@ def test_errors_and_limits_survive_pickling() -> None:
         again = pickle.loads(pickle.dumps(one))
         assert (str(again), again.rlk, again.code) == (str(one), one.rlk, one.code)
     assert pickle.loads(pickle.dumps(limiter.limits)) == limiter.limits
+
+
+async def test_observers_hear_of_a_limiters_decisions_and_of_no_peek() -> None:
+    heard: list[Decided] = []
+
+    class Counting:
+        def on_event(self, event: object) -> None:
+            pass
+
+        def on_decision(self, decided: Decided) -> None:
+            heard.append(decided)
+
+    limiter = Limiter("2/minute", name="mail", observer=Counting())
+    limiter.peek("key")
+    limiter.hit("key")
+    await limiter.ahit("key")
+    limiter.hit("key")
+    assert [(one.policy, one.rule, one.outcome, one.store) for one in heard] == [
+        ("mail", "limiter", "allowed", "MemoryStore"),
+        ("mail", "limiter", "allowed", "MemoryStore"),
+        ("mail", "limiter", "denied", "MemoryStore"),
+    ]
+    assert [one.near for one in heard] == [False, True, True]

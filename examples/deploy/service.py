@@ -31,7 +31,11 @@ def metrics():
 
 policy = Policy.from_file(os.environ.get("RATELIMIT_FILE", Path(__file__).with_name("ratelimit.toml")))
 
-pages = {"/healthz": HealthApplication(policy), "/metrics": metrics()}
+pages = {
+    "/healthz": HealthApplication(policy),  # ready for traffic?
+    "/livez": HealthApplication(policy, live=True),  # or to be started anew?
+    "/metrics": metrics(),
+}
 
 
 def site(environ, start_response):

@@ -17,6 +17,7 @@ from ratelimit_kit.errors import ConfigurationError
 from ratelimit_kit.guard.refusal import lifespan_message
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.web.answer import Answer
+from ratelimit_kit.web.assets import serving
 from ratelimit_kit.web.health import LIVE
 from ratelimit_kit.web.policy import Policy, started
 from ratelimit_kit.web.request import ANSWERS, LEDGER, POLICY, Response
@@ -36,13 +37,15 @@ TRY_AGAIN_LATER = 1013
 class RateLimitMiddleware:
     """Limits every request to an ASGI application by a policy.
 
-    Building it raises StartupRefused when the policy could not be enforced here.
+    Building it raises StartupRefused when the policy could not be enforced here. `assets` is a prefix of
+    paths, such as "/ratelimit-kit", under which it serves the browser module and its stylesheet.
     """
 
     needs_rules = True
     """Whether a policy without rules is a mistake, as it is where no decorator can bring any."""
 
-    def __init__(self, app: Application, policy: Policy) -> None:
+    def __init__(self, app: Application, policy: Policy, *, assets: str | None = None) -> None:
+        self._asset = serving(assets)
         self.app = app
         self.policy = policy
         self._refusal: ConfigurationError | None = None
@@ -66,7 +69,7 @@ class RateLimitMiddleware:
 
     async def _limit(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(scope)
-        answer = await self.policy.acheck(request)
+        answer = (scope["type"] == "http" and self._asset(request)) or await self.policy.acheck(request)
         if answer.denied:
             await _deny(scope, receive, send, answer)
             return
@@ -186,7 +189,7 @@ class _Conversation:
         message = await self._receive()
         if message["type"] != "websocket.receive":
             return message
-        request = request_of({**self._scope, LEDGER: {}})  # each message is charged anew
+        request = request_of({**self._scope, LEDGER: []})  # each message is charged anew
         answer = await self._policy.acheck(request, self._policy.message_rules)
         if not answer.denied:
             return message

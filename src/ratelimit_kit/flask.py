@@ -33,7 +33,7 @@ except ImportError as error:
         "ratelimit_kit.flask needs Flask, which is not installed: pip install 'ratelimit-kit[flask]'"
     ) from error
 
-__all__ = ["RateLimit", "exempt", "health", "liveness", "ratelimit"]
+__all__ = ["RateLimit", "assets", "exempt", "health", "liveness", "ratelimit"]
 
 EXTENSION = "ratelimit_kit"
 SETTING = "RATELIMIT_KIT"
@@ -128,6 +128,12 @@ def _told(found: Health) -> flask.Response:
 
 exempt(health)
 exempt(liveness)
+
+
+def assets(prefix: str = "/ratelimit-kit") -> flask.Blueprint:
+    """The browser module and its stylesheet: `app.register_blueprint(assets())`. No rule limits them."""
+    folder = "static/ratelimit_kit"
+    return exempt(flask.Blueprint("ratelimit_kit", "ratelimit_kit", static_folder=folder, static_url_path=prefix))
 
 
 def _configured(app: flask.Flask) -> Policy:

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 from ratelimit_kit.breaker import Breaker
 from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict
 from ratelimit_kit.core.event import Event
+from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.guard import lifetime
@@ -24,7 +25,7 @@ from ratelimit_kit.guard.watch import OnUnsafe, Watch
 from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.local import LocalShare
 from ratelimit_kit.observe import Observer, listening
-from ratelimit_kit.stores import Charge, Scope, Store, open_store
+from ratelimit_kit.stores import Charge, Lane, Scope, Store, no_lane, open_store, short_ways
 
 OnOutage = Literal["raise", "allow", "deny", "local"]
 
@@ -76,6 +77,8 @@ class Gate:
             allow_per_process=allow_per_process,
             on_unsafe=on_unsafe,
         )
+        self._short_ways = short_ways(self.store)
+        self._quick = None if self._short_ways is None else self._short_ways.quick
         self._workers = workers
         self._breaker = Breaker()
         self._local: LocalShare | None = None
@@ -96,9 +99,11 @@ class Gate:
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Ask the store once; on failure follow `on_outage`."""
-        if self.watch.alert and not self.admits():
+        if self.watch.alert and not self.watch.is_calm() and not self.admits():
             self.watch.turn_away()
             return _refused(charges)
+        if self._quick is not None and (decision := self._quick(charges)) is not None:
+            return decision
         if self._breaker.error is not None and not self._breaker.lets_through():
             return self._without_store(charges, on_outage, self._breaker.error)
         try:
@@ -111,9 +116,11 @@ class Gate:
 
     async def adecide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Do what `decide` does."""
-        if self.watch.alert and not await self.aadmits():
+        if self.watch.alert and not self.watch.is_calm() and not await self.aadmits():
             self.watch.turn_away()
             return _refused(charges)
+        if self._quick is not None and (decision := self._quick(charges)) is not None:
+            return decision
         if self._breaker.error is not None and not self._breaker.lets_through():
             return self._without_store(charges, on_outage, self._breaker.error)
         try:
@@ -123,6 +130,12 @@ class Gate:
         if self._breaker.error is not None:
             self._recovered()
         return decision
+
+    def lane(self, space: str, limits: Sequence[Limit]) -> Lane:
+        """The store's short way for single hits, where it has one and there is one limit."""
+        if self._short_ways is None or len(limits) > 1 or self.observer.counting:
+            return no_lane
+        return self._short_ways.lane(space, limits[0])
 
     def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
         """Give back what `decision` has charged, hit by hit; what cannot be given back stays counted, and is said."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.event import Decided
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket, parse
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, QuotaError
@@ -19,6 +20,9 @@ from ratelimit_kit.guard.watch import OnUnsafe
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.stores import Charge, Store
 from ratelimit_kit.stores.keys import scoped
+
+_new = tuple.__new__
+"""Makes a Charge as its class does, without the way through Python."""
 
 sleep = time.sleep
 asleep = asyncio.sleep
@@ -71,7 +75,9 @@ class Limiter:
         self._namespace = scoped(name, "")
         self.on_outage = outage_policy(on_outage)
         self._gate = Gate(store, observer, workers=workers, allow_per_process=allow_per_process, on_unsafe=on_unsafe)
-        self._gate.watch.start()
+        self._watch = self._gate.watch
+        self._watch.start()
+        self._lane = self._gate.lane(self._namespace.removesuffix(":"), self.limits)
 
     def __repr__(self) -> str:
         limits = "; ".join(str(limit) for limit in self.limits)
@@ -87,11 +93,15 @@ class Limiter:
 
         Raises CostError for a cost that no wait can satisfy, StoreError by `on_outage`.
         """
-        return self._gate.decide(self._charges(key, cost), self.on_outage)
+        if self._watch.alert or (decision := self._lane(key, cost)) is None:
+            return self._ask(self._charges(key, cost))
+        return decision
 
     async def ahit(self, key: str, cost: int = 1) -> Decision:
         """Do what `hit` does."""
-        return await self._gate.adecide(self._charges(key, cost), self.on_outage)
+        if self._watch.alert or (decision := self._lane(key, cost)) is None:
+            return await self._aask(self._charges(key, cost))
+        return decision
 
     def peek(self, key: str) -> Decision:
         """What a hit of cost 1 would be answered now; charges nothing and writes nothing."""
@@ -146,11 +156,34 @@ class Limiter:
         """Do what `close` does, for this event loop."""
         await self.store.aclose()
 
+    def _ask(self, charges: Sequence[Charge]) -> Decision:
+        """The decision, which observers hear of where they want to."""
+        if not self._gate.observer.counting:
+            return self._gate.decide(charges, self.on_outage)
+        begun = time.perf_counter()
+        decision = self._gate.decide(charges, self.on_outage)
+        self._report(charges, decision, time.perf_counter() - begun)
+        return decision
+
+    async def _aask(self, charges: Sequence[Charge]) -> Decision:
+        """Do what `_ask` does."""
+        if not self._gate.observer.counting:
+            return await self._gate.adecide(charges, self.on_outage)
+        begun = time.perf_counter()
+        decision = await self._gate.adecide(charges, self.on_outage)
+        self._report(charges, decision, time.perf_counter() - begun)
+        return decision
+
+    def _report(self, charges: Sequence[Charge], decision: Decision, seconds: float) -> None:
+        if charges[0].cost:  # a look decides nothing
+            names = self.name, "limiter", type(self.store).__name__
+            self._gate.observer.on_decision(Decided.of(names, decision, decision.verdicts, seconds))
+
     def _charges(self, key: str, cost: int) -> list[Charge]:
         if not isinstance(key, str):
             raise OptionError(f"key={key!r} is no text: write for example limiter.hit('user:42')")
         text = self._namespace + key
-        return [Charge(text, limit, cost) for limit in self.limits]
+        return [_new(Charge, (text, limit, cost)) for limit in self.limits]
 
 
 def _deadline(timeout: float | None) -> float:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ratelimit_kit.web.answer import Answer
+from ratelimit_kit.web.assets import serving
 from ratelimit_kit.web.environ import request_of
 from ratelimit_kit.web.headers import Header
 from ratelimit_kit.web.health import LIVE
@@ -26,16 +27,19 @@ __all__ = ["HealthApplication", "RateLimitMiddleware"]
 class RateLimitMiddleware:
     """Limits every request to a WSGI application by a policy.
 
-    Building it raises StartupRefused when the policy could not be enforced here.
+    Building it raises StartupRefused when the policy could not be enforced here. `assets` is a prefix of
+    paths, such as "/ratelimit-kit", under which it serves the browser module and its stylesheet.
     """
 
-    def __init__(self, application: WSGIApplication, policy: Policy) -> None:
+    def __init__(self, application: WSGIApplication, policy: Policy, *, assets: str | None = None) -> None:
+        self._asset = serving(assets)
         self.policy = started(policy)
         self.application = application
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer 429 or 503, or let the application answer."""
-        answer = self.policy.check(request_of(environ))
+        request = request_of(environ)
+        answer = self._asset(request) or self.policy.check(request)
         if answer.denied:
             start_response(f"{answer.status} {answer.reason}", answer.headers)
             return [answer.body]

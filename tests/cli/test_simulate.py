@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ratelimit_kit import MemoryStore, SlidingWindow
+from ratelimit_kit import MemoryStore, Rule, SlidingWindow
 from ratelimit_kit.cli import main
 from ratelimit_kit.cli.access_log import Hit, Malformed, read_line, seconds
+from ratelimit_kit.cli.replay import Replay
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.testing import ManualClock
+from ratelimit_kit.web.plan import Plan
 
 START = 1_760_000_000
 
@@ -168,6 +172,15 @@ def test_odd_requests_are_read() -> None:
     assert isinstance(quoted, Hit)
     assert (quoted.method, quoted.path) == ("GET", r"/\"a b\"")
     assert isinstance(read_line(1, line(0)[:-5] + '"'), Malformed)
+
+
+@given(st.text() | st.from_regex(r'1\.2\.3\.4 \S+ \S+ \[[^\]]*\] "[^"]*" \d{3} -(?: "[^"]*"){0,3}'))
+def test_no_line_breaks_the_reading(text: str) -> None:
+    """A line was written by whoever sent the request."""
+    found = read_line(1, text)
+    assert isinstance(found, Hit | Malformed)
+    if isinstance(found, Hit):
+        Replay(Plan([Rule("5/minute")], "simulate")).hit(found)
 
 
 def test_gzip_and_standard_input(

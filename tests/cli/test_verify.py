@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ratelimit_kit.cli.drive import Answer
 from ratelimit_kit.cli.fields import read_list, told
@@ -155,6 +157,18 @@ def test_retry_after_must_be_the_truth() -> None:
 )
 def test_structured_fields_are_read_strictly(text: str, items: object) -> None:
     assert read_list(text) == items
+
+
+@given(st.text() | st.text(alphabet='"a;=,q1 \\\\'), st.text())
+def test_no_field_breaks_the_reading(field: str, other: str) -> None:
+    """A site may answer anything."""
+    read_list(field)
+    told({"ratelimit": field, "ratelimit-policy": other})
+    told({"x-ratelimit-limit": field, "x-ratelimit-remaining": other})
+    answer = Answer(
+        429, {"retry-after": field, "content-type": "application/problem+json"}, other.encode("utf-8", "replace"), 0, 0
+    )
+    assert list(denial(answer))
 
 
 def test_the_own_fields_of_the_library_are_read() -> None:

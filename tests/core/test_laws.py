@@ -193,3 +193,21 @@ def test_the_window_holds_for_hits_that_were_not_refunded(
             at, given_back = oracle.hits.pop(number % len(oracle.hits))
             model.state = model.limit.refund(model.state, now, given_back, at)
     assert oracle.fullest() <= limit.limit
+
+
+@given(limits, programs, st.integers(-5, 2_000_000))
+def test_taking_is_looking_and_charging(limit: Limit, program: list[tuple[int, int]], back: int) -> None:
+    model = Model(limit)
+    for now, cost in run(program, start=86_400 * SECOND):
+        model.hit(now, cost)
+        if model.state is None:
+            continue
+        folded = model.limit.fold(model.state)
+        assert model.limit.unfold(folded) == model.state
+        for asked in (1, 3):
+            taken = model.limit.take(folded, now - back, asked)
+            assert (taken is not None) == model.look(now - back, asked).fits
+            if taken is not None:
+                charged = model.limit.charge(copy.deepcopy(model.state), now - back, asked)
+                assert model.limit.unfold(taken) == charged
+        assert model.limit.unfold(folded) == model.state

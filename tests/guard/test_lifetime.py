@@ -15,6 +15,7 @@ from ratelimit_kit.guard import lifetime
 @pytest.fixture(autouse=True)
 def _nothing_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifetime, "_built", {})
+    monkeypatch.setattr(lifetime, "_lost", set())
 
 
 def in_a_request(view: Callable[[], Any]) -> Any:
@@ -36,6 +37,21 @@ def test_a_limiter_built_in_each_request_is_an_error_the_second_time() -> None:
         in_a_request(view)
     assert not isinstance(caught.value, SystemExit)
     assert caught.value.rlk == "RLK208"
+
+
+def test_once_found_out_every_request_is_refused() -> None:
+    """Even while a traceback, in a log or a debugger, still holds the limiter of the request before."""
+    kept = []
+
+    def keeping() -> bool:
+        limiter = Limiter("5/minute")
+        return limiter.hit("k").allowed
+
+    assert in_a_request(keeping)
+    for _ in range(4):
+        with pytest.raises(ConfigurationError, match="RLK208") as caught:
+            in_a_request(keeping)
+        kept.append(caught)
 
 
 def test_the_same_under_asgi() -> None:

@@ -46,7 +46,7 @@ class Case:
 
 def gunicorn(given: str, *options: str, found: str = "", app: str = WSGI, env: Mapping[str, str] | None = None, common: bool = False, moment: str = IMPORT) -> Case:  # fmt: skip
     command = [python_program("gunicorn"), *options, app, "--bind", "127.0.0.1:{port}"]
-    return Case("gunicorn", given, command, found and f"gunicorn is starting {found}", 3, moment, env or {}, APPS, 5, common)  # fmt: skip
+    return Case("gunicorn", given, command, found and f"gunicorn is starting {found}", 3, moment, env or {}, APPS, 15, common)  # fmt: skip
 
 
 def uvicorn(given: str, *options: str, found: str = "", app: str = ASGI, env: Mapping[str, str] | None = None, common: bool = False, moment: str = IMPORT) -> Case:  # fmt: skip

@@ -102,11 +102,15 @@ class TestOwnClients(Live):
     def make_store(self, clock: Clock) -> Store:
         options = {"socket_timeout": 5, "socket_connect_timeout": 5, "decode_responses": True}
         client = client_library.Redis.from_url(self.url, **options)
-        return Lent(client=client, async_client=PerLoop(self.url, options), prefix=next(prefixes), clock=clock)
+        return Lent(
+            client=client, async_client=PerLoop(self.url, options), prefix=next(prefixes), clock=clock, timeout=5
+        )
 
 
 class PerLoop:
     """An asyncio client for whichever loop asks: a real one belongs to its loop."""
+
+    connection_pool = retry = None
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self._url = url

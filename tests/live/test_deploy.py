@@ -198,6 +198,7 @@ def test_the_composed_site_holds_its_limits_and_counts_every_request(name: str, 
     with composed(name, tmp_path) as port:
         health = request(port, "/healthz", method="GET")
         assert (health.status, json.loads(health.body)["status"]) == (200, "pass")
+        assert request(port, "/livez", method="GET").status == 200
         assert [request(port, "/login").status for _ in range(15)] == [200] * 10 + [429] * 5
         pages = [request(port, "/", method="GET").status for _ in range(20)]
         assert pages == [200] * 20

@@ -136,12 +136,21 @@ def test_one_worker_starts_and_serves(case: Case) -> None:
     with started(case, STORE_URL="memory://") as process:
         assert answer(process, path).status == 200
         statuses = [request(process.port, path, method="POST" if path != "/" else "GET").status for _ in range(19)]
-        text = process.text()
+        several = "--workers 2" in case.given
+        text = allowed(process) if several else process.text()
     assert "RLK2" not in text
-    if "--workers 2" not in case.given:
-        assert statuses == [200] * 9 + [429] * 10, text
-    else:
-        assert "MemoryStore counts per process" in text or "so MemoryStore is allowed although" in text
+    assert several or statuses == [200] * 9 + [429] * 10, text
+
+
+def allowed(process: Process, seconds: float = 15) -> str:
+    """What was printed, once the first worker has said that an escape was taken: others may serve before it."""
+    end = time.monotonic() + seconds
+    while not any(
+        word in process.text() for word in ("MemoryStore counts per process", "so MemoryStore is allowed although")
+    ):
+        assert time.monotonic() < end, process.text()
+        time.sleep(0.05)
+    return process.text()
 
 
 @pytest.mark.parametrize("case", params([*SEVERAL, *SINGLE]))

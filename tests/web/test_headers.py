@@ -17,7 +17,7 @@ MINUTE = SlidingWindow(100, per=60)
 
 
 def item(limit: Limit = MINUTE, *, allowed: bool = True, left: int = 37, wait: int = 0, reset: int = 0) -> Item:
-    return Item("burst", Verdict(allowed, limit, left, wait, reset))
+    return "burst", Verdict(allowed, limit, left, wait, reset)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_draft_11_fields_are_structured_fields(
     name: str, limit: int, per: int, left: float, allowed: bool, wait: int
 ) -> None:
     verdict = Verdict(allowed, SlidingWindow(limit, per=per), int(limit * left), wait, wait)
-    for _, value in FAMILIES["draft11"]([Item(name, verdict)]):
+    for _, value in FAMILIES["draft11"]([(name, verdict)]):
         parsed = http_sfv.List()
         parsed.parse(value.encode())
         assert parsed[0].value == name
@@ -70,7 +70,7 @@ def test_a_token_bucket_is_its_burst_per_time_to_refill_it() -> None:
 def test_the_older_families() -> None:
     items = [
         item(left=37, reset=50 * SECOND),
-        Item("daily", Verdict(True, SlidingWindow(1000, per="day"), 5, 0, 9 * SECOND)),
+        ("daily", Verdict(True, SlidingWindow(1000, per="day"), 5, 0, 9 * SECOND)),
     ]
     assert FAMILIES["draft6"](items) == [
         ("RateLimit-Limit", "1000"),

@@ -6,7 +6,7 @@ This is the one place where the core's integer microseconds become seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,11 @@ class Look(NamedTuple):
     remaining: int
     wait: int
     reset: int
+
+
+Basis = tuple[Any, Any, int, int]
+"""What a Verdict is computed from when somebody asks: the limit, a folded state, the time, and the
+cost to look for (0 after an admission)."""
 
 
 @dataclass(slots=True)
@@ -62,28 +67,42 @@ class Verdict:
         return self.wait / MICROSECONDS
 
 
-@dataclass(slots=True, eq=False)
 class Decision:
     """The answer for one hit: true when every limit admits it.
 
     `verdicts` holds one Verdict per limit, in the order in which they were given; `degraded` is
-    true when an outage policy answered instead of the store.
+    true when an outage policy answered instead of the store, `cached` when a denial was still known
+    from an earlier call.
     """
 
-    verdicts: Sequence[Verdict]
-    degraded: bool = False
+    __slots__ = ("_verdicts", "allowed", "cached", "degraded")
 
-    @property
-    def allowed(self) -> bool:
-        """Whether the hit was admitted, by every limit."""
-        return all(verdict.allowed for verdict in self.verdicts)
+    allowed: bool
+    degraded: bool
+    cached: bool
+
+    def __init__(self, verdicts: Sequence[Verdict], degraded: bool = False, cached: bool = False) -> None:  # noqa: FBT001, FBT002 - two plain marks
+        self._verdicts = verdicts
+        self.allowed = all([verdict.allowed for verdict in verdicts])  # noqa: C419 - a list is quicker for the few there are
+        self.degraded = degraded
+        self.cached = cached
 
     def __bool__(self) -> bool:
         return self.allowed
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Decision, (list(self.verdicts), self.degraded, self.cached)
+
+    @property
+    def verdicts(self) -> Sequence[Verdict]:
+        """One Verdict per limit, in the order in which they were given."""
+        return self._verdicts
+
     @property
     def binding(self) -> Verdict:
         """The verdict that decides: the longest wait of a denial, else the least that is left."""
+        if len(self.verdicts) == 1:
+            return self.verdicts[0]
         return max(
             self.verdicts,
             key=lambda verdict: (not verdict.allowed, verdict.wait, -verdict.remaining, verdict.reset),
@@ -116,3 +135,54 @@ class Decision:
             f"<Decision {word}{mark}: {self.remaining} left of {self.limit}, "
             f"retry after {self.retry_after:g} s, reset after {self.reset_after:g} s>"
         )
+
+
+class Computed(Decision):
+    """A Decision whose verdicts are computed from `basis`, one per limit, when somebody asks for them."""
+
+    __slots__ = ("basis",)
+    allowed = True
+    degraded = False
+    cached = False
+
+    basis: Any
+
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        __init__ = object.__init__  # nothing to do, and no time spent on it
+
+    @property
+    def verdicts(self) -> Sequence[Verdict]:
+        """One Verdict per limit, in the order in which they were given."""
+        try:
+            return self._verdicts
+        except AttributeError:
+            self._verdicts = self._compute()
+            return self._verdicts
+
+    def _compute(self) -> Sequence[Verdict]:
+        return [_verdict(self.allowed, *one) for one in self.basis]
+
+
+class Admitted(Computed):
+    """An admission by one limit: `basis` is the one."""
+
+    __slots__ = ()
+
+    def _compute(self) -> Sequence[Verdict]:
+        return [_verdict(self.allowed, *self.basis)]
+
+
+class Denied(Admitted):
+    """A denial by one limit."""
+
+    __slots__ = ()
+    allowed = False
+
+
+def _verdict(allowed: bool, limit: Any, state: Any, now: int, wanted: int) -> Verdict:  # noqa: FBT001 - a field
+    look = limit.look(limit.unfold(state), now, wanted)
+    return Verdict(allowed, limit, look.remaining, look.wait, look.reset, now)

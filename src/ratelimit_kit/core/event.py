@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ratelimit_kit.core.decision import Decision, Verdict
 
 Outcome = Literal["allowed", "denied", "shadow-denied"]
 
@@ -40,6 +43,31 @@ class Decided:
     near: bool
     store: str
     seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        names: tuple[str, str, str],
+        decision: Decision,
+        verdicts: Sequence[Verdict],
+        seconds: float,
+        *,
+        shadow: bool = False,
+    ) -> Decided:
+        """What `decision` says by some of its verdicts; `names` are those of the policy, the rule and the store's class."""
+        policy, rule, store = names
+        allowed = all(verdict.allowed for verdict in verdicts)
+        near = any(verdict.remaining * 10 < verdict.limit.most for verdict in verdicts)
+        return cls(
+            policy=policy,
+            rule=rule,
+            outcome="allowed" if allowed else "shadow-denied" if shadow else "denied",
+            degraded=decision.degraded,
+            cached=decision.cached,
+            near=near and not decision.degraded,
+            store=store,
+            seconds=seconds,
+        )
 
 
 Listener = Callable[[Event], None]

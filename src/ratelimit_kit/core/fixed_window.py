@@ -38,6 +38,15 @@ def charge(limit: FixedWindow, state: State | None, now: int, cost: int) -> Stat
     return state[0], state[1] + cost
 
 
+def take(limit: FixedWindow, state: State, now: int, cost: int) -> State | None:
+    """Look and charge in one go: the state afterwards, or None when `cost` does not fit."""
+    end, count = state
+    if now >= end:
+        return limit.window_end(now), cost
+    count += cost
+    return None if count > limit.limit else (end, count)
+
+
 def refund(limit: FixedWindow, state: State | None, now: int, cost: int, stamp: int | None) -> State | None:
     """Give `cost` back to the current window, unless the hit made at `stamp` was in an earlier one."""
     if state is None or now >= state[0]:

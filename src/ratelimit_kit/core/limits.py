@@ -1,7 +1,7 @@
 """The limits users write: SlidingWindow, TokenBucket and FixedWindow, as frozen, hashable values.
 
-A limit carries the integers that its algorithm needs and names the algorithm's three steps:
-`look` (changes nothing), `charge` and `refund`. The text form is read by `parse`, in grammar.py.
+A limit carries the integers that its algorithm needs and names the algorithm's steps: `look`
+(changes nothing), `charge`, `take` (both in one, on folded states) and `refund`. The text form is read by `parse`, in grammar.py.
 """
 
 from __future__ import annotations
@@ -42,6 +42,14 @@ class _Limit:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    def fold(self, state: Any) -> Any:
+        """A state as a value that nobody changes."""
+        return state
+
+    def unfold(self, state: Any) -> Any:
+        """The state that was folded."""
+        return state
+
     def check_cost(self, cost: int) -> None:
         """Raise CostError unless `cost` is a whole number that can be admitted at some time."""
         if type(cost) is int and 0 <= cost <= self.most:
@@ -73,7 +81,10 @@ class SlidingWindow(_Limit):
 
     look = sliding_window.look
     charge = sliding_window.charge
+    take = sliding_window.take
     refund = sliding_window.refund
+    fold = sliding_window.fold
+    unfold = sliding_window.unfold
 
     @known_options
     def __init__(self, limit: int, per: Duration, *, resolution: int = 32) -> None:
@@ -118,6 +129,7 @@ class TokenBucket(_Limit):
 
     look = token_bucket.look
     charge = token_bucket.charge
+    take = token_bucket.take
     refund = token_bucket.refund
 
     @known_options
@@ -169,6 +181,7 @@ class FixedWindow(_Limit):
 
     look = fixed_window.look
     charge = fixed_window.charge
+    take = fixed_window.take
     refund = fixed_window.refund
 
     @known_options

@@ -14,15 +14,21 @@ late by less than a granule, never early, and the log never holds more than abou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ratelimit_kit.core.decision import Look
 
 if TYPE_CHECKING:
     from ratelimit_kit.core.limits import SlidingWindow
 
+Folded = tuple[int, int, int, int, int, tuple[int, ...]]
+"""A log as a value that nobody changes: base, the first pair, the last pair (both may be the same
+one), and the stamps and counts between them. For a store in this process, which keeps states as
+they are: most hits fall into the last pair, and then nothing is copied."""
 
-def _live(log: list[int], horizon: int) -> int:
+
+def _live(log: Sequence[int], horizon: int) -> int:
     """Index of the first pair that is still inside the window that began after `horizon`."""
     at = 1
     while at < len(log) and log[at] <= horizon:
@@ -30,7 +36,7 @@ def _live(log: list[int], horizon: int) -> int:
     return at
 
 
-def look(limit: SlidingWindow, log: list[int] | None, now: int, cost: int) -> Look:
+def look(limit: SlidingWindow, log: Sequence[int] | None, now: int, cost: int) -> Look:
     """See whether `cost` fits at `now`; changes nothing."""
     if log is None:
         return Look(True, limit.limit, 0, 0)
@@ -66,6 +72,50 @@ def charge(limit: SlidingWindow, log: list[int] | None, now: int, cost: int) -> 
     else:
         log += (now, log[-1] + cost)
     return log
+
+
+def fold(self: SlidingWindow, state: Sequence[int] | None) -> Any:  # noqa: ARG001 - as every step
+    """The same log as a value: what it begins and ends with, and the pairs between."""
+    if state is None:
+        return None
+    return state[0], state[1], state[2], state[-2], state[-1], tuple(state[3:-2])
+
+
+def unfold(self: SlidingWindow, state: Folded | None) -> Any:  # noqa: ARG001 - as every step
+    """The log that was folded."""
+    if state is None:
+        return None
+    base, first, reached, last, total, between = state
+    return [base, first, reached] if first == last else [base, first, reached, *between, last, total]
+
+
+def take(limit: SlidingWindow, state: Folded, now: int, cost: int) -> Folded | None:
+    """Look and charge in one go: the folded log afterwards, or None when `cost` does not fit."""
+    base, first, reached, last, total, between = state
+    if now < last:  # noqa: PLR1730 - max() takes longer
+        now = last
+    horizon = now - limit.window
+    if first <= horizon:
+        if last <= horizon:
+            return 0, now, cost, now, cost, ()
+        at, pairs = 0, (*between, last, total)
+        while pairs[at] <= horizon:
+            at += 2
+        base, first, reached = (pairs[at - 1] if at else reached), pairs[at], pairs[at + 1]
+        between = between[at + 2 :]
+    total_before = total
+    total += cost
+    if total - base > limit.limit:
+        return None
+    if last == now or (now - last <= now % limit.granule and _pairs(first, last, between) >= limit.resolution):
+        return (base, now, total, now, total, ()) if first == last else (base, first, reached, now, total, between)
+    if first != last:
+        between += last, total_before
+    return base, first, reached, now, total, between
+
+
+def _pairs(first: int, last: int, between: Sequence[int]) -> int:
+    return 1 if first == last else 2 + len(between) // 2
 
 
 def refund(limit: SlidingWindow, log: list[int] | None, now: int, cost: int, stamp: int | None) -> list[int] | None:

@@ -42,6 +42,18 @@ def charge(limit: TokenBucket, state: State | None, now: int, cost: int) -> Stat
     return held - cost * limit.unit, now if state is None else max(now, state[1])
 
 
+def take(limit: TokenBucket, state: State, now: int, cost: int) -> State | None:
+    """Look and charge in one go: the state afterwards, or None when `cost` does not fit."""
+    held, stamp = state
+    if now > stamp:
+        held += (now - stamp) * limit.rate
+        if held > limit.capacity:  # noqa: PLR1730 - min() takes longer
+            held = limit.capacity
+        stamp = now
+    held -= cost * limit.unit
+    return None if held < 0 else (held, stamp)
+
+
 def refund(limit: TokenBucket, state: State | None, now: int, cost: int, stamp: int | None) -> State | None:  # noqa: ARG001 - tokens have no age
     """Give `cost` tokens back, never beyond a full bucket."""
     if state is None:

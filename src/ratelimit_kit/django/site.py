@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -60,10 +60,10 @@ def translate(request: HttpRequest) -> Request:
     )
 
 
-def _ledger(request: HttpRequest) -> MutableMapping[tuple[str, str], Any]:
+def _ledger(request: HttpRequest) -> MutableSequence[Any]:
     """Shared with a middleware around Django: WSGI's environ is META, and ASGI's scope is kept by the request."""
     place: MutableMapping[str, Any] = getattr(request, "scope", None) or request.META
-    ledger: MutableMapping[tuple[str, str], Any] = place.setdefault(LEDGER, {})
+    ledger: MutableSequence[Any] = place.setdefault(LEDGER, [])
     return ledger
 
 

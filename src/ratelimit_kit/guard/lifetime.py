@@ -22,6 +22,9 @@ _SCOPES = ("http", "websocket")
 _built: dict[tuple[str, int], weakref.ref[Any]] = {}
 """What was last built within a request, by file and line."""
 
+_lost: set[tuple[str, int]] = set()
+"""Places found out: the error itself may keep the last limiter alive for a while, and every other request would pass."""
+
 
 def built(owner: object) -> ConfigurationError | None:
     """Note that `owner`, which keeps counters of its own, is being built; an error when its predecessor is lost."""
@@ -30,8 +33,9 @@ def built(owner: object) -> ConfigurationError | None:
         return None
     previous = _built.get(place)
     _built[place] = weakref.ref(owner)
-    if previous is None or previous() is not None:
+    if place not in _lost and (previous is None or previous() is not None):
         return None
+    _lost.add(place)
     file, line = place
     return LostCountersError(
         f"a limiter with counters in memory is built in each request ({file}, line {line}): its counters are forgotten with "

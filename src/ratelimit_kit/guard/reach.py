@@ -30,10 +30,11 @@ def unreachable(limits: Sequence[Limit], where: str) -> list[UnreachableLimitErr
     for index, limit in enumerate(limits):
         for other in (*limits[:index], *limits[index + 1 :]):
             if _hides(other, limit) and not (limits.index(other) > index and _hides(limit, other)):
+                one, before = (str(limit), str(other)) if str(limit) != str(other) else (repr(limit), repr(other))
                 errors.append(
                     UnreachableLimitError(
-                        f"{where}: the limit {limit} can never refuse anything, for {other} always refuses before. "
-                        f"Remove {limit}, or correct one of the two"
+                        f"{where}: the limit {one} can never refuse anything, for {before} always refuses before. "
+                        f"Remove {one}, or correct one of the two"
                     )
                 )
                 break

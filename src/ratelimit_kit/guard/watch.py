@@ -95,7 +95,8 @@ class Watch:
         """
         error = self.refusal()
         if error is None:
-            self._say_what_is_allowed()
+            if self._per_process:
+                words.allowed(self._store, declared(self._workers), detected(), accepted=self._allowed)
         elif isinstance(error, LateWorkersError) and self._on_unsafe != "shutdown":
             self._found(error)
             self.tell()
@@ -113,6 +114,10 @@ class Watch:
         if found is seen and seen.late:
             return words.added(self._store, found)
         return words.several(self._store, found)
+
+    def is_calm(self) -> bool:
+        """Whether the last look found nothing, and it is not time for the next one."""
+        return self.problem is None and time.monotonic() < self._again
 
     def admits(self) -> bool | None:
         """Whether this process may decide; None when a sibling may be about to end, so ask again a little later."""
@@ -212,23 +217,6 @@ class Watch:
         if self._on_unsafe == "warn":
             self.tell()
         return not self.closed
-
-    def _say_what_is_allowed(self) -> None:
-        """Log an escape where it changes something: nobody should find out from the numbers."""
-        if not self._per_process:
-            return
-        word, seen = declared(self._workers), detected()
-        if seen is None or seen.count <= 1 or not seen.speaks:
-            if word is not None:
-                words.say(logging.INFO, f"{word.found}, so {self._store} is allowed")
-        elif self._allowed:
-            words.say(
-                logging.WARNING,
-                f"allow_per_process=True: {self._store} counts per process, and {seen.found}. "
-                f"Each client gets up to {seen.times} its quota",
-            )
-        elif word is not None:
-            words.say(logging.WARNING, f"{word.found}, so {self._store} is allowed although {seen.found}")
 
 
 _watches: weakref.WeakSet[Watch] = weakref.WeakSet()

@@ -53,6 +53,23 @@ def other_port(store: str, found: Sibling) -> OtherPortWarning:
     )
 
 
+def allowed(store: str, word: Workers | None, seen: Workers | None, *, accepted: bool) -> None:
+    """Log an escape where it changes something: nobody should find out from the numbers.
+
+    `word` is what the user declares, `seen` what the server shows.
+    """
+    if seen is None or seen.count <= 1 or not seen.speaks:
+        if word is not None:
+            say(logging.INFO, f"{word.found}, so {store} is allowed")
+    elif accepted:
+        say(
+            logging.WARNING,
+            f"allow_per_process=True: {store} counts per process, and {seen.found}. Each client gets up to {seen.times} its quota",
+        )
+    elif word is not None:
+        say(logging.WARNING, f"{word.found}, so {store} is allowed although {seen.found}")
+
+
 def say(level: int, message: str) -> None:
     """Log a sentence once in a process, however many limiters it is true of."""
     if message not in _said:

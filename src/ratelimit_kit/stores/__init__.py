@@ -7,9 +7,9 @@ store. The stores themselves import their client libraries late, each in its own
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit, urlunsplit
 
 from ratelimit_kit.core.options import nearest
@@ -17,7 +17,7 @@ from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import OptionError, StoreURLError
 
 if TYPE_CHECKING:
-    from ratelimit_kit.core.decision import Verdict
+    from ratelimit_kit.core.decision import Decision, Verdict
     from ratelimit_kit.core.limits import Limit
 
 
@@ -76,6 +76,32 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Do what `close` does."""
+
+
+Lane = Callable[[Any, Any], "Decision | None"]
+"""A short way for single hits: takes a key and a cost, answers None where `decide` has to be asked."""
+
+
+class ShortWays(Protocol):
+    """What a store in this process may offer besides: the answers of `decide`, where they come cheap, else None."""
+
+    def quick(self, charges: Sequence[Charge]) -> Decision | None:
+        """Admit charges on counters that exist."""
+
+    def lane(self, space: str, limit: Limit) -> Lane:
+        """The short way for single hits on keys of one namespace under one limit."""
+
+
+def no_lane(key: Any, cost: Any) -> None:
+    """Leave every hit to `decide`."""
+
+
+def short_ways(store: Any) -> ShortWays | None:
+    """The store, if it has short ways, and no class of its own decides otherwise further down."""
+    for kind in type(store).__mro__:
+        if "decide" in vars(kind):
+            return store if "quick" in vars(kind) else None
+    return None
 
 
 _REDIS = "ratelimit_kit.stores.redis:from_url"

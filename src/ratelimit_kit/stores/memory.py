@@ -11,33 +11,17 @@ import logging
 import os
 import time
 import weakref
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Lock
-from typing import NamedTuple
 
-from ratelimit_kit.core.decision import Look, Verdict
+from ratelimit_kit.core.decision import Computed, Decision, Verdict
 from ratelimit_kit.core.event import Event, Listener, unheard
-from ratelimit_kit.core.limits import FixedWindow, Limit
+from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StoreURLError
-from ratelimit_kit.stores import Charge, Scope, check_charges
-from ratelimit_kit.stores.counters import OVERFLOW, Counters, Key
-
-Clock = Callable[[], int]
-"""Nanoseconds, like `time.monotonic_ns`."""
-
-SWEEP = 64
-"""Counters looked at in one call at most, so that no call pays for a million expired keys."""
-
-
-class _Place(NamedTuple):
-    """Where, when and how much to count."""
-
-    table: Counters
-    key: Key
-    now: int
-    cost: int
+from ratelimit_kit.stores import Charge, Lane, Scope, check_charges
+from ratelimit_kit.stores.lanes import lane_to
+from ratelimit_kit.stores.tables import Clock, Clocks, Tables
 
 
 class MemoryStore:
@@ -56,15 +40,15 @@ class MemoryStore:
         self.max_keys = max_keys
         self.on_event: Listener = unheard
         self._clock = clock
+        self._tables = Tables(max_keys, _clocks(clock))
         self._forked = 0
-        self._forget()
         STORES.add(self)
 
     def __repr__(self) -> str:
         return f"MemoryStore(max_keys={self.max_keys})"
 
     def __len__(self) -> int:
-        return self._live
+        return self._tables.live
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Admit all charges or write nothing; one Verdict per charge, in order."""
@@ -73,21 +57,40 @@ class MemoryStore:
             return []
         if self._forked:
             self._tell_of_fork()
-        with self._lock:
-            was_full = self._full
-            tables = [self._table(charge.limit) for charge in charges]
-            self._sweep(tables)
-            places = [self._place(table, charge) for table, charge in zip(tables, charges, strict=True)]
-            looked = _added_up(places) if self._full else places
-            looks = [table.look(key, now, cost) for table, key, now, cost in looked]
-            if all([look.fits for look in looks]):  # noqa: C419 - a list is quicker for the few there are
-                looks = [self._charge(place) if place.cost else look for place, look in zip(places, looks, strict=True)]
-        if self._full and not was_full:
+        with self._tables.lock:
+            was_full = self._tables.full
+            verdicts = self._tables.decide(charges)
+            overflows = self._tables.full and not was_full
+        if overflows:
             self.on_event(_overflow(self.max_keys))
-        return [
-            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset, place.now)
-            for charge, look, place in zip(charges, looks, places, strict=True)
-        ]
+        return verdicts
+
+    def quick(self, charges: Sequence[Charge]) -> Decision | None:
+        """What `decide` would answer where counters exist and all admit; else None."""
+        if self._forked:
+            return None
+        for _, limit, cost in charges:
+            if type(cost) is not int or not 0 < cost <= limit.most:
+                return None
+        if len(charges) > 1:
+            check_charges(charges)
+        with self._tables.lock:
+            bases = self._tables.take(charges)
+        if not bases:
+            return None
+        decision = Computed()
+        decision.basis = bases
+        return decision
+
+    def lane(self, space: str, limit: Limit) -> Lane:
+        """The short way for single hits on keys of one namespace under one limit; lanes.py says what it does."""
+        with self._tables.lock:
+            table = self._tables.own(space, limit)
+            lane: Lane | None = table.lane()
+            if lane is None:
+                lane = lane_to(table)
+                table.lane = weakref.ref(lane)
+        return lane
 
     async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Do what `decide` does; it waits for nothing but the lock."""
@@ -96,12 +99,9 @@ class MemoryStore:
     def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
         check_charges(charges)
-        with self._lock:
+        with self._tables.lock:
             for charge in charges:
-                table = self._table(charge.limit)
-                before = len(table.states)
-                table.refund(charge.key, charge.cost, stamp)
-                self._live += len(table.states) - before
+                self._tables.refund(charge, stamp)
 
     async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Do what `refund` does."""
@@ -109,10 +109,9 @@ class MemoryStore:
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
-        with self._lock:
+        with self._tables.lock:
             for charge in charges:
-                if self._table(charge.limit).states.pop(charge.key, None) is not None:
-                    self._live -= 1
+                self._tables.reset(charge)
 
     async def areset(self, charges: Sequence[Charge]) -> None:
         """Do what `reset` does."""
@@ -120,8 +119,9 @@ class MemoryStore:
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._clear()
+        with self._tables.lock:
+            self._tables.clocks = _clocks(self._clock)
+            self._tables.clear()
 
     def ping(self) -> None:
         """Return at once: this process's memory always answers."""
@@ -135,15 +135,11 @@ class MemoryStore:
     async def aclose(self) -> None:
         """Keep everything."""
 
-    def _forget(self) -> None:
-        """Start from nothing, with a lock that nobody holds."""
-        self._lock = Lock()
-        self._clear()
-
     def _forget_parent(self) -> None:
         """In a forked child: the parent goes on counting, and its lock may be held for ever here."""
-        self._forked = self._live
-        self._forget()
+        self._forked = self._tables.live
+        self._tables.lock = Lock()
+        self._tables.clear()
 
     def _tell_of_fork(self) -> None:
         """Not in the fork itself, where a lock of the listener's may be held for ever."""
@@ -154,51 +150,11 @@ class MemoryStore:
         )
         self.on_event(Event("memory-forked", message, logging.WARNING, {"counters": lost}))
 
-    def _clear(self) -> None:
-        self._steady = self._clock or _test_clock or time.monotonic_ns
-        self._calendar = self._clock or _test_clock or time.time_ns
-        self._tables: dict[str, Counters] = {}
-        self._turns: deque[Counters] = deque()
-        self._live = 0
-        self._full = False
 
-    def _table(self, limit: Limit) -> Counters:
-        table = self._tables.get(limit.id)
-        if table is None:
-            clock = self._calendar if isinstance(limit, FixedWindow) else self._steady
-            table = self._tables[limit.id] = Counters(limit, lambda: clock() // 1000)
-            self._turns.append(table)
-        return table
-
-    def _place(self, table: Counters, charge: Charge) -> _Place:
-        """Where there is no room for a new key it counts under the shared one."""
-        if charge.key in table.states or self._live < self.max_keys:
-            return _Place(table, charge.key, table.now(), charge.cost)
-        self._full = True
-        return _Place(table, OVERFLOW, table.now(), charge.cost)
-
-    def _charge(self, place: _Place) -> Look:
-        self._live += place.key not in place.table.states
-        return place.table.charge(place.key, place.now, place.cost)
-
-    def _sweep(self, tables: Sequence[Counters]) -> None:
-        """Look at a few old counters of the limits in use, and of one more, whose turn it is.
-
-        A limit that counts nothing any more is forgotten when its turn comes.
-        """
-        budget = SWEEP
-        turn = self._turns[0]
-        for table in (*tables, turn):
-            before = len(table.states)
-            budget = table.sweep(budget)
-            self._live += len(table.states) - before
-        if turn.is_idle() and turn not in tables:
-            self._turns.popleft()
-            del self._tables[turn.limit.id]
-        else:
-            self._turns.rotate(-1)
-        if self._full and self._live < self.max_keys:
-            self._full = False
+def _clocks(clock: Clock | None) -> Clocks:
+    """The clock for spans and the one for calendar windows."""
+    chosen = clock or _test_clock
+    return chosen or time.monotonic_ns, chosen or time.time_ns
 
 
 def keep_time_by(clock: Clock | None) -> None:
@@ -210,14 +166,6 @@ def keep_time_by(clock: Clock | None) -> None:
 
 
 _test_clock: Clock | None = None
-
-
-def _added_up(places: Sequence[_Place]) -> list[_Place]:
-    """What to look for where several charges may meet in a shared counter: their costs together."""
-    total: Counter[tuple[str, Key]] = Counter()
-    for place in places:
-        total[place.table.limit.id, place.key] += place.cost
-    return [place._replace(cost=total[place.table.limit.id, place.key]) for place in places]
 
 
 def from_url(url: str) -> MemoryStore:

@@ -87,7 +87,7 @@ class Answer:
         for at, charge in enumerate(one.charges, start=one.first):
             name, before = self.items[at]
             left = min(before.limit.most, before.remaining + charge.cost)
-            self.items[at] = Item(name, Verdict(True, before.limit, left, 0, before.reset))
+            self.items[at] = name, Verdict(True, before.limit, left, 0, before.reset)
 
     def _to_add(self, response: Response) -> list[Header]:
         if not self.items:

@@ -17,6 +17,9 @@ from ratelimit_kit.web.keys import aidentify, identify
 from ratelimit_kit.web.request import Request
 from ratelimit_kit.web.rules import Rule, check_name, tier
 
+REMEMBERED = 4096
+"""Clients of a rule whose claims are remembered: a flood of others only costs the making of theirs."""
+
 
 class Claim(NamedTuple):
     """What a request is charged under one rule; `items` are the names of the charges in responses."""
@@ -27,20 +30,27 @@ class Claim(NamedTuple):
 
 
 class NamedRule:
-    """A rule with its name in the namespace of a policy."""
+    """A rule with its name in the namespace of a policy.
 
-    __slots__ = ("_items", "_prefix", "name", "rule")
+    What a client is charged under a rule whose limits and cost are fixed is made once and remembered for a while.
+    """
+
+    __slots__ = ("_items", "_made", "_prefix", "fixed", "name", "rule")
 
     def __init__(self, rule: Rule, name: str, namespace: str) -> None:
         self.rule = rule
         self.name = check_name(name)
+        self.fixed = rule.tiers is None and not callable(rule.cost)
         self._prefix = scoped(namespace, scoped(name, ""))
         self._items = item_names(name, rule.limits)
+        self._made: dict[str, Claim] = {}
 
     def claim(self, request: Request, address: ClientAddress) -> Claim:
         """What the request is charged."""
         rule = self.rule
         identity = identify(rule.key, request, address)
+        if self.fixed:
+            return self._made.get(identity) or self._remembered(identity)
         limits = rule.limits if rule.tiers is None else tier(called(rule.tiers, request), rule)
         cost = called(rule.cost, request) if callable(rule.cost) else rule.cost
         return self._claim(identity, limits, cost)
@@ -49,9 +59,17 @@ class NamedRule:
         """Do what `claim` does."""
         rule = self.rule
         identity = await aidentify(rule.key, request, address)
+        if self.fixed:
+            return self._made.get(identity) or self._remembered(identity)
         limits = rule.limits if rule.tiers is None else tier(await acalled(rule.tiers, request), rule)
         cost = await acalled(rule.cost, request) if callable(rule.cost) else rule.cost
         return self._claim(identity, limits, cost)
+
+    def _remembered(self, identity: str) -> Claim:
+        if len(self._made) >= REMEMBERED:
+            self._made.clear()
+        claim = self._made[identity] = self._claim(identity, self.rule.limits, self.rule.cost)
+        return claim
 
     def _claim(self, identity: str, limits: Sequence[Limit], cost: Any) -> Claim:
         text = self._prefix + identity
@@ -59,28 +77,21 @@ class NamedRule:
         return Claim(self, [Charge(text, limit, cost) for limit in limits], items)
 
 
-def unclaimed(claims: Sequence[Claim], request: Request) -> list[Claim]:
+def unclaimed(claims: Sequence[Claim], request: Request) -> Sequence[Claim]:
     """The claims without what the request has been charged already, by another front door or a decorator."""
-    ledger = request.ledger
-    if not ledger:
-        return list(claims)
+    if not request.ledger:
+        return claims
+    known = {(charge.key, charge.limit.id) for claim in request.ledger for charge in claim.charges}
     new: list[Claim] = []
     for claim in claims:
         kept = [
             (charge, item)
             for charge, item in zip(claim.charges, claim.items, strict=True)
-            if (charge.key, charge.limit.id) not in ledger
+            if (charge.key, charge.limit.id) not in known
         ]
         if kept:
             new.append(Claim(claim.rule, [charge for charge, _ in kept], [item for _, item in kept]))
     return new
-
-
-def enter(claims: Sequence[Claim], request: Request) -> None:
-    """Note what the request has been charged."""
-    for claim in claims:
-        for charge in claim.charges:
-            request.ledger[charge.key, charge.limit.id] = True
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.gate import Gate, OnOutage
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.web.answer import PASS, Answer
-from ratelimit_kit.web.claims import Claim, NamedRule, enter, unclaimed
+from ratelimit_kit.web.claims import Claim, NamedRule, unclaimed
 from ratelimit_kit.web.plan import Plan, reserved
 from ratelimit_kit.web.reports import Reports
 from ratelimit_kit.web.request import Request
@@ -31,7 +31,8 @@ class Enforcement:
         """Decide a request under every one of the rules that matches it."""
         if plan.mode == "off":
             return PASS
-        self._reports.look(plan.address, request)
+        if self._reports.wary:
+            self._reports.look(plan.address, request)
         claims = unclaimed(plan.claims(request, rules), request)
         if not claims:
             return PASS
@@ -46,14 +47,15 @@ class Enforcement:
         if watched:
             decision = self._ask(watched, "allow", shadow=True)
             answer = self._watched(answer, watched, decision)
-        enter(claims, request)
+        request.ledger.extend(claims)
         return answer
 
     async def acheck(self, plan: Plan, request: Request, rules: Sequence[NamedRule]) -> Answer:
         """Do what `check` does."""
         if plan.mode == "off":
             return PASS
-        self._reports.look(plan.address, request)
+        if self._reports.wary:
+            self._reports.look(plan.address, request)
         claims = unclaimed(await plan.aclaims(request, rules), request)
         if not claims:
             return PASS
@@ -68,7 +70,7 @@ class Enforcement:
         if watched:
             decision = await self._aask(watched, "allow", shadow=True)
             answer = self._watched(answer, watched, decision)
-        enter(claims, request)
+        request.ledger.extend(claims)
         return answer
 
     def _ask(self, claims: Sequence[Claim], on_outage: OnOutage, *, shadow: bool) -> Decision:
@@ -100,5 +102,5 @@ class Enforcement:
 
 def _charges(claims: Sequence[Claim]) -> list[Charge]:
     if len(claims) == 1:
-        return list(claims[0].charges)
+        return list(claims[0].charges)  # whoever is given the list may keep it
     return [charge for claim in claims for charge in claim.charges]

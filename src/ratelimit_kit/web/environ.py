@@ -59,7 +59,7 @@ def request_of(
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
     ledger = environ.get(LEDGER)
     if ledger is None:
-        ledger = environ[LEDGER] = {}
+        ledger = environ[LEDGER] = []
     return Request(
         method=environ["REQUEST_METHOD"],
         path=path,

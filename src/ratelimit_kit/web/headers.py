@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ratelimit_kit.core.decision import MICROSECONDS, Verdict
@@ -40,11 +40,8 @@ class Parameters(NamedTuple):
 DRAFT11: Final = Parameters(quota="q", window="w", left="r", effective="t")
 
 
-class Item(NamedTuple):
-    """One limit in a response: the name it has there, and what it said."""
-
-    name: str
-    verdict: Verdict
+Item = tuple[str, Verdict]
+"""One limit in a response: the name it has there, and what it said."""
 
 
 class Quota(NamedTuple):
@@ -73,40 +70,49 @@ def retry_after(seconds: float) -> Header:
     return ("Retry-After", str(max(1, math.ceil(seconds))))
 
 
-def _effective_window(verdict: Verdict) -> int:
+def _effective_window(verdict: Verdict, limit: Quota) -> int:
     """The draft's `t`: seconds to the next unit, stretched so that r/t never exceeds the policy's rate.
 
     Never above Retry-After, which a denial with units left would otherwise contradict.
     """
-    limit = quota(verdict.limit)
-    to_next = math.ceil(verdict.next_after)
+    to_next = -(-verdict.wait // MICROSECONDS)
     paced = -(-verdict.remaining * limit.window // limit.quota)
     if not verdict.allowed:
         return max(1, min(to_next, paced or to_next))
     return max(1, to_next, paced)
 
 
-def _lists(names: Parameters, items: Sequence[Item]) -> list[Header]:
+class _Lists:
     """The two lists of the newer drafts, an item for each limit."""
-    policies, states = [], []
-    for name, verdict in items:
-        text, policy = _written(names, name, verdict.limit)
-        policies.append(policy)
-        left = min(verdict.remaining, LARGEST)
-        states.append(f"{text};{names.left}={left};{names.effective}={_effective_window(verdict)}")
-    return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
 
+    def __init__(self, names: Parameters) -> None:
+        self._names = names
+        self._written: dict[tuple[str, str], tuple[str, str, Quota]] = {}
 
-@lru_cache(maxsize=4096)
-def _written(names: Parameters, name: str, limit: Limit) -> tuple[str, str]:
-    """A name as a structured field's string, and the item of its policy, which never changes."""
-    text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    allowed = quota(limit)
-    return text, f"{text};{names.quota}={min(allowed.quota, LARGEST)};{names.window}={allowed.window}"
+    def __call__(self, items: Sequence[Item]) -> list[Header]:
+        names = self._names
+        policies, states = [], []
+        for name, verdict in items:
+            limit = verdict.limit
+            text, policy, allowed = self._written.get((name, limit.id)) or self._write(name, limit)
+            policies.append(policy)
+            left = min(verdict.remaining, LARGEST)
+            states.append(f"{text};{names.left}={left};{names.effective}={_effective_window(verdict, allowed)}")
+        return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
+
+    def _write(self, name: str, limit: Limit) -> tuple[str, str, Quota]:
+        """What never changes of an item: its name as a structured field's string, its policy, its quota."""
+        text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        allowed = quota(limit)
+        policy = f"{text};{self._names.quota}={min(allowed.quota, LARGEST)};{self._names.window}={allowed.window}"
+        if len(self._written) >= 4096:  # limits that depend on the request may be many
+            self._written.clear()
+        self._written[name, limit.id] = text, policy, allowed
+        return text, policy, allowed
 
 
 def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -> list[Header]:
-    verdict = min((item.verdict for item in items), key=lambda one: (one.allowed, one.remaining, -one.reset))
+    verdict = min((verdict for _, verdict in items), key=lambda one: (one.allowed, one.remaining, -one.reset))
     return [
         (f"{prefix}-Limit", str(verdict.limit.most)),
         (f"{prefix}-Remaining", str(verdict.remaining)),
@@ -115,7 +121,7 @@ def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -
 
 
 def _draft6(items: Sequence[Item]) -> list[Header]:
-    policies = ", ".join("{};w={}".format(*quota(item.verdict.limit)) for item in items)
+    policies = ", ".join("{};w={}".format(*quota(verdict.limit)) for _, verdict in items)
     return [*_triple("RateLimit", items, math.ceil), ("RateLimit-Policy", policies)]
 
 
@@ -128,7 +134,7 @@ def _none(items: Sequence[Item]) -> list[Header]:  # noqa: ARG001 - one signatur
 
 
 FAMILIES: Final[dict[str, Callable[[Sequence[Item]], list[Header]]]] = {
-    "draft11": partial(_lists, DRAFT11),
+    "draft11": _Lists(DRAFT11),
     "draft6": _draft6,
     "x-ratelimit": _x_ratelimit,
     "none": _none,
@@ -142,9 +148,10 @@ def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = Fals
     caches may give to others, for the numbers are one client's own. `exposed` lets scripts of other origins
     read the fields (CORS).
     """
-    if 300 <= response.status < 400 or _is_shared(response):
+    present = {name.lower() for name in response.headers}
+    if 300 <= response.status < 400 or "age" in present or ("cache-control" in present and _is_shared(response)):
         return []
-    added = [field for field in fields if field[0].lower() in LISTS or field[0] not in response.headers]
+    added = [field for field in fields if (name := field[0].lower()) not in present or name in LISTS]
     return [*added, exposing(added)] if exposed and added else added
 
 
@@ -155,8 +162,6 @@ def exposing(fields: Sequence[Header]) -> Header:
 
 
 def _is_shared(response: Response) -> bool:
-    """Whether the response comes from a shared cache, or may go into one."""
-    if "age" in response.headers:
-        return True
-    control = response.headers.get("cache-control", "").lower()
+    """Whether a shared cache may keep the response."""
+    control = response.headers["cache-control"].lower()
     return "public" in control or "s-maxage" in control

@@ -49,11 +49,15 @@ def _check(part: Part) -> None:
 
 def identify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> str:
     """The text under which this request is counted."""
+    if len(parts) == 1:
+        return _text(parts[0], _value(parts[0], request), request, address)
     return _join([_text(part, _value(part, request), request, address) for part in parts])
 
 
 async def aidentify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> str:
     """Do what `identify` does; a callable may be a coroutine function."""
+    if len(parts) == 1:
+        return _text(parts[0], await _avalue(parts[0], request), request, address)
     return _join([_text(part, await _avalue(part, request), request, address) for part in parts])
 
 
@@ -114,6 +118,4 @@ def _checked(part: Callable[[Request], Any], value: Any) -> str:
 
 
 def _join(texts: list[str]) -> str:
-    return (
-        texts[0] if len(texts) == 1 else "|".join(quote(text, safe=":/=.@", errors="surrogatepass") for text in texts)
-    )
+    return "|".join(quote(text, safe=":/=.@", errors="surrogatepass") for text in texts)

@@ -76,29 +76,29 @@ class Plan:
             return []
         return [await named.aclaim(request, self.address) for named in rules if await named.rule.amatches(request)]
 
-    def parted(self, claims: Sequence[Claim]) -> tuple[list[Claim], list[Claim]]:
+    def parted(self, claims: Sequence[Claim]) -> tuple[Sequence[Claim], Sequence[Claim]]:
         """The claims that are enforced, and those that only look."""
         if self.mode == "shadow":
-            return [], list(claims)
-        return [one for one in claims if not one.rule.rule.shadow], [one for one in claims if one.rule.rule.shadow]
+            return [], claims
+        watched = [one for one in claims if one.rule.rule.shadow]
+        return ([one for one in claims if not one.rule.rule.shadow] if watched else claims), watched
 
     def strictest(self, claims: Sequence[Claim]) -> OnOutage:
         """What an outage means for a request under several rules."""
-        if len(claims) == 1:
-            return claims[0].rule.rule.on_outage or self.on_outage
-        return min((claim.rule.rule.on_outage or self.on_outage for claim in claims), key=_STRICTEST.index)
+        words = {claim.rule.rule.on_outage or self.on_outage for claim in claims}
+        return words.pop() if len(words) == 1 else min(words, key=_STRICTEST.index)
 
     def admission(self, request: Request, gate: Gate, claims: Sequence[Claim], decision: Decision) -> Answer:
         """The answer to a request that was admitted under enforced claims."""
         if decision.degraded:
             return PASS
-        items = _items(claims, decision)
+        returns = reserved(claims, decision, shown=True)
         return Answer(
-            items=items,
+            items=_items(claims, decision),
             fields=self._fields,
             exposed=self._is_exposed(request),
             gate=gate,
-            reserved=reserved(claims, decision, shown=True),
+            reserved=returns,
         )
 
     def denial(
@@ -107,7 +107,7 @@ class Plan:
         """The answer to a request that was refused."""
         quota = not decision.degraded or (on_outage == "local" and not gate.watch.closed)
         items = [] if decision.degraded else _items(claims, decision)
-        names = [item.name for item in items if not item.verdict.allowed]
+        names = [name for name, verdict in items if not verdict.allowed]
         wait = decision.retry_after
         status, data, fields = say(Denial(request, 429 if quota else 503, names, wait), self._denial)
         if request.method == "HEAD":
@@ -123,7 +123,8 @@ class Plan:
 
 def reserved(claims: Sequence[Claim], decision: Decision, *, shown: bool) -> list[Reserved]:
     """What the response may give back; `shown` where the fields of the response speak of it."""
-    found, at = [], 0
+    found: list[Reserved] = []
+    at = 0
     for claim in claims:
         counts, first = claim.rule.rule.counts, at
         at += len(claim.charges)
@@ -134,8 +135,8 @@ def reserved(claims: Sequence[Claim], decision: Decision, *, shown: bool) -> lis
 
 
 def _items(claims: Sequence[Claim], decision: Decision) -> list[Item]:
-    names = [name for claim in claims for name in claim.items]
-    return [Item(name, verdict) for name, verdict in zip(names, decision.verdicts, strict=True)]
+    names = claims[0].items if len(claims) == 1 else [name for claim in claims for name in claim.items]
+    return list(zip(names, decision.verdicts, strict=True))
 
 
 def _once(fields: Sequence[Header]) -> list[Header]:

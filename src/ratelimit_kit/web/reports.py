@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from ratelimit_kit.core.decision import Decision, Verdict
-from ratelimit_kit.core.event import Decided, Event, Outcome
+from ratelimit_kit.core.event import Decided, Event
 from ratelimit_kit.errors import UntrustedProxyWarning
 from ratelimit_kit.gate import Gate
 from ratelimit_kit.web.claims import Claim
@@ -27,24 +27,16 @@ class Reports:
         self.counting = self._observer.counting
         self._left = FIRST
 
+    @property
+    def wary(self) -> bool:
+        """Whether a proxy may still be overlooked."""
+        return self._left > 0
+
     def count(self, claims: Sequence[Claim], decision: Decision, seconds: float, *, shadow: bool) -> None:
         """One report for each rule."""
         for claim, verdicts in _parts(claims, decision):
-            allowed = all(verdict.allowed for verdict in verdicts)
-            outcome: Outcome = "allowed" if allowed else "shadow-denied" if shadow else "denied"
-            near = any(verdict.remaining * 10 < verdict.limit.most for verdict in verdicts)
-            self._observer.on_decision(
-                Decided(
-                    policy=self._name,
-                    rule=claim.rule.name,
-                    outcome=outcome,
-                    degraded=decision.degraded,
-                    cached=getattr(decision, "cached", False),
-                    near=near and not decision.degraded,
-                    store=self._store,
-                    seconds=seconds,
-                )
-            )
+            names = self._name, claim.rule.name, self._store
+            self._observer.on_decision(Decided.of(names, decision, verdicts, seconds, shadow=shadow))
 
     def tell_of_shadow(self, claims: Sequence[Claim], decision: Decision) -> None:
         """Say which rules would have refused a request that nobody refuses."""
@@ -59,8 +51,6 @@ class Reports:
 
     def look(self, address: ClientAddress, request: Request) -> None:
         """Say once that a proxy seems to stand in front: then all clients share its address, and its quota."""
-        if not self._left:
-            return
         self._left -= 1
         if not address.trusts_nobody or address.header not in request.headers:
             return

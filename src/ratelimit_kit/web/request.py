@@ -7,7 +7,7 @@ work where they exist.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSequence
 from typing import Any
 
 LEDGER = "ratelimit_kit.ledger"
@@ -40,6 +40,9 @@ class Headers(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return self._all()[name.lower()]
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._all()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())
 
@@ -52,7 +55,7 @@ class Request:
 
     `path` is decoded and complete (with the mount point); `peer` is the transport's other end,
     None on a UNIX socket; `raw` is the framework's own request: a WSGI environ, an ASGI scope, a
-    request of Django, Flask or Starlette; `ledger` is shared by all who limit this request;
+    request of Django, Flask or Starlette; `ledger` lists what was claimed by all who limit this request;
     `path_params` are the values that routing has found in the path, None before routing.
     """
 
@@ -68,7 +71,7 @@ class Request:
         raw: Any,
         user: Callable[[], str | None],
         auser: Callable[[], Awaitable[str | None]] | None = None,
-        ledger: MutableMapping[tuple[str, str], Any] | None = None,
+        ledger: MutableSequence[Any] | None = None,
         path_params: Callable[[], Mapping[str, Any] | None] | None = None,
     ) -> None:
         self.method = method
@@ -76,7 +79,7 @@ class Request:
         self.peer = peer
         self.headers = headers
         self.raw = raw
-        self.ledger = {} if ledger is None else ledger
+        self.ledger: MutableSequence[Any] = [] if ledger is None else ledger
         self._user = user
         self._auser = auser
         self._path_params = path_params

@@ -28,6 +28,12 @@ class RawFields(Mapping[str, str]):
             raise KeyError(name)
         return b", ".join(found).decode("latin-1")
 
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        wanted = name.lower().encode("latin-1", "replace")
+        return any(key == wanted or bytes(key).lower() == wanted for key, _ in self._fields)
+
     def __iter__(self) -> Iterator[str]:
         return iter({bytes(name).lower().decode("latin-1"): None for name, _ in self._fields})
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from ratelimit_kit.web.policy import Policy
@@ -32,7 +33,11 @@ RULES = (
     Rule("10/10 seconds", paths=["/hit/sliding-window"], name="sliding-window"),
     Rule("token-bucket: 1/second burst 10", paths=["/hit/token-bucket"], name="token-bucket"),
     Rule("fixed-window: 10/minute", paths=["/hit/fixed-window"], name="fixed-window"),
+    Rule("3/5 seconds", paths=["/login"], methods=["POST"], name="login"),
+    Rule("2/4 seconds", paths=["/news"], name="news"),
 )
+
+PASSWORD = "sesame"  # the page tells it
 
 
 def add_to(commands: Any) -> None:
@@ -61,21 +66,36 @@ def run(options: argparse.Namespace) -> int:
 
 
 def demo_application() -> RateLimitMiddleware:
-    """The page and its three limited paths; one process, whatever the environment says of workers."""
-    return RateLimitMiddleware(_application, Policy(*RULES, store="memory://", workers=1))
+    """The page and its limited paths; one process, whatever the environment says of workers."""
+    return RateLimitMiddleware(_application, Policy(*RULES, store="memory://", workers=1), assets="/ratelimit-kit")
 
 
 def _application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     path = environ["PATH_INFO"]
+    if path in FILES:
+        name, content_type = FILES[path]
+        start_response("200 OK", [("Content-Type", content_type), ("Cache-Control", "no-cache")])
+        return [files(__name__).joinpath(name).read_bytes()]
+    status, text = _said(path, environ)
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")])
+    return [text.encode()]
+
+
+def _said(path: str, environ: WSGIEnvironment) -> tuple[str, str]:
     if path in HITS:
-        start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")])
-        return [b"admitted\n"]
-    if path not in FILES:
-        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [b"There is nothing here.\n"]
-    name, content_type = FILES[path]
-    start_response("200 OK", [("Content-Type", content_type), ("Cache-Control", "no-cache")])
-    return [files(__name__).joinpath(name).read_bytes()]
+        return "200 OK", "admitted\n"
+    if path == "/news":
+        return "200 OK", "No news is good news"
+    if path == "/login":
+        form = parse_qs(environ["wsgi.input"].read(_length(environ)).decode("utf-8", "replace"))
+        known = form.get("password") == [PASSWORD]
+        return ("200 OK", "signed in\n") if known else ("403 Forbidden", "wrong password\n")
+    return "404 Not Found", "There is nothing here.\n"
+
+
+def _length(environ: WSGIEnvironment) -> int:
+    text = environ.get("CONTENT_LENGTH") or ""
+    return min(int(text), 4096) if text.isascii() and text.isdigit() else 0
 
 
 class _Server(ThreadingMixIn, WSGIServer):

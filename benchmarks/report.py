@@ -1,0 +1,110 @@
+"""The report: one Markdown table a scenario, a table of promises, and a chart of the ratios."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.chart import chart
+from benchmarks.harness import Contestant, Scenario
+
+PACKAGES = ["limits", "throttled-py", "pyrate-limiter", "django-ratelimit", "flask-limiter", "slowapi", "redis"]
+
+
+class Report:
+    """Collects scenarios; `kept` says whether every promise was."""
+
+    def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
+        self._done: list[tuple[Scenario, list[Contestant]]] = []
+        self.kept = True
+
+    def add(self, scenario: Scenario, contestants: list[Contestant]) -> str:
+        """Take a scenario's result, and return its table."""
+        self._done.append((scenario, contestants))
+        self.kept = self.kept and all(kept(scenario, one, contestants[0]) is not False for one in contestants)
+        return table(scenario, contestants)
+
+    def write(self, folder: Path) -> None:
+        """Write results.md and results.svg."""
+        folder.mkdir(exist_ok=True)
+        tables = "\n".join(table(scenario, contestants) for scenario, contestants in self._done)
+        (folder / "results.md").write_text(f"{self._conditions()}\n\n{self._promises()}\n\n{tables}", encoding="utf-8")
+        (folder / "results.svg").write_text(chart(self._done), encoding="utf-8")
+
+    def _conditions(self) -> str:
+        packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+        return (
+            f"Measured with Python {platform.python_version()} on {os.cpu_count()} cores ({platform.machine()}, "
+            f"{sys.platform}), {self._rounds} interleaved rounds; {packages}. "
+            "Ratios are medians over the rounds, each to the floor of the same round."
+        )
+
+    def _promises(self) -> str:
+        lines = ["| promise | at most | measured | best peer | kept |", "|---|---|---|---|---|"]
+        for scenario, contestants in self._done:
+            floor = contestants[0]
+            best = min((one.ratio(floor) for one in contestants if one.kind == "peer"), default=None)
+            for one in contestants:
+                if one.at_most is not None:
+                    unit = scenario.unit or "x floor"
+                    lines.append(
+                        f"| {scenario.title}: {one.name} | {one.at_most:g} {unit} | {_figure(scenario, one, floor)} | "
+                        f"{'' if best is None else f'{best:.2f} x'} | {'yes' if kept(scenario, one, floor) else 'no'} |"
+                    )
+        return "\n".join(lines)
+
+
+def kept(scenario: Scenario, one: Contestant, floor: Contestant) -> bool | None:
+    """Whether a promise was kept; None where none was made."""
+    if one.at_most is None:
+        return None
+    return value(scenario, one, floor) <= one.at_most
+
+
+def value(scenario: Scenario, one: Contestant, floor: Contestant) -> float:
+    """What the promise speaks of: the ratio, or what came on top of the floor, in the scenario's unit."""
+    if not scenario.unit:
+        return one.ratio(floor)
+    return (one.quantile(0.5) - floor.quantile(0.5)) * UNITS[scenario.unit]
+
+
+UNITS = {"us": 1e6, "ms": 1e3, "%": 100.0, "commands": 1.0}
+
+
+def _figure(scenario: Scenario, one: Contestant, floor: Contestant) -> str:
+    found = value(scenario, one, floor)
+    return f"{found:.1f} {scenario.unit}" if scenario.unit else f"{found:.2f} x"
+
+
+def table(scenario: Scenario, contestants: list[Contestant]) -> str:
+    """One scenario as a Markdown table."""
+    floor = contestants[0]
+    head = f"### {scenario.title}\n\n" + (
+        f"{scenario.note[0].upper()}{scenario.note[1:]}.\n\n" if scenario.note else ""
+    )
+    lines = ["| | p50 | p99 | x floor | promise |", "|---|---|---|---|---|"]
+    for one in contestants:
+        word = (
+            {True: f"<= {one.at_most:g}, kept", False: f"<= {one.at_most:g}, **not kept**", None: ""}[
+                kept(scenario, one, floor)
+            ]
+            if one.at_most is not None
+            else ""
+        )
+        name = f"**ratelimit-kit**, {one.name}" if one.kind == "ours" else one.name
+        name = f"floor: {name}" if one.kind == "floor" else name
+        lines.append(
+            f"| {name} | {span(one.quantile(0.5))} | {span(one.quantile(0.99))} | {one.ratio(floor):.2f} | {word} |"
+        )
+    return head + "\n".join(lines) + "\n"
+
+
+def span(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.2f} us"
+    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"
