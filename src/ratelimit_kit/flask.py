@@ -177,12 +177,11 @@ def _named(policy: Policy, rule: Rule, name: str) -> NamedRule:
 
 def _decided(answer: Answer) -> None:
     """Raise a refusal; keep what has to see the response."""
+    if answer.denied or answer.touches:
+        flask.request.environ.setdefault(ANSWERS, []).append(answer)
     if answer.denied:
         response = flask.Response(answer.body, f"{answer.status} {answer.reason}", answer.headers)
-        _answers().append(answer)
         raise flask.current_app.aborter.mapping.get(answer.status, TooManyRequests)(response=response)
-    if answer.touches:
-        _answers().append(answer)
 
 
 def _finish(response: flask.Response) -> flask.Response:
@@ -215,11 +214,6 @@ def _add(response: flask.Response, fields: list[Header]) -> None:
     for name, value in fields:
         joined = name.lower() in LISTS and name in response.headers
         response.headers[name] = f"{response.headers[name]}, {value}" if joined else value
-
-
-def _answers() -> list[Answer]:
-    answers: list[Answer] = flask.request.environ.setdefault(ANSWERS, [])
-    return answers
 
 
 def _is_exempt() -> bool:
