@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import cache, wraps
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast, get_origin
 
 from ratelimit_kit.asgi import RateLimitMiddleware
 from ratelimit_kit.core.limits import Limit
@@ -153,8 +153,8 @@ def _route(connection: HTTPConnection) -> str:
 
 
 def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> HTTPConnection:
-    """The request among the arguments of an endpoint; what the decorator has asked for is taken out."""
-    given = kwargs.pop(PARAMETER, None)
+    """The request among the arguments of an endpoint; what only the decorator has asked for is taken out."""
+    given = kwargs.get(PARAMETER) if _has_ours(endpoint) else kwargs.pop(PARAMETER, None)
     for value in (given, *args, *kwargs.values()):
         if isinstance(value, HTTPConnection):
             return value
@@ -166,9 +166,9 @@ def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any])
 
 def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
     """Add a parameter for the request, where the endpoint has none."""
-    signature = inspect.signature(endpoint)
-    if any(_takes_request(parameter) for parameter in signature.parameters.values()):
+    if any(_takes_request(parameter) for parameter in _evaluated(endpoint).parameters.values()):
         return wrapper
+    signature = inspect.signature(endpoint)
     ours = inspect.Parameter(PARAMETER, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
     before = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     after = [one for one in signature.parameters.values() if one.kind is inspect.Parameter.VAR_KEYWORD]
@@ -176,8 +176,24 @@ def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
     return wrapper
 
 
+def _has_ours(endpoint: Callable[..., Any]) -> bool:
+    """Whether a decorator beneath has asked for the request already."""
+    signature = getattr(endpoint, "__signature__", None)
+    return signature is not None and PARAMETER in signature.parameters
+
+
+def _evaluated(endpoint: Callable[..., Any]) -> inspect.Signature:
+    """The signature; its annotations as objects, where no name in them is for type checkers only."""
+    try:
+        return inspect.signature(endpoint, eval_str=True)
+    except (NameError, AttributeError, TypeError):
+        return inspect.signature(endpoint)
+
+
 def _takes_request(parameter: inspect.Parameter) -> bool:
     annotation = parameter.annotation
+    if get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
     if annotation is inspect.Parameter.empty:
         return parameter.name in {"request", "websocket", "connection"}
     if isinstance(annotation, str):

@@ -65,6 +65,7 @@ class RateLimit:
         app.extensions[EXTENSION] = policy
         app.before_request_funcs.setdefault(None, []).insert(0, _limit)
         app.after_request_funcs.setdefault(None, []).insert(0, _finish)
+        app.teardown_request(_fail)
 
 
 def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited], Limited]:
@@ -176,17 +177,16 @@ def _named(policy: Policy, rule: Rule, name: str) -> NamedRule:
 
 def _decided(answer: Answer) -> None:
     """Raise a refusal; keep what has to see the response."""
+    if answer.denied or answer.touches:
+        flask.request.environ.setdefault(ANSWERS, []).append(answer)
     if answer.denied:
         response = flask.Response(answer.body, f"{answer.status} {answer.reason}", answer.headers)
-        _answers().append(answer)
         raise flask.current_app.aborter.mapping.get(answer.status, TooManyRequests)(response=response)
-    if answer.touches:
-        _answers().append(answer)
 
 
 def _finish(response: flask.Response) -> flask.Response:
     """After each request: give back what does not count, add the fields."""
-    for answer in _answers():
+    for answer in flask.request.environ.pop(ANSWERS, ()):
         if answer.denied:
             kept = {name.lower() for name, _ in response.headers}
             _add(
@@ -198,6 +198,13 @@ def _finish(response: flask.Response) -> flask.Response:
     return response
 
 
+def _fail(_error: BaseException | None) -> None:
+    """At the end of a request without a response, whose error was passed on: that counts as one with status 500."""
+    for answer in flask.request.environ.pop(ANSWERS, ()):
+        if not answer.denied:
+            answer.fail()
+
+
 def _tells_of_limits(field: Header) -> bool:
     """Whether a field of a refusal belongs on the application's own error page too."""
     return not field[0].lower().startswith("content-") and field[0].lower() != "vary"
@@ -207,11 +214,6 @@ def _add(response: flask.Response, fields: list[Header]) -> None:
     for name, value in fields:
         joined = name.lower() in LISTS and name in response.headers
         response.headers[name] = f"{response.headers[name]}, {value}" if joined else value
-
-
-def _answers() -> list[Answer]:
-    answers: list[Answer] = flask.request.environ.setdefault(ANSWERS, [])
-    return answers
 
 
 def _is_exempt() -> bool:
