@@ -52,7 +52,7 @@ class RateLimitMiddleware:
         except BaseException:
             finishing.fail()
             raise
-        return body if finishing.begun else _Late(body, finishing)
+        return body if finishing.begun or not answer.reserved else _Late(body, finishing)
 
 
 class HealthApplication:

@@ -40,6 +40,7 @@ class Answer:
     reason = ""
     headers: list[Header] = []  # noqa: RUF012 - nobody adds to it
     body = b""
+    reserved: Sequence[Reserved] = ()
 
     def finish(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
         """Give back what this response does not count; the fields to add to it."""
