@@ -100,7 +100,7 @@ class Enforcement:
         if not returns:
             return answer
         if isinstance(answer, Admission):
-            answer.reserved += returns
+            answer.reserved = [*answer.reserved, *returns]
             return answer
         return Admission([], no_fields, self._gate, returns, exposed=False)
 
