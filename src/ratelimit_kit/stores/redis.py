@@ -17,7 +17,7 @@ from ratelimit_kit.stores.keys import encode
 from ratelimit_kit.stores.redis_checks import client_findings, refuse_repeating, server_facts, server_findings
 from ratelimit_kit.stores.redis_client import Clients, NoScriptError
 from ratelimit_kit.stores.redis_cluster import Ask, Conversation, GiveBack, by_slot, deciding
-from ratelimit_kit.stores.redis_scripts import DECIDE, REFUND, Arguments, Script, verdicts
+from ratelimit_kit.stores.redis_scripts import BY_SERVER, BY_TEST, Arguments, Script, verdicts
 
 
 class RedisStore:
@@ -53,6 +53,7 @@ class RedisStore:
         self.clustered = self._clients.clustered
         self._prefix = encode(prefix)
         self._arguments = Arguments(clock)
+        self._deciding, self._refunding = BY_SERVER if clock is None else BY_TEST
 
     def __repr__(self) -> str:
         return str(self._clients)
@@ -77,12 +78,12 @@ class RedisStore:
     def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
         for part in self._slots(charges) if self.clustered else [charges]:
-            self._run(REFUND, self._keys(part), self._arguments.refund(part, stamp))
+            self._run(self._refunding, self._keys(part), self._arguments.refund(part, stamp))
 
     async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Do what `refund` does."""
         for part in self._slots(charges) if self.clustered else [charges]:
-            await self._arun(REFUND, self._keys(part), self._arguments.refund(part, stamp))
+            await self._arun(self._refunding, self._keys(part), self._arguments.refund(part, stamp))
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
@@ -127,20 +128,24 @@ class RedisStore:
     def _decide(self, charges: Sequence[Charge]) -> tuple[int, Sequence[Verdict]]:
         """One script call: the server's time (microseconds) and the verdicts."""
         keys = self._keys(charges)
-        answer = self._run(DECIDE, keys, self._arguments.decide(charges))
-        if answer[0] < 0:
+        if not keys:
+            return 0, []
+        answer = self._run(self._deciding, keys, self._arguments.decide(charges))
+        if isinstance(answer, list) and answer[0] < 0:
             self._arguments.learn_calendar(answer[1])
-            answer = self._run(DECIDE, keys, self._arguments.decide(charges))
-        return answer[0], verdicts(charges, answer)
+            answer = self._run(self._deciding, keys, self._arguments.decide(charges))
+        return (answer[0] if isinstance(answer, list) else 0), verdicts(charges, answer)
 
     async def _adecide(self, charges: Sequence[Charge]) -> tuple[int, Sequence[Verdict]]:
         """Do what `_decide` does."""
         keys = self._keys(charges)
-        answer = await self._arun(DECIDE, keys, self._arguments.decide(charges))
-        if answer[0] < 0:
+        if not keys:
+            return 0, []
+        answer = await self._arun(self._deciding, keys, self._arguments.decide(charges))
+        if isinstance(answer, list) and answer[0] < 0:
             self._arguments.learn_calendar(answer[1])
-            answer = await self._arun(DECIDE, keys, self._arguments.decide(charges))
-        return answer[0], verdicts(charges, answer)
+            answer = await self._arun(self._deciding, keys, self._arguments.decide(charges))
+        return (answer[0] if isinstance(answer, list) else 0), verdicts(charges, answer)
 
     def _delete(self, keys: Sequence[str]) -> None:
         self._clients.call(lambda client: client.delete(*keys))
@@ -186,25 +191,23 @@ class RedisStore:
         check_charges(charges)
         return by_slot(charges, self._keys(charges))
 
-    def _run(self, script: Script, keys: list[str], arguments: list[Any]) -> list[int]:
+    def _run(self, script: Script, keys: list[str], arguments: list[Any]) -> Any:
         def call(client: Any) -> Any:
             try:
                 return client.evalsha(script.sha, len(keys), *keys, *arguments)
             except NoScriptError:
                 return client.eval(script.source, len(keys), *keys, *arguments)
 
-        answer: list[int] = self._clients.call(call)
-        return answer
+        return self._clients.call(call)
 
-    async def _arun(self, script: Script, keys: list[str], arguments: list[Any]) -> list[int]:
+    async def _arun(self, script: Script, keys: list[str], arguments: list[Any]) -> Any:
         async def call(client: Any) -> Any:
             try:
                 return await client.evalsha(script.sha, len(keys), *keys, *arguments)
             except NoScriptError:
                 return await client.eval(script.source, len(keys), *keys, *arguments)
 
-        answer: list[int] = await self._clients.acall(call)
-        return answer
+        return await self._clients.acall(call)
 
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
         check_charges(charges)

@@ -1,184 +1,158 @@
 -- Decide a list of charges: admit all of them or write nothing. The twin of core/*.py.
 --
 -- KEYS[i]   the state of charge i
--- ARGV[1]   '' to read the server's clock; tests pass microseconds instead
--- ARGV[2..] per charge: algorithm, cost and five numbers
---             sw  limit, window, resolution, granule, -
---             tb  capacity, unit, rate, -, -
+-- ARGV      per charge: algorithm, cost, and
+--             tb  capacity, unit, rate
+--             sw  limit, window, resolution, granule, and the digits of a stamp and of a count
 --             fw  limit, and four ends of calendar windows, ascending: the server's time must
 --                 lie between the first and the last, else the answer is {-1, time}
--- Answers   {time, then per charge: fits, remaining, wait, reset}; times in microseconds
+-- Answers   for one token bucket: its credits afterwards, or -1 minus its credits when it refuses
+--           else {time, 1 or 0, then per charge}: what is there after an admission, before a denial
+--             tb  credits
+--             sw  units left, time until the cost (or one unit) fits, time until all is forgotten
+--             fw  end of the window (0 for none) and count
+--
+-- Each charge gives the `text` of its state afterwards ('' to leave it, nil where the cost does not fit),
+-- the time `reset` for which that one matters, and what to answer. One charge is written and answered at
+-- once; several are written when all fit, and looked at a second time, as `refused`, when one does not.
 
-local look, charge = {}, {}
+local one = #KEYS == 1
+local states = not one and call('MGET', unpack(KEYS))
+local refused = false
 
--- token bucket: 'credits:stamp'
-
-function look.tb(key, cost, at)
-  local capacity, unit, rate = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local held, stamp = capacity, now
-  local state = redis.call('GET', key)
-  if state then
-    held, stamp = pair(state)
-    held = min(capacity, held + max(0, now - stamp) * rate)
-    stamp = max(now, stamp)
+while true do
+  local answer, texts, resets, at, fits
+  if not one then
+    answer, texts, resets, fits = { now, refused and 0 or 1 }, {}, {}, true
   end
-  local missing = max(cost, 1) * unit - held
-  return {
-    fits = missing <= 0 or cost == 0,
-    remaining = floor(held / unit),
-    wait = missing > 0 and ceil(missing / rate) or 0,
-    reset = ceil((capacity - held) / rate),
-    held = held, stamp = stamp, capacity = capacity, unit = unit, rate = rate,
-  }
-end
+  at = 1
+  for i = 1, #KEYS do
+    local state = states and states[i] or one and call('GET', KEYS[1])
+    local kind, cost = ARGV[at], ARGV[at + 1] + 0
+    local text, reset, first_value, second_value, third_value
 
-function charge.tb(key, cost, seen)
-  local unit, rate = seen.unit, seen.rate
-  local held = seen.held - cost * unit
-  seen.remaining = floor(held / unit)
-  seen.wait = held < unit and ceil((unit - held) / rate) or 0
-  seen.reset = ceil((seen.capacity - held) / rate)
-  redis.call('SET', key, join(held, seen.stamp), 'PX', milliseconds(seen.reset))
-end
-
--- fixed window: 'end:count'
-
-function look.fw(key, cost, at)
-  local limit = tonumber(ARGV[at])
-  local used, over = 0, nil
-  local state = redis.call('GET', key)
-  if state then
-    local last, count = pair(state)
-    if now < last then
-      used, over = count, last
-    end
-  end
-  local reset = over and over - now or 0
-  local fits_one = max(cost, 1) <= limit - used
-  return {
-    fits = fits_one or cost == 0,
-    remaining = limit - used,
-    wait = fits_one and 0 or reset,
-    reset = reset,
-    over = over, at = at,
-  }
-end
-
-function charge.fw(key, cost, seen)
-  local over = seen.over
-  if not over then
-    local at = seen.at + 2
-    while tonumber(ARGV[at]) <= now do at = at + 1 end
-    over = tonumber(ARGV[at])
-  end
-  seen.remaining = seen.remaining - cost
-  seen.reset = over - now
-  seen.wait = seen.remaining > 0 and 0 or seen.reset
-  local count = tonumber(ARGV[seen.at]) - seen.remaining
-  redis.call('SET', key, join(over, count), 'PX', milliseconds(seen.reset))
-end
-
-local function knows_calendar(at)
-  return tonumber(ARGV[at + 1]) <= now and now < tonumber(ARGV[at + 4])
-end
-
--- sliding window: a list of 'stamp:cumulative'; its head is the last pair that left the window
-
-function look.sw(key, cost, at)
-  local limit, window = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  local seen = { at = at, limit = limit, window = window, time = now, gone = 0, total = 0, first = now }
-  seen.fits, seen.remaining, seen.wait, seen.reset = true, limit, 0, 0
-  local tail = redis.call('LINDEX', key, -1)
-  if not tail then
-    return seen
-  end
-  local last, total = pair(tail)
-  seen.time = max(now, last)
-  local horizon = seen.time - window
-  if last <= horizon then
-    seen.stale = true
-    return seen
-  end
-  local _, base = pair(redis.call('LINDEX', key, 0))
-  local index = 1
-  local stamp, cumulative = pair(redis.call('LINDEX', key, index))
-  while stamp <= horizon do
-    base = cumulative
-    index = index + 1
-    stamp, cumulative = pair(redis.call('LINDEX', key, index))
-  end
-  seen.last, seen.total, seen.gone, seen.first = last, total, index - 1, stamp
-  seen.remaining = limit - (total - base)
-  seen.reset = last - horizon
-  local wanted = max(cost, 1)
-  if wanted > seen.remaining then
-    local need = total + wanted - limit
-    while cumulative < need do
-      index = index + 1
-      stamp, cumulative = pair(redis.call('LINDEX', key, index))
-    end
-    seen.fits = cost == 0
-    seen.wait = stamp - horizon
-  end
-  return seen
-end
-
-function charge.sw(key, cost, seen)
-  local time = seen.time
-  local last = seen.last
-  if not last then
-    if seen.stale then
-      redis.call('DEL', key)
-    end
-    redis.call('RPUSH', key, '0:0', join(time, cost))
-  else
-    if seen.gone > 0 then
-      redis.call('LTRIM', key, seen.gone, -1)
-    end
-    local merge = last == time
-    if not merge then
-      local resolution, granule = tonumber(ARGV[seen.at + 2]), tonumber(ARGV[seen.at + 3])
-      merge = seen.limit > resolution
-        and floor(last / granule) == floor(time / granule)
-        and redis.call('LLEN', key) > resolution
-    end
-    if merge then
-      redis.call('LSET', key, -1, join(time, seen.total + cost))
-      if seen.first == last then
-        seen.first = time
+    if kind == 'tb' then
+      local capacity, unit, rate = ARGV[at + 2] + 0, ARGV[at + 3], ARGV[at + 4]
+      local held, stamp = capacity, now
+      at = at + 5
+      if state then
+        stamp, held = sub(state, 1, 16) + 0, sub(state, 17) + 0
+        if now > stamp then
+          held = held + (now - stamp) * rate
+          if held > capacity then held = capacity end
+          stamp = now
+        end
       end
+      local left = held - cost * unit
+      if left < 0 or refused or cost == 0 then
+        text, first_value = left >= 0 and '' or nil, held
+      else
+        if stamp == now and left < 100000000000000 then
+          text = now_text .. left
+        else
+          text = format('%016.0f%.0f', stamp, left)
+        end
+        reset, first_value = ceil((capacity - left) / rate), left
+      end
+
+    elseif kind == 'sw' then
+      local limit, window, digits, places = ARGV[at + 2] + 0, ARGV[at + 3] + 0, ARGV[at + 6] + 0, ARGV[at + 7] + 0
+      local around, turn, wide = 10 ^ digits, 10 ^ places, digits + places
+      local time, last, total, base, first, horizon = now, nil, 0, 0, now, nil
+      local from, size = 17 + 2 * places, 0 -- where the first group begins, and where the groups end
+      if state then
+        last, total, base = sub(state, 1, 16) + 0, sub(state, 17, 16 + places) + 0, sub(state, 17 + places, from - 1) + 0
+        if last > now then time = last end
+        horizon = time - window
+        if last > horizon then
+          size = #state
+          first = from > size and last or last - (last - sub(state, from, from + digits - 1)) % around
+          while first <= horizon do
+            base = sub(state, from + digits, from + wide - 1) + 0
+            from = from + wide
+            first = from > size and last or last - (last - sub(state, from, from + digits - 1)) % around
+          end
+        else
+          state, total, base = nil, 0, 0
+        end
+      end
+      local left = limit - (total - base) % turn
+      if cost > left or refused or cost == 0 then
+        local wait, wanted = 0, max(cost, 1) - left
+        if wanted > 0 then
+          while from <= size and (sub(state, from + digits, from + wide - 1) - base) % turn < wanted do
+            from = from + wide
+          end
+          wait = (from > size and last or last - (last - sub(state, from, from + digits - 1)) % around) - horizon
+        end
+        text = cost <= left and '' or nil
+        first_value, second_value, third_value = left, wait, state and last - horizon or 0
+      else
+        local groups = ''
+        if state then
+          local number, granule = 1 + (size + 1 - from) / wide, ARGV[at + 5]
+          if number > 1 then groups = sub(state, from) end
+          if last ~= time and (number < ARGV[at + 4] + 0 or floor(last / granule) ~= floor(time / granule)) then
+            groups = groups .. format('%0' .. digits .. '.0f%0' .. places .. '.0f', last % around, total)
+          elseif number == 1 then
+            first = time
+          end
+        end
+        local counts = format('%0' .. places .. '.0f%0' .. places .. '.0f', (total + cost) % turn, base)
+        text, reset = (time == now and now_text or format('%016.0f', time)) .. counts .. groups, window
+        left = left - cost
+        first_value, second_value, third_value = left, left > 0 and 0 or first + window - time, window
+      end
+      at = at + 8
+
     else
-      redis.call('RPUSH', key, join(time, seen.total + cost))
+      local limit, over, count = ARGV[at + 2] + 0, 0, 0
+      if ARGV[at + 3] + 0 > now or now >= ARGV[at + 6] + 0 then
+        return { -1, now }
+      end
+      if state then
+        over, count = sub(state, 1, 16) + 0, sub(state, 17) + 0
+        if now >= over then over, count = 0, 0 end
+      end
+      if count + cost > limit or refused or cost == 0 then
+        text = count + cost <= limit and '' or nil
+      else
+        local next = at + 4
+        while over == 0 do
+          if ARGV[next] + 0 > now then over = ARGV[next] + 0 end
+          next = next + 1
+        end
+        count = count + cost
+        text, reset = format('%016.0f%.0f', over, count), over - now
+      end
+      first_value, second_value = over, count
+      at = at + 7
+    end
+
+    if one then
+      if text and text ~= '' then
+        call('PSETEX', KEYS[1], max(1, ceil(reset / 1000)) + margin, text)
+      end
+      if kind == 'tb' then
+        return text and first_value or -1 - first_value
+      end
+      return { now, text and 1 or 0, first_value, second_value, third_value }
+    end
+    fits = fits and text
+    texts[i], resets[i] = text, reset
+    local last = #answer
+    answer[last + 1], answer[last + 2], answer[last + 3] = first_value, second_value, third_value
+  end
+
+  if fits then
+    for i, text in ipairs(texts) do
+      if text ~= '' then
+        call('PSETEX', KEYS[i], max(1, ceil(resets[i] / 1000)) + margin, text)
+      end
     end
   end
-  seen.remaining = seen.remaining - cost
-  seen.wait = seen.remaining > 0 and 0 or seen.first + seen.window - time
-  seen.reset = seen.window
-  redis.call('PEXPIRE', key, milliseconds(seen.reset))
-end
-
-local seen, admitted = {}, true
-for i = 1, #KEYS do
-  local at = 2 + (i - 1) * STRIDE
-  local kind = ARGV[at]
-  if kind == 'fw' and not knows_calendar(at + 2) then
-    return { -1, now }
+  if fits or refused then
+    return answer
   end
-  seen[i] = look[kind](KEYS[i], tonumber(ARGV[at + 1]), at + 2)
-  admitted = admitted and seen[i].fits
+  refused = true
 end
-
-local answer = { now }
-for i = 1, #KEYS do
-  local at = 2 + (i - 1) * STRIDE
-  local cost = tonumber(ARGV[at + 1])
-  if admitted and cost > 0 then
-    charge[ARGV[at]](KEYS[i], cost, seen[i])
-  end
-  local one, last = seen[i], #answer
-  answer[last + 1] = one.fits and 1 or 0
-  answer[last + 2] = one.remaining
-  answer[last + 3] = one.wait
-  answer[last + 4] = one.reset
-end
-return answer

@@ -1,77 +1,91 @@
 -- Give costs back. The twin of the `refund` functions in core/*.py.
 --
 -- KEYS[i]   the state of charge i
--- ARGV[1]   '' to read the server's clock; tests pass microseconds instead
--- ARGV[2]   '' or the time of the hits that are given back, in microseconds
--- ARGV[3..] per charge: algorithm, cost and five numbers
---             sw  window, -, -, -, -
---             tb  capacity, unit, rate, -, -
---             fw  '' or the end of the calendar window of those hits, -, -, -, -
+-- ARGV[1]   '' or the time of the hits that are given back, in microseconds
+-- ARGV[2..] per charge: algorithm, cost, and
+--             tb  capacity, unit, rate
+--             fw  '' or the end of the calendar window of those hits
+--             sw  window, and the digits of a stamp and of a count
 
-local stamp = tonumber(ARGV[2])
-
+local hit = tonumber(ARGV[1])
 local refund = {}
 
-function refund.tb(key, cost, at)
-  local state = redis.call('GET', key)
-  if not state then return end
-  local capacity, unit, rate = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local held, last = pair(state)
-  held = min(capacity, held + max(0, now - last) * rate) + cost * unit
-  if held >= capacity then
-    redis.call('DEL', key)
-  else
-    redis.call('SET', key, join(held, max(now, last)), 'PX', milliseconds(ceil((capacity - held) / rate)))
-  end
+local function set(key, text, reset)
+  call('PSETEX', key, max(1, ceil(reset / 1000)) + margin, text)
 end
 
-function refund.fw(key, cost, at)
-  local state = redis.call('GET', key)
-  if not state then return end
-  local over, count = pair(state)
-  local window = tonumber(ARGV[at])
-  if now < over and window and window < over then return end
-  if now >= over or count <= cost then
-    redis.call('DEL', key)
-  else
-    redis.call('SET', key, join(over, count - cost), 'PX', milliseconds(over - now))
+function refund.tb(key, state, cost, at)
+  if state then
+    local capacity, unit, rate = ARGV[at] + 0, ARGV[at + 1] + 0, ARGV[at + 2] + 0
+    local stamp, held = sub(state, 1, 16) + 0, sub(state, 17) + 0
+    held = min(capacity, held + max(0, now - stamp) * rate) + cost * unit
+    if held >= capacity then
+      call('DEL', key)
+    else
+      set(key, format('%016.0f%.0f', max(now, stamp), held), ceil((capacity - held) / rate))
+    end
   end
+  return at + 3
 end
 
-function refund.sw(key, cost, at)
-  local log = redis.call('LRANGE', key, 0, -1)
-  if #log == 0 then return end
-  local last = pair(log[#log])
-  local horizon = max(now, last) - tonumber(ARGV[at])
-  local _, before = pair(log[1])
-  local kept, total, newest = { '0:0' }, 0, nil
-  if stamp and stamp <= horizon then cost = 0 end
-  for i = 2, #log do
-    local time, cumulative = pair(log[i])
-    local count = cumulative - before
-    before = cumulative
-    if time > horizon then
-      if not stamp or time >= stamp then
+function refund.fw(key, state, cost, at)
+  if state then
+    local over, count = sub(state, 1, 16) + 0, sub(state, 17) + 0
+    local window = tonumber(ARGV[at])
+    local earlier = now < over and window and window < over
+    if not earlier and (now >= over or count <= cost) then
+      call('DEL', key)
+    elseif not earlier then
+      set(key, format('%016.0f%.0f', over, count - cost), over - now)
+    end
+  end
+  return at + 1
+end
+
+function refund.sw(key, state, cost, at)
+  if not state then return at + 3 end
+  local window, digits, places = ARGV[at] + 0, ARGV[at + 1] + 0, ARGV[at + 2] + 0
+  local around, turn = 10 ^ digits, 10 ^ places
+  local last, total = sub(state, 1, 16) + 0, sub(state, 17, 16 + places) + 0
+  local before = sub(state, 17 + places, 16 + 2 * places) + 0
+  local horizon = max(now, last) - window
+  if hit and hit <= horizon then cost = 0 end
+  local groups, kept, newest, from = {}, 0, nil, 17 + 2 * places
+  local shape = '%0' .. digits .. '.0f%0' .. places .. '.0f'
+
+  local function group(stamp, reached)
+    local count = (reached - before) % turn
+    before = reached
+    if stamp > horizon then
+      if not hit or stamp >= hit then
         local taken = min(count, cost)
-        cost = cost - taken
-        count = count - taken
+        cost, count = cost - taken, count - taken
       end
       if count > 0 then
-        total = total + count
-        newest = time
-        kept[#kept + 1] = join(time, total)
+        kept, newest = kept + count, stamp
+        groups[#groups + 1] = format(shape, stamp % around, kept)
       end
     end
   end
-  redis.call('DEL', key)
-  if newest then
-    redis.call('RPUSH', key, unpack(kept))
-    redis.call('PEXPIRE', key, milliseconds(newest - horizon))
+
+  while from <= #state do
+    local low = sub(state, from, from + digits - 1)
+    group(last - (last - low) % around, sub(state, from + digits, from + digits + places - 1) + 0)
+    from = from + digits + places
   end
+  group(last, total)
+  if newest then
+    groups[#groups] = nil
+    local head = format('%016.0f%0' .. places .. '.0f%0' .. places .. '.0f', newest, kept, 0)
+    set(key, head .. table.concat(groups), newest - horizon)
+  else
+    call('DEL', key)
+  end
+  return at + 3
 end
 
+local at = 2
 for i = 1, #KEYS do
-  local at = 3 + (i - 1) * STRIDE
-  refund[ARGV[at]](KEYS[i], tonumber(ARGV[at + 1]), at + 2)
+  at = refund[ARGV[at]](KEYS[i], call('GET', KEYS[i]), ARGV[at + 1] + 0, at + 2)
 end
 return 1

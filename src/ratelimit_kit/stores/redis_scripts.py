@@ -26,8 +26,16 @@ class Script:
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-DECIDE = Script("redis_common.lua", "redis_decide.lua")
-REFUND = Script("redis_common.lua", "redis_refund.lua")
+def scripts(clock: str) -> tuple[Script, Script]:
+    """The scripts that decide and refund, by the server's clock or by a given one."""
+    return (
+        Script(clock, "redis_states.lua", "redis_decide.lua"),
+        Script(clock, "redis_states.lua", "redis_refund.lua"),
+    )
+
+
+BY_SERVER = scripts("redis_server_clock.lua")
+BY_TEST = scripts("redis_given_clock.lua")
 
 
 class Arguments:
@@ -39,37 +47,38 @@ class Arguments:
         self._ends: dict[str, tuple[int, int, int, int]] = {}
 
     def decide(self, charges: Sequence[Charge]) -> list[Any]:
-        """What redis_decide.lua takes, seven values a charge."""
-        arguments: list[Any] = [self._time()]
+        """What redis_decide.lua takes."""
+        arguments: list[Any] = []
         for _, limit, cost in charges:
             match limit:
                 case SlidingWindow():
-                    arguments += ("sw", cost, limit.limit, limit.window, limit.resolution, limit.granule, 0)
+                    arguments += ("sw", cost, limit.limit, limit.window, limit.resolution, limit.granule)
+                    arguments += _digits(limit)
                 case TokenBucket():
-                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate, 0, 0)
+                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate)
                 case FixedWindow():
                     arguments += ("fw", cost, limit.limit, *self._window_ends(limit))
-        return arguments
+        return arguments + self._time()
 
     def refund(self, charges: Sequence[Charge], stamp: int | None) -> list[Any]:
-        """What redis_refund.lua takes, seven values a charge."""
-        arguments: list[Any] = [self._time(), "" if stamp is None else stamp]
+        """What redis_refund.lua takes."""
+        arguments: list[Any] = ["" if stamp is None else stamp]
         for _, limit, cost in charges:
             match limit:
                 case SlidingWindow():
-                    arguments += ("sw", cost, limit.window, 0, 0, 0, 0)
+                    arguments += ("sw", cost, limit.window, *_digits(limit))
                 case TokenBucket():
-                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate, 0, 0)
+                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate)
                 case FixedWindow():
-                    arguments += ("fw", cost, "" if stamp is None else limit.window_end(stamp), 0, 0, 0, 0)
-        return arguments
+                    arguments += ("fw", cost, "" if stamp is None else limit.window_end(stamp))
+        return arguments + self._time()
 
     def learn_calendar(self, server_time: int) -> None:
         """Follow the server's clock where this machine's lives in another calendar window."""
         self._offset = server_time - self._local_time()
 
-    def _time(self) -> str:
-        return "" if self._clock is None else str(self._clock() // 1000)
+    def _time(self) -> list[int]:
+        return [] if self._clock is None else [self._clock() // 1000]
 
     def _local_time(self) -> int:
         return (self._clock or time.time_ns)() // 1000
@@ -92,9 +101,33 @@ def _window_start(limit: FixedWindow, now: int) -> int:
     return start
 
 
-def verdicts(charges: Sequence[Charge], answer: list[int]) -> list[Verdict]:
+def _digits(limit: SlidingWindow) -> tuple[int, int]:
+    """How many last digits tell apart the stamps within a window, and the counts within a limit."""
+    return len(str(limit.window)), len(str(limit.limit))
+
+
+def verdicts(charges: Sequence[Charge], answer: list[int] | int) -> list[Verdict]:
     """One Verdict per charge from redis_decide.lua's answer."""
-    return [
-        Verdict(answer[at] == 1, charge.limit, answer[at + 1], answer[at + 2], answer[at + 3], answer[0])
-        for at, charge in zip(range(1, len(answer), 4), charges, strict=True)
-    ]
+    if isinstance(answer, int):
+        ((_, limit, cost),) = charges
+        return [_bucket(limit, cost, answer, 0, admitted=True) if answer >= 0 else _bucket(limit, cost, -1 - answer, 0)]
+    now, admitted, *rest = answer
+    values = iter(rest)
+    found = []
+    for _, limit, cost in charges:
+        match limit:
+            case TokenBucket():
+                found.append(_bucket(limit, cost, next(values), now, admitted=admitted == 1))
+            case FixedWindow():
+                state = next(values), next(values)
+                look = limit.look(state if state[0] else None, now, 0 if admitted else cost)
+                found.append(Verdict(look.fits, limit, look.remaining, look.wait, look.reset, now))
+            case SlidingWindow():
+                left, wait, reset = next(values), next(values), next(values)
+                found.append(Verdict(admitted == 1 or cost <= left, limit, left, wait, reset, now))
+    return found
+
+
+def _bucket(limit: Any, cost: int, held: int, now: int, *, admitted: bool = False) -> Verdict:
+    look = limit.look((held, now), now, 0 if admitted else cost)
+    return Verdict(look.fits, limit, look.remaining, look.wait, look.reset, now)
