@@ -10,16 +10,17 @@ The dependency and the decorator count on the policy of the middleware that the 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from functools import cache, wraps
 from typing import Annotated, Any, TypeVar, cast, get_origin
 
-from ratelimit_kit.asgi import RateLimitMiddleware
+from ratelimit_kit.asgi import RateLimitMiddleware, Receive, Send
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
 from ratelimit_kit.web import scope
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.claims import NamedRule
+from ratelimit_kit.web.misplaced import misplaced, note
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import ANSWERS, POLICY
 from ratelimit_kit.web.rules import Rule, Tiers
@@ -83,6 +84,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
                 await _aguard(_connection(endpoint, args, kwargs), rule, name)
                 return await endpoint(*args, **kwargs)
 
+            note(endpoint)
             return cast("Endpoint", _given_a_request(asynchronous, endpoint))
 
         @wraps(endpoint)
@@ -90,6 +92,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
             _guard(_connection(endpoint, args, kwargs), rule, name)
             return endpoint(*args, **kwargs)
 
+        note(endpoint)
         return cast("Endpoint", _given_a_request(synchronous, endpoint))
 
     return decorate
@@ -106,7 +109,25 @@ def install(app: Any, policy: Policy) -> None:
 
 
 class _Middleware(RateLimitMiddleware):
+    """Before the first lifespan or request it also looks at how endpoints are decorated."""
+
     needs_rules = False
+    _looked = False
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if not self._looked and "app" in scope:
+            self._looked = True
+            refusal = misplaced(_endpoints(scope["app"].routes), "@app.get(...)")
+            if refusal is not None and self._refusal is None:
+                self._refusal = refusal if scope["type"] == "lifespan" else refusal.without_exit()
+        await super().__call__(scope, receive, send)
+
+
+def _endpoints(routes: Iterable[Any]) -> Iterator[Any]:
+    for route in routes:
+        if hasattr(route, "endpoint"):
+            yield route.endpoint
+        yield from _endpoints(getattr(route, "routes", None) or ())
 
 
 async def _refusal(_request: Request, error: RateLimited) -> Response:
