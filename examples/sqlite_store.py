@@ -24,6 +24,7 @@ class SQLiteStore:
         self._path = path
         self._clock = clock
         self._local = threading.local()
+        self._opened = []
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, state TEXT)")
@@ -62,9 +63,10 @@ class SQLiteStore:
             pass
 
     def close(self):
-        if hasattr(self._local, "database"):
-            self._local.database.close()
-            del self._local.database
+        """Close the connections of all threads; a later call opens new ones."""
+        self._local = threading.local()
+        while self._opened:
+            self._opened.pop().close()
 
     async def adecide(self, charges):
         return await asyncio.to_thread(self.decide, charges)
@@ -79,7 +81,7 @@ class SQLiteStore:
         await asyncio.to_thread(self.ping)
 
     async def aclose(self):
-        """The threads' connections end with their threads."""
+        """The connections of threads stay until `close`."""
 
     def _transaction(self):
         """One writer at a time: BEGIN IMMEDIATE takes the lock before anything is read."""
@@ -87,7 +89,10 @@ class SQLiteStore:
 
     def _connection(self):
         if not hasattr(self._local, "database"):
-            self._local.database = sqlite3.connect(self._path, timeout=5, isolation_level=None)
+            # closed by whichever thread closes the store
+            database = sqlite3.connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
+            self._opened.append(database)
+            self._local.database = database
         return self._local.database
 
     def _read(self, database, charge):

@@ -49,7 +49,11 @@ class Process:
     def __init__(self, command: Sequence[str], port: int, *, cwd: Path, env: Mapping[str, str]) -> None:
         self.port = port
         self.output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WEB_", "GUNICORN_"))}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("WEB_", "GUNICORN_", "PYTEST_XDIST"))
+        }
         self.popen = subprocess.Popen(
             command,
             cwd=cwd,

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ratelimit_kit import Policy, Rule
 from ratelimit_kit.asgi import RateLimitMiddleware
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import ConfigurationError, OptionError
 from ratelimit_kit.fastapi import RateLimit, RateLimited, install, ratelimit
 
 
@@ -209,3 +209,39 @@ def test_the_dependency_gives_its_request_to_callables() -> None:
     with TestClient(app) as client:
         asked = [client.get("/", headers={"X-Tenant": name}).status_code for name in ("a", "b", "a")]
     assert asked == [200, 200, 429]
+
+
+def misplacing() -> FastAPI:
+    app = site()
+
+    @ratelimit("1/minute")
+    @app.get("/wrong")
+    def wrong() -> str:
+        return "unlimited"
+
+    return app
+
+
+def test_a_decorator_above_its_route_is_refused_at_start() -> None:
+    with pytest.raises(RuntimeError, match=r"above the route of misplacing.*wrong.*RLK210"), TestClient(misplacing()):
+        pass
+
+
+def test_a_decorator_above_its_route_is_refused_without_a_lifespan_too() -> None:
+    client = TestClient(misplacing())
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="RLK210"):
+            client.get("/wrong")
+
+
+def test_a_decorator_on_a_router_that_is_included_is_fine() -> None:
+    app = site()
+    router = APIRouter()
+
+    @router.get("/right")
+    @ratelimit("1/minute")
+    async def right() -> str:
+        return "limited"
+
+    app.include_router(router, prefix="/api")
+    assert codes(app, "/api/right", "/api/right") == [200, 429]

@@ -11,7 +11,7 @@ from flask_login import LoginManager, UserMixin
 from flask_login import login_user as login
 
 from ratelimit_kit import Policy, Rule
-from ratelimit_kit.errors import IdentityError, OptionError, UnsafeWorkersError
+from ratelimit_kit.errors import ConfigurationError, IdentityError, OptionError, UnsafeWorkersError
 from ratelimit_kit.flask import RateLimit, exempt, health, liveness, ratelimit
 from ratelimit_kit.wsgi import RateLimitMiddleware
 
@@ -229,3 +229,30 @@ def test_several_workers_on_a_memory_store_are_refused(capsys: pytest.CaptureFix
 def test_a_class_is_told_of_its_decorators() -> None:
     with pytest.raises(OptionError, match=r"decorators = \[ratelimit"):
         ratelimit("1/minute")(User)
+
+
+def test_a_decorator_above_its_route_is_refused_before_the_first_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    app = site()
+
+    @ratelimit("1/minute")
+    @app.get("/wrong")
+    def wrong() -> str:
+        return "unlimited"
+
+    app.testing = True
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"above the route of test_a_decorator.*wrong.*RLK210"):
+            app.test_client().get("/")
+    assert capsys.readouterr().err.count("RLK210") == 1
+
+
+def test_decorators_in_any_number_beneath_the_route_are_fine() -> None:
+    app = site()
+
+    @app.get("/right")
+    @ratelimit("9/minute", name="one")
+    @ratelimit("1/minute", name="two")
+    def right() -> str:
+        return "limited"
+
+    assert codes(app, "/right", "/right") == [200, 429]

@@ -15,7 +15,7 @@ from typing import Any
 
 from ratelimit_kit.errors import ConfigurationError
 from ratelimit_kit.guard.refusal import lifespan_message
-from ratelimit_kit.guard.servers import within_lifespan
+from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.assets import serving
 from ratelimit_kit.web.health import LIVE
@@ -205,6 +205,8 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: Configurati
         raise error
     await receive()
     await send({"type": "lifespan.startup.failed", "message": await lifespan_message(error)})
+    if detected() is None:  # Starlette's TestClient waits for ever unless the application raises too, as Starlette does
+        raise RuntimeError(f"the application does not start: {error}")
 
 
 async def _deny(scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:

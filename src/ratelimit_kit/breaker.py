@@ -11,8 +11,11 @@ from threading import Lock
 
 from ratelimit_kit.errors import StoreError, StoreUnavailableError
 
-FIRST_PAUSE = 0.25
-"""Seconds after a failure until the store is asked again; doubled with each further failure."""
+FIRST_PAUSE = 0.05
+"""Seconds after a failure until the store is asked again; doubled with each further failure.
+
+Short, for one call that came late on a busy machine is no outage, and must not open the gate for long.
+"""
 
 LONGEST_PAUSE = 2.0
 """Seconds between two questions at most: so long may a recovery go unnoticed."""

@@ -96,7 +96,8 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         policy = site_policy()
         ours = [one for one in view.get_throttles() if isinstance(one, RateLimitThrottle)]
         named = [one.named(policy, request, view) for one in ours]
-        return policy.check(_request(request), [one for one in named if one is not None])
+        rules = {(one.name, one.rule.limits): one for one in named if one is not None}  # two of one scope count once
+        return policy.check(_request(request), list(rules.values()))
 
 
 class UserRateThrottle(RateLimitThrottle):

@@ -16,7 +16,8 @@
     │       ├── NoTimeoutError         RLK206   a client that would wait for the store for ever
     │       ├── UnreachableLimitError  RLK207   a limit that another one always keeps from mattering
     │       ├── LostCountersError      RLK208   a limiter built anew in each request, with its counters
-    │       └── UnusedRulesError       RLK209   rules that no front door asks for
+    │       ├── UnusedRulesError       RLK209   rules that no front door asks for
+    │       └── MisplacedDecoratorError RLK210  a decorator above its route, which has registered the bare view
     ├── StartupWarning                 said at start, which goes on (also a UserWarning)
     │   ├── EvictionWarning       RLK251     the store may throw counters away
     │   ├── SplitSlotsWarning     RLK252     a cluster keeps the counters of one request apart
@@ -177,6 +178,12 @@ class UnusedRulesError(StartupRefused):
     """Rules are configured, but nothing asks for them: no request would be limited."""
 
     rlk = "RLK209"
+
+
+class MisplacedDecoratorError(StartupRefused):
+    """A limit was put above its route: the framework serves the bare view beneath, without the limit."""
+
+    rlk = "RLK210"
 
 
 class StartupWarning(RateLimitKitError, UserWarning):  # noqa: N818 - it is a warning

@@ -10,16 +10,17 @@ The dependency and the decorator count on the policy of the middleware that the 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from functools import cache, wraps
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast, get_origin
 
-from ratelimit_kit.asgi import RateLimitMiddleware
+from ratelimit_kit.asgi import RateLimitMiddleware, Receive, Send
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
 from ratelimit_kit.web import scope
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.claims import NamedRule
+from ratelimit_kit.web.misplaced import misplaced, note
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import ANSWERS, POLICY
 from ratelimit_kit.web.rules import Rule, Tiers
@@ -83,6 +84,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
                 await _aguard(_connection(endpoint, args, kwargs), rule, name)
                 return await endpoint(*args, **kwargs)
 
+            note(endpoint)
             return cast("Endpoint", _given_a_request(asynchronous, endpoint))
 
         @wraps(endpoint)
@@ -90,6 +92,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
             _guard(_connection(endpoint, args, kwargs), rule, name)
             return endpoint(*args, **kwargs)
 
+        note(endpoint)
         return cast("Endpoint", _given_a_request(synchronous, endpoint))
 
     return decorate
@@ -106,7 +109,25 @@ def install(app: Any, policy: Policy) -> None:
 
 
 class _Middleware(RateLimitMiddleware):
+    """Before the first lifespan or request it also looks at how endpoints are decorated."""
+
     needs_rules = False
+    _looked = False
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if not self._looked and "app" in scope:
+            self._looked = True
+            refusal = misplaced(_endpoints(scope["app"].routes), "@app.get(...)")
+            if refusal is not None and self._refusal is None:
+                self._refusal = refusal if scope["type"] == "lifespan" else refusal.without_exit()
+        await super().__call__(scope, receive, send)
+
+
+def _endpoints(routes: Iterable[Any]) -> Iterator[Any]:
+    for route in routes:
+        if hasattr(route, "endpoint"):
+            yield route.endpoint
+        yield from _endpoints(getattr(route, "routes", None) or ())
 
 
 async def _refusal(_request: Request, error: RateLimited) -> Response:
@@ -153,8 +174,8 @@ def _route(connection: HTTPConnection) -> str:
 
 
 def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> HTTPConnection:
-    """The request among the arguments of an endpoint; what the decorator has asked for is taken out."""
-    given = kwargs.pop(PARAMETER, None)
+    """The request among the arguments of an endpoint; what only the decorator has asked for is taken out."""
+    given = kwargs.get(PARAMETER) if _has_ours(endpoint) else kwargs.pop(PARAMETER, None)
     for value in (given, *args, *kwargs.values()):
         if isinstance(value, HTTPConnection):
             return value
@@ -166,9 +187,9 @@ def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any])
 
 def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
     """Add a parameter for the request, where the endpoint has none."""
-    signature = inspect.signature(endpoint)
-    if any(_takes_request(parameter) for parameter in signature.parameters.values()):
+    if any(_takes_request(parameter) for parameter in _evaluated(endpoint).parameters.values()):
         return wrapper
+    signature = inspect.signature(endpoint)
     ours = inspect.Parameter(PARAMETER, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
     before = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     after = [one for one in signature.parameters.values() if one.kind is inspect.Parameter.VAR_KEYWORD]
@@ -176,8 +197,24 @@ def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
     return wrapper
 
 
+def _has_ours(endpoint: Callable[..., Any]) -> bool:
+    """Whether a decorator beneath has asked for the request already."""
+    signature = getattr(endpoint, "__signature__", None)
+    return signature is not None and PARAMETER in signature.parameters
+
+
+def _evaluated(endpoint: Callable[..., Any]) -> inspect.Signature:
+    """The signature; its annotations as objects, where no name in them is for type checkers only."""
+    try:
+        return inspect.signature(endpoint, eval_str=True)
+    except (NameError, AttributeError, TypeError):
+        return inspect.signature(endpoint)
+
+
 def _takes_request(parameter: inspect.Parameter) -> bool:
     annotation = parameter.annotation
+    if get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
     if annotation is inspect.Parameter.empty:
         return parameter.name in {"request", "websocket", "connection"}
     if isinstance(annotation, str):

@@ -52,7 +52,7 @@ class RateLimitMiddleware:
         except BaseException:
             finishing.fail()
             raise
-        return body if finishing.begun else _Late(body, finishing)
+        return body if finishing.begun or not answer.reserved else _Late(body, finishing)
 
 
 class HealthApplication:
@@ -81,8 +81,8 @@ class _Finishing:
         self.begun = False
 
     def __call__(self, status: str, headers: list[Header], exc_info: Any = None, /) -> Callable[[bytes], object]:
-        if self.begun:  # an error page instead of a response that was begun: what counts is decided
-            self._answer.reserved = ()
+        if self.begun:  # an error page instead of a response that was begun
+            self._answer.settle()
         self.begun = True
         added = self._answer.finish(Response(int(status[:3]), Headers(lambda: headers)))
         return self._start_response(status, [*headers, *added], exc_info)

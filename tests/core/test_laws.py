@@ -204,6 +204,8 @@ def test_taking_is_looking_and_charging(limit: Limit, program: list[tuple[int, i
             continue
         folded = model.limit.fold(model.state)
         assert model.limit.unfold(folded) == model.state
+        for asked in (0, 1, 3):
+            assert model.limit.see(folded, now - back, asked) == model.look(now - back, asked)
         for asked in (1, 3):
             taken = model.limit.take(folded, now - back, asked)
             assert (taken is not None) == model.look(now - back, asked).fits

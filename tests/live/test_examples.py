@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -160,3 +163,18 @@ def test_websockets(redis: RedisServer) -> None:
             pass
         assert refused.value.response.status_code == 429
         assert 1 <= int(refused.value.response.headers["Retry-After"]) <= 60
+
+
+@pytest.mark.parametrize("file", ["test_fastapi_app.py", "test_django_site.py"])
+def test_the_tests_among_the_examples_pass(file: str) -> None:
+    """As a user runs them: in a process of their own, with the fixtures that pytest finds by itself."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-c", os.devnull, file]
+    done = subprocess.run(
+        command,
+        cwd=EXAMPLES / "testing",
+        env={**os.environ, "STORE_URL": "memory://"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

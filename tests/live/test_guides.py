@@ -99,6 +99,10 @@ def test_the_rights_on_the_security_page_are_enough(redis: RedisServer, capsys: 
                 assert limiter.peek("k").remaining == 1
                 limiter.reset("k")
                 limiter.close()
+            several = Limiter("2/minute", "5/hour", store=url, name="rights")
+            assert [bool(several.hit("k")) for _ in range(3)] == [True, True, False]
+            several.reset("k")
+            several.close()
             assert main(["doctor", url, "--strict"]) == 0, capsys.readouterr().out
             with redis_py.Redis.from_url(url) as client:
                 for forbidden in (("FLUSHALL",), ("CONFIG", "GET", "*"), ("GET", "somebody"), ("KEYS", "*")):

@@ -23,7 +23,7 @@ ROUNDS = 20 if os.environ.get("CI") else 2
 
 
 class TestMemory(StoreConformance):
-    rounds = 20
+    rounds = ROUNDS
 
     def make_store(self, clock: Clock) -> Store:
         return MemoryStore(clock=clock)

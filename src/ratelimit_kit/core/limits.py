@@ -80,6 +80,7 @@ class SlidingWindow(_Limit):
     id: str = field(compare=False)
 
     look = sliding_window.look
+    see = sliding_window.see
     charge = sliding_window.charge
     take = sliding_window.take
     refund = sliding_window.refund
@@ -128,6 +129,7 @@ class TokenBucket(_Limit):
     id: str = field(compare=False)
 
     look = token_bucket.look
+    see = look
     charge = token_bucket.charge
     take = token_bucket.take
     refund = token_bucket.refund
@@ -180,6 +182,7 @@ class FixedWindow(_Limit):
     id: str = field(compare=False)
 
     look = fixed_window.look
+    see = look
     charge = fixed_window.charge
     take = fixed_window.take
     refund = fixed_window.refund

@@ -89,6 +89,16 @@ def unfold(self: SlidingWindow, state: Folded | None) -> Any:  # noqa: ARG001 - 
     return [base, first, reached] if first == last else [base, first, reached, *between, last, total]
 
 
+def see(limit: SlidingWindow, state: Folded, now: int, cost: int) -> Look:
+    """What `look` says of a folded log; at once where nothing has left it and the cost fits."""
+    base, first, _, last, total, _ = state
+    horizon = max(now, last) - limit.window
+    remaining = limit.limit - (total - base)
+    if first > horizon and (cost or 1) <= remaining:
+        return Look(True, remaining, 0, last - horizon)
+    return look(limit, unfold(limit, state), now, cost)
+
+
 def take(limit: SlidingWindow, state: Folded, now: int, cost: int) -> Folded | None:
     """Look and charge in one go: the folded log afterwards, or None when `cost` does not fit."""
     base, first, reached, last, total, between = state

@@ -36,6 +36,8 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[View], 
             raise OptionError(
                 f'{view.__name__} is a class: write @method_decorator(ratelimit(...), name="dispatch") above it'
             )
+        if not callable(view):
+            raise OptionError('@ratelimit needs limits and parentheses: write for example @ratelimit("5/minute")')
         if iscoroutinefunction(view):
 
             @wraps(view)
@@ -83,8 +85,11 @@ async def _aguarded(rule: Rule, request: HttpRequest, view: Callable[..., Any], 
 
 
 def _awaits(request: HttpRequest) -> bool:
-    """Whether this is the `dispatch` of a class with async handlers: plain, but it returns a coroutine."""
-    if not isinstance(request, HttpRequest):
+    """Whether this is the `dispatch` of a class with async handlers: plain, but it returns a coroutine.
+
+    A view of Django REST framework may be given a request that wraps Django's.
+    """
+    if not isinstance(request, HttpRequest) and not isinstance(getattr(request, "_request", None), HttpRequest):
         raise OptionError(
             f"@ratelimit was given {request!r} instead of a request: methods take @method_decorator(ratelimit(...))"
         )
@@ -101,8 +106,12 @@ def _named(site: Policy, rule: Rule, name: str) -> NamedRule:
 
 
 def _view_name(request: HttpRequest, view: Callable[..., Any]) -> str:
-    """The view that the URL leads to: every `dispatch` has the same name, its class has not."""
+    """The view that the URL leads to: every `dispatch` has the same name, its class has not; other methods add theirs."""
     match = request.resolver_match
     found = match.func if match else view
-    found = getattr(found, "view_class", found)
-    return f"{found.__module__}.{found.__qualname__}"
+    cls = getattr(found, "view_class", None) or getattr(found, "cls", None)  # Django's, Django REST framework's
+    if cls is None:
+        return f"{found.__module__}.{found.__qualname__}"
+    name = cls.__qualname__ if cls.__qualname__.endswith(cls.__name__) else cls.__name__  # @api_view renames its class
+    own = getattr(view, "__name__", "view")
+    return f"{cls.__module__}.{name}" if own in {"dispatch", "view"} else f"{cls.__module__}.{name}.{own}"

@@ -22,6 +22,9 @@ MARK = "ratelimit_kit_exempt"
 _any: list[bool] = []
 """Not empty once a view was marked in this process."""
 
+_loaded: list[bool] = []
+"""Not empty once the views were imported: a view that is marked later marks `_any` itself."""
+
 
 def exempt(view: View) -> View:
     """Leave a view to itself: the middleware's rules do not limit it, its own decorators do.
@@ -49,8 +52,11 @@ def exempt(view: View) -> View:
 
 def is_exempt(request: HttpRequest) -> bool:
     """Whether the request leads to a view that is marked."""
+    if not _any and _loaded:
+        return False
     urlconf = getattr(request, "urlconf", None) or get_urlconf()
     get_resolver(urlconf).url_patterns  # noqa: B018 - the marks are made when the views are imported
+    _loaded[:] = [True]
     if not _any:
         return False
     try:

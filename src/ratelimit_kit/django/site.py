@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import MutableMapping, MutableSequence, Sequence
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 
 from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.answer import Answer
+from ratelimit_kit.web.environ import EnvironHeaders
 from ratelimit_kit.web.headers import LISTS, Header
 from ratelimit_kit.web.health import LIVE, Health
 from ratelimit_kit.web.policy import Policy
@@ -51,7 +52,7 @@ def translate(request: HttpRequest) -> Request:
         method=request.method or "GET",
         path=request.path,
         peer=request.META.get("REMOTE_ADDR") or None,
-        headers=cast("Mapping[str, str]", request.headers),
+        headers=EnvironHeaders(request.META),
         raw=request,
         user=lambda: _id(_known(request, "user")),
         auser=lambda: _auser(request),

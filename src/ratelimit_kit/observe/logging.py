@@ -11,8 +11,8 @@ from typing import Any
 
 from ratelimit_kit.core.event import Event
 
-QUIET = 1.0
-"""Seconds between two records of the same event and outcome."""
+QUIET = 0.9
+"""Seconds between two records of the same event; less than between two looks at a policy file, each of which is news."""
 
 _last: dict[tuple[str, str, Any], float] = {}
 """When an event of a kind was last logged, by any observer: many limiters meet one outage together."""
@@ -25,7 +25,7 @@ class LoggingObserver:
         self._logger = logging.getLogger(name)
 
     def on_event(self, event: Event) -> None:
-        """Log the event, unless the like of it was logged within the last second."""
+        """Log the event, unless the like of it was logged just now."""
         like = (self._logger.name, event.name, event.facts.get("warning", event.facts.get("rule")))
         now = time.monotonic()
         if now - _last.get(like, -QUIET) < QUIET:

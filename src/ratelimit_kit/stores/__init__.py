@@ -170,5 +170,5 @@ def check_charges(charges: Sequence[Charge]) -> None:
     """Refuse a list that names one counter twice, or a cost that can never be admitted."""
     for charge in charges:
         charge.limit.check_cost(charge.cost)
-    if len(charges) > 1 and len({(charge.key, charge.limit) for charge in charges}) < len(charges):
+    if len(charges) > 1 and len({(charge.key, charge.limit.id) for charge in charges}) < len(charges):
         raise OptionError("two charges name the same key and limit: add their costs into one charge")

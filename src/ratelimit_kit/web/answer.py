@@ -7,7 +7,6 @@ what does not count and returns the fields to add.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ratelimit_kit.core.decision import Decision, Verdict
@@ -28,49 +27,31 @@ class Reserved(NamedTuple):
     first: int | None
 
 
-@dataclass(slots=True)
 class Answer:
     """What a front door has to do: send this denial, or let the application answer and then `finish`.
 
-    `status` is 0 when the request may pass; `headers` and `body` are those of the denial. `touches` tells
-    whether the application's response has to be shown to `finish` at all.
+    `touches` tells whether the application's response has to be shown to `finish` at all.
     """
 
-    headers: list[Header] = field(default_factory=list)
-    status: int = 0
-    reason: str = ""
-    body: bytes = b""
-    items: list[Item] = field(default_factory=list)
-    fields: Callable[[Sequence[Item]], list[Header]] = lambda _: []
-    exposed: bool = False
-    gate: Gate | None = None
+    __slots__ = ()
+    denied = False
+    touches = False
+    status = 0
+    reason = ""
+    headers: list[Header] = []  # noqa: RUF012 - nobody adds to it
+    body = b""
     reserved: Sequence[Reserved] = ()
 
-    @property
-    def denied(self) -> bool:
-        """Whether the front door answers by itself."""
-        return self.status != 0
-
-    @property
-    def touches(self) -> bool:
-        """Whether the response has to be seen, for its fields or for what it gives back."""
-        return bool(self.items or self.reserved)
-
-    def finish(self, response: Response) -> list[Header]:
+    def finish(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
         """Give back what this response does not count; the fields to add to it."""
-        for one in self.reserved:
-            if self.gate is not None and not called(one.counts, response):
-                self.gate.refund(one.charges, one.decision)
-                self._give_back(one)
-        return self._to_add(response)
+        return []
 
-    async def afinish(self, response: Response) -> list[Header]:
+    async def afinish(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
         """Do what `finish` does."""
-        for one in self.reserved:
-            if self.gate is not None and not await acalled(one.counts, response):
-                await self.gate.arefund(one.charges, one.decision)
-                self._give_back(one)
-        return self._to_add(response)
+        return []
+
+    def settle(self) -> None:
+        """Give nothing back any more: what counts is decided."""
 
     def fail(self) -> None:
         """Take note that the application raised: that counts as a response with status 500."""
@@ -80,6 +61,60 @@ class Answer:
         """Do what `fail` does."""
         await self.afinish(Response(500, Headers(list)))
 
+
+class DirectAnswer(Answer):
+    """The front door answers by itself, with this status, these fields and this body."""
+
+    __slots__ = ("body", "headers", "reason", "status")
+    denied = True
+
+    def __init__(self, status: int, reason: str, headers: list[Header], body: bytes) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.body = body
+
+
+class Admission(Answer):
+    """The application answers; its response gets the fields of `items`, and may give back what is `reserved`."""
+
+    __slots__ = ("_exposed", "_fields", "_gate", "items", "reserved")
+    touches = True
+
+    def __init__(
+        self,
+        items: list[Item],
+        fields: Callable[[Sequence[Item]], list[Header]],
+        gate: Gate,
+        reserved: list[Reserved],
+        exposed: bool,  # noqa: FBT001 - one of its few makers
+    ) -> None:
+        self.items = items
+        self.reserved = reserved
+        self._fields = fields
+        self._gate = gate
+        self._exposed = exposed
+
+    def finish(self, response: Response) -> list[Header]:
+        """Give back what this response does not count; the fields to add to it."""
+        for one in self.reserved:
+            if not called(one.counts, response):
+                self._gate.refund(one.charges, one.decision)
+                self._give_back(one)
+        return to_add(self._fields(self.items), response, exposed=self._exposed) if self.items else []
+
+    async def afinish(self, response: Response) -> list[Header]:
+        """Do what `finish` does."""
+        for one in self.reserved:
+            if not await acalled(one.counts, response):
+                await self._gate.arefund(one.charges, one.decision)
+                self._give_back(one)
+        return to_add(self._fields(self.items), response, exposed=self._exposed) if self.items else []
+
+    def settle(self) -> None:
+        """Give nothing back any more: what counts is decided."""
+        self.reserved = []
+
     def _give_back(self, one: Reserved) -> None:
         """Let the fields say what is left after the refund."""
         if one.first is None:
@@ -88,11 +123,6 @@ class Answer:
             name, before = self.items[at]
             left = min(before.limit.most, before.remaining + charge.cost)
             self.items[at] = name, Verdict(True, before.limit, left, 0, before.reset)
-
-    def _to_add(self, response: Response) -> list[Header]:
-        if not self.items:
-            return []
-        return to_add(self.fields(self.items), response, exposed=self.exposed)
 
 
 PASS = Answer()

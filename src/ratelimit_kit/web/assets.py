@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.answer import Answer
+from ratelimit_kit.web.answer import Answer, DirectAnswer
 from ratelimit_kit.web.request import Request
 
 MEDIA_TYPES: Final = {
@@ -65,9 +65,9 @@ def _answer(name: str, request: Request) -> Answer:
     data, etag = asset(name)
     fields = [("ETag", etag), ("Cache-Control", FRESH), ("X-Content-Type-Options", "nosniff")]
     if _known(request.headers.get("if-none-match", ""), etag):
-        return Answer(fields, 304, "Not Modified")
+        return DirectAnswer(304, "Not Modified", fields, b"")
     fields += [("Content-Type", MEDIA_TYPES[name]), ("Content-Length", str(len(data)))]
-    return Answer(fields, 200, "OK", b"" if request.method == "HEAD" else data)
+    return DirectAnswer(200, "OK", fields, b"" if request.method == "HEAD" else data)
 
 
 def _known(field: str, etag: str) -> bool:

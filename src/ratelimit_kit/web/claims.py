@@ -35,12 +35,14 @@ class NamedRule:
     What a client is charged under a rule whose limits and cost are fixed is made once and remembered for a while.
     """
 
-    __slots__ = ("_items", "_made", "_prefix", "fixed", "name", "rule")
+    __slots__ = ("_items", "_made", "_prefix", "_word", "always", "fixed", "name", "rule")
 
     def __init__(self, rule: Rule, name: str, namespace: str) -> None:
         self.rule = rule
         self.name = check_name(name)
+        self.always = rule.always
         self.fixed = rule.tiers is None and not callable(rule.cost)
+        self._word = rule.key[0] if rule.key in {("ip",), ("global",)} else None
         self._prefix = scoped(namespace, scoped(name, ""))
         self._items = item_names(name, rule.limits)
         self._made: dict[str, Claim] = {}
@@ -48,7 +50,10 @@ class NamedRule:
     def claim(self, request: Request, address: ClientAddress) -> Claim:
         """What the request is charged."""
         rule = self.rule
-        identity = identify(rule.key, request, address)
+        if self._word is None:
+            identity = identify(rule.key, request, address)
+        else:  # what most rules count by
+            identity = "ip:" + address.key(request) if self._word == "ip" else "global"
         if self.fixed:
             return self._made.get(identity) or self._remembered(identity)
         limits = rule.limits if rule.tiers is None else tier(called(rule.tiers, request), rule)
@@ -58,7 +63,10 @@ class NamedRule:
     async def aclaim(self, request: Request, address: ClientAddress) -> Claim:
         """Do what `claim` does."""
         rule = self.rule
-        identity = await aidentify(rule.key, request, address)
+        if self._word is None:
+            identity = await aidentify(rule.key, request, address)
+        else:  # what most rules count by
+            identity = "ip:" + address.key(request) if self._word == "ip" else "global"
         if self.fixed:
             return self._made.get(identity) or self._remembered(identity)
         limits = rule.limits if rule.tiers is None else tier(await acalled(rule.tiers, request), rule)

@@ -77,9 +77,10 @@ def _rules(config: Mapping[str, Any]) -> list[Rule]:
 def _rule(number: int, config: Any) -> Rule:
     if isinstance(config, Rule):
         return config
+    if isinstance(config, Mapping):
+        refuse_unknown(f"rule {number}", config, [*options_of(Rule.__init__), "limits"])
     if not isinstance(config, Mapping) or "limits" not in config:
         raise OptionError(f'rule {number} needs "limits": write for example {{"limits": "100/minute", "key": "ip"}}')
-    refuse_unknown(f"rule {number}", config, [*options_of(Rule.__init__), "limits"])
     options = {name: _meant(name, value) for name, value in config.items()}
     limits = options.pop("limits")
     return Rule(*(limits if isinstance(limits, list | tuple) else [limits]), **options)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.gate import Gate, OnOutage
 from ratelimit_kit.stores import Charge
-from ratelimit_kit.web.answer import PASS, Answer
+from ratelimit_kit.web.answer import PASS, Admission, Answer
 from ratelimit_kit.web.claims import Claim, NamedRule, unclaimed
+from ratelimit_kit.web.headers import no_fields
 from ratelimit_kit.web.plan import Plan, reserved
 from ratelimit_kit.web.reports import Reports
 from ratelimit_kit.web.request import Request
@@ -97,7 +97,12 @@ class Enforcement:
         """The answer of the enforced rules, with what the others may give back."""
         self._reports.tell_of_shadow(claims, decision)
         returns = reserved(claims, decision, shown=False)
-        return replace(answer, gate=self._gate, reserved=[*answer.reserved, *returns]) if returns else answer
+        if not returns:
+            return answer
+        if isinstance(answer, Admission):
+            answer.reserved = [*answer.reserved, *returns]
+            return answer
+        return Admission([], no_fields, self._gate, returns, exposed=False)
 
 
 def _charges(claims: Sequence[Claim]) -> list[Charge]:

@@ -61,12 +61,13 @@ def request_of(
     if ledger is None:
         ledger = environ[LEDGER] = []
     return Request(
-        method=environ["REQUEST_METHOD"],
-        path=path,
-        peer=environ.get("REMOTE_ADDR") or None,
-        headers=EnvironHeaders(environ),
-        raw=environ if raw is None else raw,
-        user=user or (lambda: environ.get("REMOTE_USER") or None),
-        ledger=ledger,
-        path_params=path_params,
+        environ["REQUEST_METHOD"],
+        path,
+        environ.get("REMOTE_ADDR") or None,
+        EnvironHeaders(environ),
+        environ if raw is None else raw,
+        user or (lambda: environ.get("REMOTE_USER") or None),
+        None,
+        ledger,
+        path_params,
     )

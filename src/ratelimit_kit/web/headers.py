@@ -129,7 +129,8 @@ def _x_ratelimit(items: Sequence[Item]) -> list[Header]:
     return _triple("X-RateLimit", items, lambda seconds: math.ceil(time.time() + seconds))
 
 
-def _none(items: Sequence[Item]) -> list[Header]:  # noqa: ARG001 - one signature for all families
+def no_fields(items: Sequence[Item]) -> list[Header]:  # noqa: ARG001 - one signature for all families
+    """Nothing."""
     return []
 
 
@@ -137,7 +138,7 @@ FAMILIES: Final[dict[str, Callable[[Sequence[Item]], list[Header]]]] = {
     "draft11": _Lists(DRAFT11),
     "draft6": _draft6,
     "x-ratelimit": _x_ratelimit,
-    "none": _none,
+    "none": no_fields,
 }
 
 

@@ -44,7 +44,7 @@ def _check(part: Part) -> None:
         if mark and word in _NAMED and _NAMED[word].fullmatch(name):
             return
     hint = nearest(str(part), [*_WORDS, "header:NAME", "cookie:NAME", "path:NAME"])
-    raise OptionError(f"key={part!r} names nothing to count by; {hint}, or give a callable")
+    raise OptionError(f"key={part!r} names nothing to count by; {hint} Or give a callable")
 
 
 def identify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> str:

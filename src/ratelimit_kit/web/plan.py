@@ -14,7 +14,7 @@ from ratelimit_kit.core.options import nearest
 from ratelimit_kit.environment import MODE, variable
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.gate import Gate, OnOutage, outage_policy
-from ratelimit_kit.web.answer import PASS, Answer, Reserved
+from ratelimit_kit.web.answer import PASS, Admission, Answer, DirectAnswer, Reserved
 from ratelimit_kit.web.calls import acalled, called
 from ratelimit_kit.web.claims import Claim, NamedRule, named_rules
 from ratelimit_kit.web.headers import FAMILIES, Header, Item, exposing, retry_after
@@ -68,38 +68,46 @@ class Plan:
         """What the request is charged, under each of these rules that matches it."""
         if self._exempt is not None and called(self._exempt, request):
             return []
-        return [named.claim(request, self.address) for named in rules if named.rule.matches(request)]
+        claims = []
+        for named in rules:
+            if (named.always and request.method != "OPTIONS") or named.rule.matches(request):
+                claims.append(named.claim(request, self.address))  # noqa: PERF401 - the twin awaits
+        return claims
 
     async def aclaims(self, request: Request, rules: Sequence[NamedRule]) -> list[Claim]:
         """Do what `claims` does."""
         if self._exempt is not None and await acalled(self._exempt, request):
             return []
-        return [await named.aclaim(request, self.address) for named in rules if await named.rule.amatches(request)]
+        claims = []
+        for named in rules:
+            if (named.always and request.method != "OPTIONS") or await named.rule.amatches(request):
+                claims.append(await named.aclaim(request, self.address))  # noqa: PERF401 - both must look alike
+        return claims
 
     def parted(self, claims: Sequence[Claim]) -> tuple[Sequence[Claim], Sequence[Claim]]:
         """The claims that are enforced, and those that only look."""
         if self.mode == "shadow":
             return [], claims
-        watched = [one for one in claims if one.rule.rule.shadow]
-        return ([one for one in claims if not one.rule.rule.shadow] if watched else claims), watched
+        for claim in claims:
+            if claim.rule.rule.shadow:
+                return [one for one in claims if not one.rule.rule.shadow], [
+                    one for one in claims if one.rule.rule.shadow
+                ]
+        return claims, ()
 
     def strictest(self, claims: Sequence[Claim]) -> OnOutage:
         """What an outage means for a request under several rules."""
-        words = {claim.rule.rule.on_outage or self.on_outage for claim in claims}
-        return words.pop() if len(words) == 1 else min(words, key=_STRICTEST.index)
+        for claim in claims:
+            if claim.rule.rule.on_outage is not None:
+                return min((one.rule.rule.on_outage or self.on_outage for one in claims), key=_STRICTEST.index)
+        return self.on_outage
 
     def admission(self, request: Request, gate: Gate, claims: Sequence[Claim], decision: Decision) -> Answer:
         """The answer to a request that was admitted under enforced claims."""
         if decision.degraded:
             return PASS
         returns = reserved(claims, decision, shown=True)
-        return Answer(
-            items=_items(claims, decision),
-            fields=self._fields,
-            exposed=self._is_exposed(request),
-            gate=gate,
-            reserved=returns,
-        )
+        return Admission(_items(claims, decision), self._fields, gate, returns, self._is_exposed(request))
 
     def denial(
         self, request: Request, gate: Gate, claims: Sequence[Claim], decision: Decision, on_outage: OnOutage
@@ -115,7 +123,7 @@ class Plan:
         fields = [*fields, retry_after(wait), *(self._fields(items) if items else [])]
         if self._is_exposed(request):
             fields.append(exposing(self._fields(items) if items else []))
-        return Answer(_once(fields), status, _REASONS.get(status, "Refused"), data)
+        return DirectAnswer(status, _REASONS.get(status, "Refused"), _once(fields), data)
 
     def _is_exposed(self, request: Request) -> bool:
         return self._exposed and "origin" in request.headers

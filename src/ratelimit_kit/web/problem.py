@@ -82,13 +82,14 @@ def _by_accept(denial: Denial) -> tuple[str, str]:
     elif form == "text/plain":
         text = f"{denial.title}. {denial.detail}\n"
     else:
-        problem = {
+        problem: dict[str, Any] = {
             "type": QUOTA_EXCEEDED if denial.status == 429 else REDUCED_CAPACITY,
             "title": denial.title,
             "status": denial.status,
             "detail": denial.detail,
-            "violated-policies": list(denial.names),
         }
+        if denial.names:  # without the store nobody knows which
+            problem["violated-policies"] = list(denial.names)
         return "application/problem+json", json.dumps(problem)
     return f"{form}; charset=utf-8", text
 

@@ -18,7 +18,10 @@ FIRST = 200
 
 
 class Reports:
-    """Tells the observers of a gate; `counting` is true when one of them wants every decision."""
+    """Tells the observers of a gate.
+
+    `counting` is true when one of them wants every decision, `wary` while a proxy may still be overlooked.
+    """
 
     def __init__(self, gate: Gate, name: str) -> None:
         self._observer = gate.observer
@@ -26,11 +29,7 @@ class Reports:
         self._store = type(gate.store).__name__
         self.counting = self._observer.counting
         self._left = FIRST
-
-    @property
-    def wary(self) -> bool:
-        """Whether a proxy may still be overlooked."""
-        return self._left > 0
+        self.wary = True
 
     def count(self, claims: Sequence[Claim], decision: Decision, seconds: float, *, shadow: bool) -> None:
         """One report for each rule."""
@@ -52,11 +51,12 @@ class Reports:
     def look(self, address: ClientAddress, request: Request) -> None:
         """Say once that a proxy seems to stand in front: then all clients share its address, and its quota."""
         self._left -= 1
+        self.wary = self._left > 0
         if not address.trusts_nobody or address.header not in request.headers:
             return
         peer = parse_address(request.peer or "")
         if peer is None or peer.is_private:
-            self._left = 0
+            self.wary = False
             where = str(peer or "a UNIX socket")
             warning = UntrustedProxyWarning(
                 f"a request came from {where} with the field {address.header}, as from a proxy, and no proxy is trusted: "

@@ -63,7 +63,6 @@ class Request:
 
     def __init__(
         self,
-        *,
         method: str,
         path: str,
         peer: str | None,

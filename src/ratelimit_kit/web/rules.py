@@ -90,6 +90,7 @@ class Rule:
                 f"when={when!r} is no callable: give one that takes the request and returns true or false"
             )
         self._when = when
+        self.always = paths is None and methods is None and when is None and self._exempt is None
         if not callable(cost):
             for limit in self.limits:
                 limit.check_cost(cost)

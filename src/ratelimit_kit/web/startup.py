@@ -36,9 +36,10 @@ def start(plan: Plan, gate: Gate, *, start_without_store: bool, needs_rules: boo
     """Refuse for the first error, log every warning.
 
     A worker that replaces another starts even without the store: a server that runs goes by
-    `on_outage`, and must not end because a worker was recycled during an outage.
+    `on_outage`, and must not end because a worker was recycled during an outage. In mode "off" the store is not
+    asked at all: that switch is for the day on which the store is what fails.
     """
-    for found in findings(plan, gate, live=True, needs_rules=needs_rules):
+    for found in findings(plan, gate, live=plan.mode != "off", needs_rules=needs_rules):
         if isinstance(found, StartupWarning):
             gate.observer.on_event(Event("startup-warning", str(found), logging.WARNING, {"warning": found.rlk}))
         elif not isinstance(found, StartupRefused):

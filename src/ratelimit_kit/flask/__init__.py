@@ -1,0 +1,22 @@
+"""The Flask front door: an extension for the whole application, decorators for views and blueprints, views of its health.
+
+`RateLimit(app, policy)` limits every request before the view, and before Flask's own error pages for
+paths that lead nowhere.
+"""
+
+from __future__ import annotations
+
+try:
+    import flask  # noqa: F401 - asked for here so that the error can say what to install
+except ImportError as error:
+    from ratelimit_kit.errors import DependencyError
+
+    raise DependencyError(
+        "ratelimit_kit.flask needs Flask, which is not installed: pip install 'ratelimit-kit[flask]'"
+    ) from error
+
+from ratelimit_kit.flask.decorators import exempt, ratelimit
+from ratelimit_kit.flask.extension import RateLimit
+from ratelimit_kit.flask.views import assets, health, liveness
+
+__all__ = ["RateLimit", "assets", "exempt", "health", "liveness", "ratelimit"]

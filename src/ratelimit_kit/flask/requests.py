@@ -1,0 +1,90 @@
+"""Flask's requests as rules see them, and what becomes of the answers.
+
+A refusal is raised as `TooManyRequests`, so that an `errorhandler(429)` of the application may word it;
+without one the policy's own answer is sent.
+"""
+
+from __future__ import annotations
+
+import flask
+from werkzeug.exceptions import TooManyRequests
+
+from ratelimit_kit.errors import IdentityError, OptionError
+from ratelimit_kit.web import environ
+from ratelimit_kit.web.answer import Answer
+from ratelimit_kit.web.headers import LISTS, Header
+from ratelimit_kit.web.policy import Policy
+from ratelimit_kit.web.request import ANSWERS, POLICY, Headers, Request, Response
+
+EXTENSION = "ratelimit_kit"
+"""Under which name an application keeps its policy."""
+
+
+def policy_in_force() -> Policy:
+    """The extension's policy, else that of a WSGI middleware around the application."""
+    policy = flask.current_app.extensions.get(EXTENSION) or flask.request.environ.get(POLICY)
+    if not isinstance(policy, Policy):
+        raise OptionError("@ratelimit finds no policy: write RateLimit(app, policy) where the application is made")
+    return policy
+
+
+def translate() -> Request:
+    """The current request as rules see it."""
+    request = flask.request
+    return environ.request_of(request.environ, raw=request, user=_user, path_params=lambda: request.view_args)
+
+
+def decided(answer: Answer) -> None:
+    """Raise a refusal; keep what has to see the response."""
+    if answer.denied or answer.touches:
+        flask.request.environ.setdefault(ANSWERS, []).append(answer)
+    if answer.denied:
+        response = flask.Response(answer.body, f"{answer.status} {answer.reason}", answer.headers)
+        raise flask.current_app.aborter.mapping.get(answer.status, TooManyRequests)(response=response)
+
+
+def finish(response: flask.Response) -> flask.Response:
+    """After each request: give back what does not count, add the fields."""
+    for answer in flask.request.environ.pop(ANSWERS, ()):
+        if answer.denied:
+            kept = {name.lower() for name, _ in response.headers}
+            _add(
+                response,
+                [field for field in answer.headers if _tells_of_limits(field) and field[0].lower() not in kept],
+            )
+        else:
+            _add(response, answer.finish(Response(response.status_code, Headers(lambda: response.headers), response)))
+    return response
+
+
+def fail(_error: BaseException | None) -> None:
+    """At the end of a request without a response, whose error was passed on: that counts as one with status 500."""
+    for answer in flask.request.environ.pop(ANSWERS, ()):
+        if not answer.denied:
+            answer.fail()
+
+
+def _tells_of_limits(field: Header) -> bool:
+    """Whether a field of a refusal belongs on the application's own error page too."""
+    return not field[0].lower().startswith("content-") and field[0].lower() != "vary"
+
+
+def _add(response: flask.Response, fields: list[Header]) -> None:
+    for name, value in fields:
+        joined = name.lower() in LISTS and name in response.headers
+        response.headers[name] = f"{response.headers[name]}, {value}" if joined else value
+
+
+def _user() -> str | None:
+    """Flask-Login's user; without it the one that the server has authenticated."""
+    if hasattr(flask.current_app, "login_manager"):
+        from flask_login import current_user
+
+        return str(current_user.get_id()) if current_user.is_authenticated else None
+    name: str | None = flask.request.environ.get("REMOTE_USER")
+    if name is None:
+        raise IdentityError(
+            'key="user" finds no user: the application has no LoginManager of Flask-Login, and the server has authenticated '
+            'nobody. Count by key="ip", or by a callable such as key=lambda request: f"user:{request.session[\'user\']}"'
+        )
+    return name

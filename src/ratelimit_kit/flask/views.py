@@ -1,0 +1,37 @@
+"""Views that are ready to be routed: the application's health, a probe for liveness, the browser module."""
+
+from __future__ import annotations
+
+import flask
+
+from ratelimit_kit.flask.decorators import exempt
+from ratelimit_kit.flask.requests import policy_in_force
+from ratelimit_kit.web.health import LIVE, Health
+
+
+def health() -> flask.Response:
+    """A view that answers with the health of the application's policy: 200, or 503 when limits cannot be enforced.
+
+    `app.add_url_rule("/healthz", view_func=health)`. No rule limits it.
+    """
+    return _told(policy_in_force().health())
+
+
+def liveness() -> flask.Response:
+    """A view for a liveness probe, which must ask no store: this process answers. No rule limits it."""
+    return _told(LIVE)
+
+
+def _told(found: Health) -> flask.Response:
+    body = b"" if flask.request.method == "HEAD" else found.body()
+    return flask.Response(body, found.http_status, found.fields())
+
+
+exempt(health)
+exempt(liveness)
+
+
+def assets(prefix: str = "/ratelimit-kit") -> flask.Blueprint:
+    """The browser module and its stylesheet: `app.register_blueprint(assets())`. No rule limits them."""
+    folder = "static/ratelimit_kit"
+    return exempt(flask.Blueprint("ratelimit_kit", "ratelimit_kit", static_folder=folder, static_url_path=prefix))
