@@ -128,7 +128,7 @@ def test_the_rollback_drill(redis: RedisServer, tmp_path: Path) -> None:
     environment = {
         "BIND": f"127.0.0.1:{port}",
         "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"),
-        "RATELIMIT_KIT_STORE": redis.url(),
+        "RATELIMIT_KIT_STORE": redis.patient_url(),
     }
     command = [python_program("gunicorn"), "--config", "gunicorn.conf.py", "service:application"]
     with running(command, port, cwd=folder, env=environment) as process:

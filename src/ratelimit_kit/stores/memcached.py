@@ -23,6 +23,7 @@ from ratelimit_kit.errors import OptionError, StartupWarning, StoreContendedErro
 from ratelimit_kit.stores import Charge, Scope, check_charges
 from ratelimit_kit.stores.keys import encode
 from ratelimit_kit.stores.memcached_client import Found, Read, Servers, Wait, Write
+from ratelimit_kit.stores.options import taken_out
 
 Clock = Callable[[], int]
 """Nanoseconds of the epoch, like `time.time_ns`."""
@@ -63,6 +64,8 @@ class MemcachedStore:
         prefix: str = "rlk",
         clock: Clock | None = None,
     ) -> None:
+        url, given = taken_out(url, ["timeout", "skew"])
+        timeout, skew = given.get("timeout", timeout), given.get("skew", skew)
         for name, value, least in (("timeout", timeout, 0.001), ("skew", skew, 0.0)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 60:
                 raise OptionError(f"{name}={value!r} is no number of seconds from {least:g} to 60")
