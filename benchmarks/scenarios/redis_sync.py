@@ -102,7 +102,7 @@ def redis_denied(place: Place) -> list[Contestant]:
     ]
     for cached in (True, False):
         for name, limit in (("token bucket", "token-bucket: 1/day"), ("sliding window", "1/day")):
-            hit = limiter(place, limit, **{} if True else dict(deny_cache=cached)).hit
+            hit = limiter(place, limit, deny_cache=cached).hit
             while hit("hot"):
                 pass
             contestants.append(
