@@ -23,12 +23,13 @@ Work = Callable[[float], list[float]]
 
 @dataclass
 class Contestant:
-    """Who takes part: `at_most` is the ratio to the floor, or the number, that we promise."""
+    """Who takes part: `at_most` is what we promise, a ratio to the floor or, with a `unit`, a median."""
 
     kind: Kind
     name: str
     work: Work
     at_most: float | None = None
+    unit: str = ""
     rounds: list[list[float]] = field(default_factory=list)
 
     def quantile(self, share: float) -> float:
@@ -37,7 +38,9 @@ class Contestant:
         return samples[min(len(samples) - 1, int(share * len(samples)))]
 
     def ratio(self, floor: Contestant) -> float:
-        """The median over the rounds of this contestant's median to the floor's in the same round."""
+        """The median over the rounds of this contestant's median to the floor's in the same round; 0 to a floor of nothing."""
+        if not any(sum(one) for one in floor.rounds):
+            return 0.0
         return statistics.median(
             statistics.median(mine) / statistics.median(its)
             for mine, its in zip(self.rounds, floor.rounds, strict=True)
@@ -46,7 +49,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Contestants that do the same; `unit` is that of an absolute promise, which is compared without a floor."""
+    """Contestants that do the same; with a `unit`, promises are about what comes on top of the floor."""
 
     title: str
     contestants: Callable[[Any], list[Contestant]]
@@ -77,9 +80,9 @@ def floor(name: str, work: Work) -> Contestant:
     return Contestant("floor", name, work)
 
 
-def ours(name: str, work: Work, at_most: float | None = None) -> Contestant:
+def ours(name: str, work: Work, at_most: float | None = None, unit: str = "") -> Contestant:
     """This library."""
-    return Contestant("ours", name, work, at_most)
+    return Contestant("ours", name, work, at_most, unit)
 
 
 def peer(name: str, work: Work) -> Contestant:

@@ -50,7 +50,7 @@ class Report:
             best = min((one.ratio(floor) for one in contestants if one.kind == "peer"), default=None)
             for one in contestants:
                 if one.at_most is not None:
-                    unit = scenario.unit or "x floor"
+                    unit = one.unit or scenario.unit or "x floor"
                     lines.append(
                         f"| {scenario.title}: {one.name} | {one.at_most:g} {unit} | {_figure(scenario, one, floor)} | "
                         f"{'' if best is None else f'{best:.2f} x'} | {'yes' if kept(scenario, one, floor) else 'no'} |"
@@ -66,7 +66,9 @@ def kept(scenario: Scenario, one: Contestant, floor: Contestant) -> bool | None:
 
 
 def value(scenario: Scenario, one: Contestant, floor: Contestant) -> float:
-    """What the promise speaks of: the ratio, or what came on top of the floor, in the scenario's unit."""
+    """What the promise speaks of: the ratio, or the median, or what came on top of the floor."""
+    if one.unit:
+        return one.quantile(0.5) * UNITS[one.unit]
     if not scenario.unit:
         return one.ratio(floor)
     return (one.quantile(0.5) - floor.quantile(0.5)) * UNITS[scenario.unit]
@@ -77,30 +79,30 @@ UNITS = {"us": 1e6, "ms": 1e3, "%": 100.0, "commands": 1.0}
 
 def _figure(scenario: Scenario, one: Contestant, floor: Contestant) -> str:
     found = value(scenario, one, floor)
-    return f"{found:.1f} {scenario.unit}" if scenario.unit else f"{found:.2f} x"
+    unit = one.unit or scenario.unit
+    return f"{found:.1f} {unit}" if unit else f"{found:.2f} x"
 
 
 def table(scenario: Scenario, contestants: list[Contestant]) -> str:
     """One scenario as a Markdown table."""
     floor = contestants[0]
-    head = f"### {scenario.title}\n\n" + (
-        f"{scenario.note[0].upper()}{scenario.note[1:]}.\n\n" if scenario.note else ""
-    )
+    note = f"{scenario.note[0].upper()}{scenario.note[1:]}.\n\n" if scenario.note else ""
+    write = "{:g}".format if scenario.unit == "commands" else span
     lines = ["| | p50 | p99 | x floor | promise |", "|---|---|---|---|---|"]
     for one in contestants:
-        word = (
-            {True: f"<= {one.at_most:g}, kept", False: f"<= {one.at_most:g}, **not kept**", None: ""}[
-                kept(scenario, one, floor)
-            ]
-            if one.at_most is not None
-            else ""
-        )
-        name = f"**ratelimit-kit**, {one.name}" if one.kind == "ours" else one.name
-        name = f"floor: {name}" if one.kind == "floor" else name
-        lines.append(
-            f"| {name} | {span(one.quantile(0.5))} | {span(one.quantile(0.99))} | {one.ratio(floor):.2f} | {word} |"
-        )
-    return head + "\n".join(lines) + "\n"
+        name = {"ours": f"**ratelimit-kit**, {one.name}", "floor": f"floor: {one.name}", "peer": one.name}[one.kind]
+        ratio = f"{one.ratio(floor):.2f}" if one.ratio(floor) else ""
+        middle, late = write(one.quantile(0.5)), write(one.quantile(0.99))
+        lines.append(f"| {name} | {middle} | {late} | {ratio} | {_promise(scenario, one, floor)} |")
+    return f"### {scenario.title}\n\n{note}" + "\n".join(lines) + "\n"
+
+
+def _promise(scenario: Scenario, one: Contestant, floor: Contestant) -> str:
+    if one.at_most is None:
+        return ""
+    unit = one.unit or scenario.unit
+    word = "kept" if kept(scenario, one, floor) else "**not kept**"
+    return f"<= {one.at_most:g}{' ' if unit else ''}{unit}, {word}"
 
 
 def span(seconds: float) -> str:

@@ -26,6 +26,7 @@ FLOORS = {
     "observe": 10,
     "guard": 10,
     "breaker": 15,
+    "outage": 15,
     "local": 16,
     "gate": 20,
     "limiter": 21,

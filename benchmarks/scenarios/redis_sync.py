@@ -57,14 +57,20 @@ def peers(place: Place, number: int, check: Callable[[Any], bool], chunk: int) -
     ):
         if name != "moving window" or number < 100:  # with a large limit its log grows without end
             hit = strategy(RedisStorage(place.redis_url())).hit
+            if number < 100:
+                hit(item, name)
             contestants.append(peer(f"limits, {name}", calls(hit, item, name, check=check, chunk=chunk)))
     for name in ("fixed_window", "token_bucket", "sliding_window", "gcra"):
         store = throttled.RedisStore(server=place.redis_url())
         limiter = throttled.Throttled(using=name, quota=throttled.per_hour(number), store=store)
         hit = lambda key, limiter=limiter: not limiter.limit(key).limited  # noqa: E731 - its answer made a bool
+        if number < 100:
+            hit("hot")
         contestants.append(peer(f"throttled-py, {name.replace('_', ' ')}", calls(hit, "hot", check=check, chunk=chunk)))
     states = RedisStateStore(client(place), "bucket")
     pyrate = PyrateLimiter(StateBucket([Rate(number, Duration.HOUR)], store=states, algorithm=PyrateTokenBucket()))
+    if number < 100:
+        pyrate.try_acquire("hot", 1, False)
     hit = calls(pyrate.try_acquire, "hot", 1, False, check=check, chunk=chunk)
     return [*contestants, peer("pyrate-limiter, token bucket", hit)]
 
@@ -102,13 +108,14 @@ def redis_denied(place: Place) -> list[Contestant]:
     ]
     for cached in (True, False):
         for name, limit in (("token bucket", "token-bucket: 1/day"), ("sliding window", "1/day")):
-            hit = limiter(place, limit, **{} if True else dict(deny_cache=cached)).hit
+            hit = limiter(place, limit, deny_cache=cached).hit
             while hit("hot"):
                 pass
             contestants.append(
                 ours(
                     name + ("" if cached else ", deny_cache=False"),
                     calls(hit, "hot", check=refused, chunk=100 if cached else 1),
+                    *((5, "us") if cached else ()),
                 )
             )
     return [*contestants, *peers(place, 1, refused, 1)]
@@ -134,20 +141,27 @@ def served(place: Place, work: Callable[[], Any]) -> Work:
 )
 def redis_server_time(place: Place) -> list[Contestant]:
     """What a decision costs the server."""
-    contestants = [floor("the script `return 1`", served(place, evalsha(place, script="return 1")))]
+    contestants = [floor("the script `return 1`, with our arguments", served(place, empty(place)))]
     contestants.append(peer("minimal token bucket (floor of the others)", served(place, evalsha(place))))
     for (name, limit), most in zip(OURS, (4, 6, None), strict=True):
         contestants.append(ours(f"{name}, hot key", served(place, hot(limiter(place, limit))), most))
     for name, limit in (("token bucket", "token-bucket: 100/minute"), ("sliding window", "100/minute")):
         contestants.append(ours(f"{name}, 100/minute, new keys", served(place, fresh(limiter(place, limit)))))
     contestants.append(ours("three limits, hot key", served(place, hot(limiter(place, *THREE)))))
-    for name in ("fixed_window", "token_bucket", "sliding_window", "gcra"):
+    for name in ("token_bucket", "sliding_window", "gcra"):
         store = throttled.RedisStore(server=place.redis_url())
         one = throttled.Throttled(using=name, quota=throttled.per_hour(MANY), store=store)
         contestants.append(
             peer(f"throttled-py, {name.replace('_', ' ')}", served(place, lambda one=one: one.limit("hot")))
         )
     return contestants
+
+
+def empty(place: Place) -> Callable[[], Any]:
+    """A script that does nothing, called with the key and the arguments of one token bucket."""
+    one = client(place)
+    sha = one.script_load("return 1")
+    return lambda: one.evalsha(sha, 1, "rlk:tb-5000000-1000000-5000000:{default:hot}", "tb", 1, 5_000_000, 1, 5)
 
 
 def hot(limiter: Limiter) -> Callable[[], Any]:

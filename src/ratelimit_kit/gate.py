@@ -10,13 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 from ratelimit_kit.breaker import Breaker
-from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict, decided
+from ratelimit_kit.core.decision import Decision, Verdict, decided
 from ratelimit_kit.core.event import Event
 from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.guard import lifetime
 from ratelimit_kit.guard.refusal import TICK
@@ -25,27 +23,11 @@ from ratelimit_kit.guard.watch import OnUnsafe, Watch
 from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.local import LocalShare
 from ratelimit_kit.observe import Observer, listening
+from ratelimit_kit.outage import MEANWHILE, OnOutage, outage_policy, refused
 from ratelimit_kit.stores import Charge, Lane, Scope, Store, asking, no_lane, open_store, short_ways
+from ratelimit_kit.stores.denials import Denials, forget
 
-OnOutage = Literal["raise", "allow", "deny", "local"]
-
-RETRY = 1 * MICROSECONDS
-"""The wait that a denial without a store can honestly ask for: by then an outage may be over."""
-
-
-def outage_policy(word: str) -> OnOutage:
-    """The word itself when it is an outage policy; OptionError when it is not."""
-    if word not in get_args(OnOutage):
-        raise OptionError(f"on_outage={word!r} is no outage policy; {nearest(str(word), get_args(OnOutage))}")
-    return word  # type: ignore[return-value]
-
-
-_MEANWHILE: dict[OnOutage, str] = {
-    "raise": "callers get this error",
-    "allow": "requests are admitted without a count",
-    "deny": "requests are refused",
-    "local": "each process keeps to its share of the limits",
-}
+__all__ = ["Gate", "OnOutage", "outage_policy"]
 
 sleep = time.sleep
 asleep = asyncio.sleep
@@ -63,7 +45,10 @@ class Gate:
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
         serves: bool = False,
+        deny_cache: bool = True,
     ) -> None:
+        if not isinstance(deny_cache, bool):
+            raise OptionError(f"deny_cache={deny_cache!r} is neither True nor False")
         self.store = open_store(store)
         self.observer = listening(observer)
         if hasattr(self.store, "on_event"):
@@ -79,6 +64,7 @@ class Gate:
         )
         self._short_ways = short_ways(self.store)
         self._quick = None if self._short_ways is None else self._short_ways.quick
+        self._denials = Denials() if deny_cache and getattr(self.store, "denials_hold", False) else None
         self._decide = self.store.decide
         self._adecide = asking(self.store)
         self._workers = workers
@@ -103,34 +89,44 @@ class Gate:
         """Ask the store once; on failure follow `on_outage`."""
         if self.watch.alert and not self.watch.is_calm() and not self.admits():
             self.watch.turn_away()
-            return _refused(charges)
+            return refused(charges)
         if self._quick is not None and (decision := self._quick(charges)) is not None:
+            return decision
+        if self._denials is not None and (decision := self._denials.find(charges)) is not None:
             return decision
         if self._breaker.error is not None and not self._breaker.lets_through():
             return self._without_store(charges, on_outage, self._breaker.error)
+        begun = time.monotonic()
         try:
             decision = decided(self._decide(charges))
         except StoreError as error:
             return self._failed(charges, on_outage, error)
         if self._breaker.error is not None:
             self._recovered()
+        if not decision.allowed and self._denials is not None:
+            self._denials.keep(charges, decision, begun)
         return decision
 
     async def adecide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
         """Do what `decide` does."""
         if self.watch.alert and not self.watch.is_calm() and not await self.aadmits():
             self.watch.turn_away()
-            return _refused(charges)
+            return refused(charges)
         if self._quick is not None and (decision := self._quick(charges)) is not None:
+            return decision
+        if self._denials is not None and (decision := self._denials.find(charges)) is not None:
             return decision
         if self._breaker.error is not None and not self._breaker.lets_through():
             return self._without_store(charges, on_outage, self._breaker.error)
+        begun = time.monotonic()
         try:
             decision = decided(await self._adecide(charges))
         except StoreError as error:
             return self._failed(charges, on_outage, error)
         if self._breaker.error is not None:
             self._recovered()
+        if not decision.allowed and self._denials is not None:
+            self._denials.keep(charges, decision, begun)
         return decision
 
     def lane(self, space: str, limits: Sequence[Limit]) -> Lane:
@@ -146,6 +142,7 @@ class Gate:
         try:
             for stamp, some in _by_stamp(charges, decision):
                 self.store.refund(some, stamp)
+                forget(some, refunded=True)
         except StoreError as error:
             self._not_given_back(error)
 
@@ -156,6 +153,7 @@ class Gate:
         try:
             for stamp, some in _by_stamp(charges, decision):
                 await self.store.arefund(some, stamp)
+                forget(some, refunded=True)
         except StoreError as error:
             self._not_given_back(error)
 
@@ -202,12 +200,10 @@ class Gate:
         if isinstance(error, StoreUnavailableError):
             if self._breaker.failed(error):
                 self._tell(
-                    "store-outage", f"{error}. By on_outage={on_outage!r} {_MEANWHILE[on_outage]} meanwhile", error
+                    "store-outage", f"{error}. By on_outage={on_outage!r} {MEANWHILE[on_outage]} meanwhile", error
                 )
         elif on_outage != "raise":
-            self._tell(
-                "store-contended", f"{error}. {_MEANWHILE['deny' if on_outage == 'allow' else on_outage]}", error
-            )
+            self._tell("store-contended", f"{error}. {MEANWHILE['deny' if on_outage == 'allow' else on_outage]}", error)
         if on_outage == "raise":
             raise error
         return self._without_store(charges, on_outage, error)
@@ -221,7 +217,7 @@ class Gate:
                 self._local = LocalShare(self._workers)
             return self._local.decide(charges)
         if on_outage == "deny" or isinstance(error, StoreContendedError):
-            return _refused(charges)
+            return refused(charges)
         return Decision([Verdict(True, charge.limit, 0, 0, 0) for charge in charges], degraded=True)
 
     def _recovered(self) -> None:
@@ -244,7 +240,3 @@ def _by_stamp(charges: Sequence[Charge], decision: Decision) -> list[tuple[int |
         if charge.cost:
             groups.setdefault(verdict.stamp or None, []).append(charge)
     return list(groups.items())
-
-
-def _refused(charges: Sequence[Charge]) -> Decision:
-    return Decision([Verdict(False, charge.limit, 0, RETRY, RETRY) for charge in charges], degraded=True)

@@ -19,6 +19,7 @@ from ratelimit_kit.gate import Gate, OnOutage, outage_policy
 from ratelimit_kit.guard.watch import OnUnsafe
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.stores import Charge, Store
+from ratelimit_kit.stores.denials import forget
 from ratelimit_kit.stores.keys import scoped
 
 _new = tuple.__new__
@@ -56,6 +57,9 @@ class Limiter:
     declares their number where the server does not show it; `allow_per_process=True` accepts that each
     counts for itself; `on_unsafe` says what a process does that finds a sibling while it serves:
     "shutdown", "deny" (both refuse everything, with `degraded` set) or "warn".
+
+    A denial of a shared store is answered from memory until its `retry_after` (with `cached` set), for ten
+    seconds at most; a reset or refund by this process ends that. `deny_cache=False` asks the store each time.
     """
 
     @known_options
@@ -69,12 +73,20 @@ class Limiter:
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
         observer: Observer | Sequence[Observer] | None = None,
+        deny_cache: bool = True,
     ) -> None:
         self.limits = read_limits(limits)
         self.name = name
         self._namespace = scoped(name, "")
         self.on_outage = outage_policy(on_outage)
-        self._gate = Gate(store, observer, workers=workers, allow_per_process=allow_per_process, on_unsafe=on_unsafe)
+        self._gate = Gate(
+            store,
+            observer,
+            workers=workers,
+            allow_per_process=allow_per_process,
+            on_unsafe=on_unsafe,
+            deny_cache=deny_cache,
+        )
         self._watch = self._gate.watch
         self._watch.start()
         self._lane = self._gate.lane(self._namespace.removesuffix(":"), self.limits)
@@ -117,19 +129,27 @@ class Limiter:
 
     def reset(self, key: str) -> None:
         """Forget all hits of `key`."""
-        self.store.reset(self._charges(key, 0))
+        charges = self._charges(key, 0)
+        self.store.reset(charges)
+        forget(charges)
 
     async def areset(self, key: str) -> None:
         """Do what `reset` does."""
-        await self.store.areset(self._charges(key, 0))
+        charges = self._charges(key, 0)
+        await self.store.areset(charges)
+        forget(charges)
 
     def refund(self, key: str, cost: int = 1) -> None:
         """Give `cost` units back to `key`, from its oldest hits: never more than were charged."""
-        self.store.refund(self._charges(key, cost))
+        charges = self._charges(key, cost)
+        self.store.refund(charges)
+        forget(charges, refunded=True)
 
     async def arefund(self, key: str, cost: int = 1) -> None:
         """Do what `refund` does."""
-        await self.store.arefund(self._charges(key, cost))
+        charges = self._charges(key, cost)
+        await self.store.arefund(charges)
+        forget(charges, refunded=True)
 
     def acquire(self, key: str, cost: int = 1, timeout: float | None = None) -> Decision:
         """Wait until the hit is admitted, for `timeout` seconds at most (None: as long as it takes).

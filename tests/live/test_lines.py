@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis as client_library
 
-from ratelimit_kit import Limiter
+from ratelimit_kit import Limiter, SlidingWindow
 from ratelimit_kit.errors import StoreUnavailableError
 from tests.processes import RedisServer, redis_server
 
@@ -68,3 +69,22 @@ def test_a_forked_child_has_connections_of_its_own(redis: RedisServer) -> None:
     assert mine == list(range(999, 949, -1))
     assert limiter.peek("child").remaining == 950
     limiter.close()
+
+
+def test_a_denied_key_costs_no_command_and_is_admitted_in_time() -> None:
+    with redis_server() as server:
+        limiter = Limiter(SlidingWindow(3, per=0.5), store=server.url())
+        with client_library.Redis(port=server.port) as raw:
+            for _ in range(3):
+                assert limiter.hit("key")
+            denied, until = limiter.hit("key"), time.monotonic()
+            until += denied.retry_after - 0.1
+            raw.config_resetstat()
+            hits = 0
+            while time.monotonic() < until and hits < 1000:
+                assert limiter.hit("key").cached
+                hits += 1
+            assert "cmdstat_evalsha" not in raw.info("commandstats")
+        assert hits > 10
+        assert limiter.acquire("key", timeout=2).allowed
+        limiter.close()

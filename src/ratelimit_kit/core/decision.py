@@ -72,7 +72,8 @@ class Decision:
 
     `verdicts` holds one Verdict per limit, in the order in which they were given; `degraded` is
     true when an outage policy answered instead of the store, `cached` when a denial was still known
-    from an earlier call.
+    from an earlier call: then the verdicts of limits that did not refuse say what they said in that call,
+    or claim nothing (remaining 0) where they were not part of it.
     """
 
     __slots__ = ("_verdicts", "allowed", "cached", "degraded")

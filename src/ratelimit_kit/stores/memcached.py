@@ -77,6 +77,7 @@ class MemcachedStore:
                 f"prefix={prefix!r} is too long: give at most {LONGEST_PREFIX} characters, of Memcached's 250"
             )
         self._clock = clock or time.time_ns
+        self.denials_hold = clock is None
         self._counted: dict[Limit, Limit] = {}
 
     def __repr__(self) -> str:

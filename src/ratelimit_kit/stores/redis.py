@@ -63,6 +63,7 @@ class RedisStore:
         merging = (self._deciding, self._arguments) if merge else None
         self._clients = Clients(url, client, async_client, timeout, merging=merging)
         self.clustered = self._clients.clustered
+        self.denials_hold = clock is None
 
     def __repr__(self) -> str:
         return str(self._clients)

@@ -1,0 +1,131 @@
+"""Denials that still hold: what a store has refused until some instant is refused from memory until then.
+
+Nothing but a reset, a refund or another limit can admit sooner. Those of this process are heard of
+(`forget`); those of others are noticed after LONGEST seconds. Only a charge that was refused by itself
+is known, and only at the same cost: any other is asked. The interval begins before the call was
+sent, so nobody is refused for longer than the store said.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from threading import Lock
+from time import monotonic
+from typing import Any, Final, NamedTuple
+
+from ratelimit_kit.core.decision import MICROSECONDS, Decision, Denied, Verdict
+from ratelimit_kit.stores import Charge, check_charges
+
+ROOM: Final = 10_000
+"""Denials remembered at most; the oldest make room."""
+
+LONGEST: Final = 10.0
+"""Seconds for which a denial is remembered at most: another process may have reset the key."""
+
+ROUTINE: Final = 600.0
+"""Seconds after a refund for which denials by the same limit are not remembered: more refunds may come
+from anywhere, as where only failures count."""
+
+
+class _Known(NamedTuple):
+    """A denial: when it was asked for and until when it holds, and what was asked and answered."""
+
+    since: float
+    until: float
+    charges: Sequence[Charge]
+    verdicts: Sequence[Verdict]
+    place: int
+
+
+class Denials:
+    """Denials of one gate's store."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._given_back: dict[str, float] = {}
+        self._forgot = 0.0
+        self._lock = Lock()
+        _all.add(self)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, charges: Sequence[Charge]) -> Decision | None:
+        """The denial of these charges that still holds, if there is one."""
+        if not self._known:
+            return None
+        for key, limit, cost in charges:
+            known = self._known.get((key, limit.id))
+            if known is not None and known.charges[known.place].cost == cost:
+                now = monotonic()
+                if now < known.until:
+                    return _denied(charges, known, now)
+                self._known.pop((key, limit.id), None)
+        return None
+
+    def keep(self, charges: Sequence[Charge], decision: Decision, begun: float) -> None:
+        """Remember a denial that was asked for at `begun` (seconds of the monotonic clock)."""
+        verdicts = decision.verdicts
+        with self._lock:
+            if begun <= self._forgot:
+                return
+            for index, (charge, verdict) in enumerate(zip(charges, verdicts, strict=True)):
+                if verdict.allowed or begun < self._given_back.get(charge.limit.id, -ROUTINE) + ROUTINE:
+                    continue
+                until = begun + min(verdict.wait / MICROSECONDS, LONGEST)
+                while len(self._known) >= ROOM:
+                    del self._known[next(iter(self._known))]
+                self._known[charge.key, charge.limit.id] = _Known(begun, until, charges, verdicts, index)
+
+    def _forget(self, charges: Sequence[Charge], *, refunded: bool) -> None:
+        now = monotonic()
+        with self._lock:
+            self._forgot = now
+            for charge in charges:
+                self._known.pop((charge.key, charge.limit.id), None)
+                if refunded:
+                    self._given_back[charge.limit.id] = now
+            if len(self._given_back) > ROOM:
+                self._given_back = {charge.limit.id: now for charge in charges}
+
+
+class Remembered(Denied):
+    """A denial from memory: `basis` is what was known, what is asked now, and when."""
+
+    __slots__ = ()
+    cached = True
+
+    def _compute(self) -> Sequence[Verdict]:
+        known, charges, now = self.basis
+        gone = round((now - known.since) * MICROSECONDS)
+        if list(charges) == list(known.charges):
+            return [_later(verdict, gone) for verdict in known.verdicts]
+        asked = known.charges[known.place]
+        return [
+            _later(known.verdicts[known.place], gone) if charge == asked else Verdict(True, charge.limit, 0, 0, 0)
+            for charge in charges
+        ]
+
+
+def forget(charges: Sequence[Charge], *, refunded: bool = False) -> None:
+    """Forget the denials of these counters everywhere in this process: they were reset, or units given back."""
+    for denials in list(_all):
+        denials._forget(charges, refunded=refunded)  # noqa: SLF001 - its own module
+
+
+def _denied(charges: Sequence[Charge], known: _Known, now: float) -> Decision:
+    if charges != known.charges:
+        check_charges(charges)
+    denied = Remembered()
+    denied.basis = known, charges, now
+    return denied
+
+
+def _later(verdict: Verdict, gone: int) -> Verdict:
+    """The same verdict some microseconds later; a refusal still has at least one to wait."""
+    wait, reset = max(0 if verdict.allowed else 1, verdict.wait - gone), max(0, verdict.reset - gone)
+    return Verdict(verdict.allowed, verdict.limit, verdict.remaining, wait, reset, verdict.stamp)
+
+
+_all: weakref.WeakSet[Any] = weakref.WeakSet()
