@@ -284,3 +284,24 @@ def test_a_policy_from_plain_data() -> None:
 def test_plain_data_that_cannot_be_read_is_an_error(config: Any, hint: str) -> None:
     with pytest.raises(OptionError, match=re.escape(hint)):
         Policy.from_config(config)
+
+
+class Counted(MemoryStore):
+    """A store whose denials hold, and that notes how often it is asked."""
+
+    denials_hold = True
+    asked = 0
+
+    def decide(self, charges: Any) -> Any:
+        self.asked += 1
+        return super().decide(charges)
+
+
+@pytest.mark.parametrize(("option", "asked"), [({}, 2), ({"deny_cache": False}, 5)], ids=["on", "off"])
+def test_a_denial_is_answered_from_memory_where_that_is_wanted(option: Any, asked: int) -> None:
+    store = Counted()
+    site = Policy(Rule("1/minute", name="r"), store=store, **option)
+    answers = [site.check(request()) for _ in range(5)]
+    assert [answer.status for answer in answers] == [0, 429, 429, 429, 429]
+    assert store.asked == asked
+    assert {dict(answer.headers)["RateLimit"] for answer in answers[1:]} <= {'"r";r=0;t=60', '"r";r=0;t=59'}

@@ -54,6 +54,7 @@ class Policy:
         allow_per_process: accept that each process counts for itself, and each client gets its quota from each.
         on_unsafe: what a process does that finds a sibling while it serves from a per-process store:
             "shutdown", "deny" (both answer 503) or "warn".
+        deny_cache: answer a denial of a shared store from memory until its wait is over, for ten seconds at most.
         name: the namespace of this policy's keys in the store.
         observer: hears of events, and of decisions where it wants to; a list for several.
     """
@@ -76,6 +77,7 @@ class Policy:
         workers: int | None = None,
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
+        deny_cache: bool = True,
         name: str = "web",
         observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
@@ -94,7 +96,13 @@ class Policy:
             on_outage=on_outage,
         )
         self._gate = Gate(
-            store, observer, workers=workers, allow_per_process=allow_per_process, on_unsafe=on_unsafe, serves=True
+            store,
+            observer,
+            workers=workers,
+            allow_per_process=allow_per_process,
+            on_unsafe=on_unsafe,
+            deny_cache=deny_cache,
+            serves=True,
         )
         self._start_without_store = start_without_store
         self._file: PolicyFile | None = None
