@@ -305,3 +305,17 @@ def test_a_denial_is_answered_from_memory_where_that_is_wanted(option: Any, aske
     assert [answer.status for answer in answers] == [0, 429, 429, 429, 429]
     assert store.asked == asked
     assert {dict(answer.headers)["RateLimit"] for answer in answers[1:]} <= {'"r";r=0;t=60', '"r";r=0;t=59'}
+
+
+def test_the_environments_store_wins_over_a_url_and_not_over_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATELIMIT_KIT_STORE", "memory://")
+    assert isinstance(Policy(Rule("1/minute"), store="redis://127.0.0.1:1").store, MemoryStore)
+    own = Counted()
+    assert Policy(Rule("1/minute"), store=own).store is own
+
+
+@pytest.mark.parametrize("mode", ["shadow", "off"])
+def test_a_mode_that_refuses_nobody_is_told_at_start(mode: Any, caplog: pytest.LogCaptureFixture) -> None:
+    policy(Rule("1/minute"), mode=mode).start()
+    assert f"mode='{mode}': no request is refused" in caplog.text
+    assert "[RLK256]" in caplog.text
