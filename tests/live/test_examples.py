@@ -172,7 +172,7 @@ def test_the_tests_among_the_examples_pass(file: str) -> None:
     done = subprocess.run(
         command,
         cwd=EXAMPLES / "testing",
-        env={**os.environ, "STORE_URL": "memory://"},
+        env={**os.environ, "RATELIMIT_KIT_STORE": "memory://"},
         capture_output=True,
         text=True,
         check=False,
