@@ -49,7 +49,7 @@ FLOORS = {
 GUESTS = {
     "wrapt": {"decorator"},
     "redis": {"stores/redis_library", "stores/redis_cluster"},
-    "pymemcache": {"stores/memcached_client"},
+    "pymemcache": {"stores/memcached_line"},
     "django": {"django", "apps", "stores/django_cache", "cli/source"},
     "asgiref": {"django"},
     "rich": {"cli/terminal"},

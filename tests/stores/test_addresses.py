@@ -7,7 +7,7 @@ import pytest
 from ratelimit_kit import Charge, FixedWindow, MemcachedStore, RedisStore
 from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores import open_store
-from ratelimit_kit.stores.memcached_client import MONTH, _expire
+from ratelimit_kit.stores.memcached_line import MONTH, expire
 from ratelimit_kit.stores.redis_address import Address, read_address
 
 
@@ -90,8 +90,8 @@ def test_a_prefix_leaves_room_for_limit_and_key() -> None:
 
 
 def test_beyond_thirty_days_an_expiry_is_a_time() -> None:
-    assert _expire(MONTH) == MONTH
-    assert _expire(MONTH + 1) > 1_700_000_000
+    assert expire(MONTH) == MONTH
+    assert expire(MONTH + 1) > 1_700_000_000
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ backwards for a key. Where machines' clocks differ by `skew`, a window may be sh
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,24 +20,17 @@ from ratelimit_kit.core.limits import Limit, SlidingWindow
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StartupWarning, StoreContendedError
 from ratelimit_kit.stores import Charge, Scope, check_charges
-from ratelimit_kit.stores.keys import encode
-from ratelimit_kit.stores.memcached_client import Found, Read, Servers, Wait, Write
+from ratelimit_kit.stores.keys import encode, short_prefix
+from ratelimit_kit.stores.memcached_client import Servers
+from ratelimit_kit.stores.memcached_states import found_state, state_of, text_of
+from ratelimit_kit.stores.memcached_words import ATTEMPTS, Found, Read, Write, pause
 from ratelimit_kit.stores.options import taken_out
 
 Clock = Callable[[], int]
 """Nanoseconds of the epoch, like `time.time_ns`."""
 
-ATTEMPTS = 64
-"""Times that a state is read again because somebody else has written it, before giving up."""
-
-BACKOFF = 0.02
-"""Seconds that a wait between two attempts takes at most; the first ones are much shorter."""
-
 MARGIN = 2
 """Seconds by which a state outlives its use: Memcached's own clock ticks once a second."""
-
-LONGEST_PREFIX = 36
-"""Characters in front of a key: Memcached takes 250 in all, of which limit and key may need the rest."""
 
 Conversation = Generator[Any, Any, Any]
 
@@ -71,11 +63,7 @@ class MemcachedStore:
                 raise OptionError(f"{name}={value!r} is no number of seconds from {least:g} to 60")
         self._servers = Servers(url, timeout)
         self._skew = round(skew * MICROSECONDS)
-        self._prefix = encode(prefix)
-        if len(self._prefix) > LONGEST_PREFIX:
-            raise OptionError(
-                f"prefix={prefix!r} is too long: give at most {LONGEST_PREFIX} characters, of Memcached's 250"
-            )
+        self._prefix = short_prefix(prefix)
         self._clock = clock or time.time_ns
         self.denials_hold = clock is None
         self._counted: dict[Limit, Limit] = {}
@@ -85,12 +73,14 @@ class MemcachedStore:
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Admit all charges or leave nothing written; one Verdict per charge, in order."""
+        if len(charges) == 1 and (verdict := self._decide_one(charges[0])) is not None:
+            return [verdict]
         verdicts: Sequence[Verdict] = self._servers.carry_out(self._deciding(charges))
         return verdicts
 
     async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Do what `decide` does."""
-        verdicts: Sequence[Verdict] = await self._servers.acarry_out(self._deciding(charges))
+        verdicts: Sequence[Verdict] = await self._servers.in_thread(self.decide, charges)
         return verdicts
 
     def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
@@ -133,6 +123,29 @@ class MemcachedStore:
         """Do what `close` does."""
         self._servers.close()
 
+    def _decide_one(self, charge: Charge) -> Verdict | None:
+        """One charge on a state that exists, by one read and one write; None where that does not do, and charges nothing."""
+        limit = self._counting(charge.limit)
+        limit.check_cost(charge.cost)
+        if not charge.cost:
+            return None
+        key, now, look = self._key(charge), 0, None
+
+        def change(value: bytes) -> tuple[bytes, int] | None:
+            nonlocal now, look
+            now, state = self._now(), state_of(limit, value)
+            after = limit.take(limit.fold(state), now, charge.cost)
+            if after is None:
+                look = limit.look(state, now, charge.cost)
+                return None
+            state = limit.unfold(after)
+            look = limit.look(state, now, 0)
+            return text_of(state), self._seconds(look.reset)
+
+        if not self._servers.change(key, change) or look is None:
+            return None
+        return Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset, now)
+
     def _deciding(self, charges: Sequence[Charge]) -> Conversation:
         check_charges(charges)
         keys = [self._key(charge) for charge in charges]
@@ -170,14 +183,17 @@ class MemcachedStore:
         limit = self._counting(charge.limit)
         for attempt in range(ATTEMPTS):
             now = self._now()
-            look = self._look(charge, found, now)
-            if not look.fits:
-                return look
-            state = limit.charge(_read(limit, found), now, charge.cost)
+            before = found_state(limit, found)
+            if before is None:
+                state = limit.charge(None, now, charge.cost)
+            elif (taken := limit.take(limit.fold(before), now, charge.cost)) is None:
+                return limit.look(before, now, charge.cost)
+            else:
+                state = limit.unfold(taken)
             look = limit.look(state, now, 0)
-            if (yield Write(key, _write(state), found, self._seconds(look.reset))):
+            if (yield Write(key, text_of(state), found, self._seconds(look.reset))):
                 return look
-            yield _pause(attempt)
+            yield pause(attempt)
             found = (yield Read([key])).get(key)
         raise StoreContendedError(f"{self!r}: a state changed {ATTEMPTS} times while it was read, nothing was charged")
 
@@ -186,11 +202,11 @@ class MemcachedStore:
             limit, key = self._counting(charge.limit), self._key(charge)
             for attempt in range(ATTEMPTS):
                 found = (yield Read([key])).get(key)
-                state = limit.refund(_read(limit, found), self._now(), charge.cost, stamp)
+                state = limit.refund(found_state(limit, found), self._now(), charge.cost, stamp)
                 reset = 0 if state is None else limit.look(state, self._now(), 0).reset
-                if found is None or (yield Write(key, _write(state), found, self._seconds(reset))):
+                if found is None or (yield Write(key, text_of(state), found, self._seconds(reset))):
                     break
-                yield _pause(attempt)
+                yield pause(attempt)
             else:
                 raise StoreContendedError(
                     f"{self!r}: a state changed {ATTEMPTS} times while it was read, not given back"
@@ -202,7 +218,7 @@ class MemcachedStore:
 
     def _look(self, charge: Charge, found: Found | None, now: int) -> Look:
         limit = self._counting(charge.limit)
-        look: Look = limit.look(_read(limit, found), now, charge.cost)
+        look: Look = limit.look(found_state(limit, found), now, charge.cost)
         return look
 
     def _counting(self, limit: Limit) -> Any:
@@ -222,23 +238,6 @@ class MemcachedStore:
 
     def _key(self, charge: Charge) -> str:
         return f"{self._prefix}:{charge.limit.id}:{{{encode(charge.key)}}}"
-
-
-def _read(limit: Limit, found: Found | None) -> Any:
-    """A state from its text; an empty one is none."""
-    if found is None or not found.value:
-        return None
-    numbers = [int(word) for word in found.value.split()]
-    return numbers if isinstance(limit, SlidingWindow) else tuple(numbers)
-
-
-def _write(state: Any) -> bytes:
-    return b" ".join(b"%d" % number for number in state or ())
-
-
-def _pause(attempt: int) -> Wait:
-    """A random wait that grows: those who meet once should not meet again."""
-    return Wait(random.random() * min(BACKOFF, 0.0005 * 2**attempt))  # noqa: S311 - no secret
 
 
 def from_url(url: str) -> MemcachedStore:

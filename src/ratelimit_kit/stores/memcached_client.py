@@ -1,6 +1,6 @@
 """How Memcached servers are reached, and how a store's conversation with them is carried out.
 
-One pooled pymemcache client per server, and a key belongs to one server by rendezvous hashing, as
+Connections are pymemcache's, and a key belongs to one server by rendezvous hashing, as
 in pymemcache's HashClient. That client itself is not used: after an error it answers "no" for a
 while instead of raising, and then moves the keys of a lost server to others, which begin anew.
 The asyncio face carries a conversation out in a thread, for pymemcache knows no event loop.
@@ -13,67 +13,26 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from ratelimit_kit.errors import (
     ClockOffsetWarning,
-    DependencyError,
     EvictionWarning,
     StartupWarning,
     StoreContendedError,
     StoreUnavailableError,
     StoreURLError,
 )
-
-try:
-    from pymemcache.client.base import PooledClient
-    from pymemcache.client.rendezvous import RendezvousHash
-    from pymemcache.exceptions import MemcacheError
-except ImportError as error:
-    raise DependencyError(
-        "the Memcached store needs the pymemcache package, which is not installed: pip install 'ratelimit-kit[memcached]'"
-    ) from error
+from ratelimit_kit.stores.memcached_line import FAILURES, Lines, RendezvousHash, expire
+from ratelimit_kit.stores.memcached_words import Found, Read, Wait, Write
+from ratelimit_kit.stores.turns import Turns
 
 CONNECTIONS = 32
 """Connections per server and process at most; more threads wait for one within the deadline."""
 
-FAILURES = (MemcacheError, OSError)
-
-MONTH = 30 * 86400
-"""Seconds above which Memcached takes an expiry for a time of the epoch."""
-
 OFFSET = 2.0
 """Seconds that two clocks may differ before it is worth a warning; Memcached tells whole seconds."""
-
-
-class Read(NamedTuple):
-    """Read states by key; answered with a dict of Found."""
-
-    keys: list[str]
-
-
-class Found(NamedTuple):
-    """What was read: the bytes, and the token to write them back with."""
-
-    value: bytes
-    token: bytes
-
-
-class Write(NamedTuple):
-    """Write a value if the key is still as it was found; None forgets the key. Answered with a bool."""
-
-    key: str
-    value: bytes | None
-    found: Found | None
-    seconds: int
-
-
-class Wait(NamedTuple):
-    """Wait for some seconds."""
-
-    seconds: float
 
 
 class Servers:
@@ -83,6 +42,7 @@ class Servers:
         self._url = url
         self._timeout = timeout
         self._addresses = dict(_addresses(url))
+        self._only = next(iter(self._addresses)) if len(self._addresses) == 1 else None
         self._hash = RendezvousHash(nodes=list(self._addresses))
         self._renew()
 
@@ -92,27 +52,15 @@ class Servers:
     def _renew(self) -> None:
         """Clients of this process's own: sockets must not be shared with a parent."""
         self._pid = os.getpid()
-        self._turns = BoundedSemaphore(CONNECTIONS)
+        self._turns = Turns(CONNECTIONS)
         self._threads: ThreadPoolExecutor | None = None
-        self._clients = {
-            name: PooledClient(
-                address,
-                connect_timeout=self._timeout,
-                timeout=self._timeout,
-                no_delay=True,
-                default_noreply=False,
-            )
-            for name, address in self._addresses.items()
-        }
+        self._lines = {name: Lines(address, self._timeout) for name, address in self._addresses.items()}
 
     def carry_out(self, conversation: Generator[Any, Any, Any]) -> Any:
         """Do what the conversation asks for, and return its result; StoreError for whatever went wrong."""
         if self._pid != os.getpid():
             self._renew()
-        if not self._turns.acquire(timeout=self._timeout):
-            raise StoreContendedError(
-                f"{self}: all {CONNECTIONS} connections stayed busy for {self._timeout:g} s, nothing was charged"
-            )
+        self._take_turn()
         try:
             answer = None
             while True:
@@ -120,26 +68,42 @@ class Servers:
         except StopIteration as end:
             return end.value
         finally:
-            self._turns.release()
+            self._turns.give_back()
+
+    def change(self, key: str, work: Callable[[bytes], tuple[bytes, int] | None]) -> bool:
+        """Write what `work` makes of a value that exists, if it makes something: the value, and for how many seconds.
+
+        False where there is no value, or somebody else has written meanwhile: then nothing has been changed.
+        """
+        if self._pid != os.getpid():
+            self._renew()
+        self._take_turn()
+        server = self._server_of(key)
+        try:
+            return self._lines[server].change(key, work)
+        except FAILURES as error:
+            self._fail(server, error)
+        finally:
+            self._turns.give_back()
 
     async def acarry_out(self, conversation: Generator[Any, Any, Any]) -> Any:
         """Do what `carry_out` does."""
-        return await self._in_thread(self.carry_out, conversation)
+        return await self.in_thread(self.carry_out, conversation)
 
     def ping(self) -> None:
         """Return when every server answers."""
-        for name in self._clients:
-            self._call(name, lambda client: client.version())
+        for name in self._lines:
+            self._call(name, "version")
 
     async def aping(self) -> None:
         """Do what `ping` does."""
-        await self._in_thread(self.ping)
+        await self.in_thread(self.ping)
 
     def examine(self) -> Iterator[StartupWarning]:
         """What is wrong with the servers."""
-        for name in self._clients:
+        for name in self._lines:
             begun = time.time()
-            stats = self._call(name, lambda client: client.stats())
+            stats = self._call(name, "stats")
             offset = int(stats[b"time"]) + 0.5 - (begun + time.time()) / 2
             if abs(offset) > OFFSET:
                 yield ClockOffsetWarning(
@@ -155,7 +119,7 @@ class Servers:
 
     def facts(self) -> dict[str, Any]:
         """What the servers say of themselves, for people; of the one whose clock is farthest off."""
-        stats = [self._call(name, lambda client: client.stats()) for name in self._clients]
+        stats = [self._call(name, "stats") for name in self._lines]
         offsets: list[float] = [int(one[b"time"]) + 0.5 - time.time() for one in stats]
         versions = {f"memcached {one[b'version'].decode()}" for one in stats}
         return {
@@ -166,47 +130,58 @@ class Servers:
 
     def close(self) -> None:
         """Close the connections of this process."""
-        for client in self._clients.values():
-            client.close()
+        for lines in self._lines.values():
+            lines.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False)
             self._threads = None
 
-    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+    async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Do what may block where no event loop waits for it."""
         if self._pid != os.getpid():
             self._renew()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(CONNECTIONS, "ratelimit_kit-memcached")
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
+    def _take_turn(self) -> None:
+        if not self._turns.take(self._timeout):
+            raise StoreContendedError(
+                f"{self}: all {CONNECTIONS} connections stayed busy for {self._timeout:g} s, nothing was charged"
+            )
+
     def _do(self, step: Read | Write | Wait) -> Any:
-        match step:
-            case Wait(seconds):
-                return time.sleep(seconds)
-            case Read(keys):
-                return self._read(keys)
-            case Write(key, None, _, _):
-                return self._call(self._hash.get_node(key), lambda client: client.delete(key))
-            case Write(key, value, None, seconds):
-                expire = _expire(seconds)
-                return self._call(self._hash.get_node(key), lambda client: client.add(key, value, expire))
-            case Write(key, value, Found(_, token), seconds):
-                expire = _expire(seconds)
-                return bool(self._call(self._hash.get_node(key), lambda client: client.cas(key, value, token, expire)))
+        if isinstance(step, Read):
+            return self._read(step.keys)
+        if isinstance(step, Wait):
+            return time.sleep(step.seconds)
+        key, value, found, seconds = step
+        server = self._server_of(key)
+        if value is None:
+            return self._call(server, "delete", key)
+        if found is None:
+            return self._call(server, "add", key, value, expire(seconds))
+        return bool(self._call(server, "cas", key, value, found.token, expire(seconds)))
 
     def _read(self, keys: list[str]) -> Mapping[str, Found]:
         by_server: dict[str, list[str]] = {}
         for key in keys:
-            by_server.setdefault(self._hash.get_node(key), []).append(key)
+            by_server.setdefault(self._server_of(key), []).append(key)
         found: dict[str, Found] = {}
         for name, some in by_server.items():
-            answers = self._call(name, lambda client, some=some: client.gets_many(some))
+            answers = self._call(name, "gets_many", some)
             found.update({key: Found(*answer) for key, answer in answers.items()})
         return found
 
-    def _call(self, name: str, work: Callable[..., Any]) -> Any:
+    def _server_of(self, key: str) -> str:
+        if self._only is not None:
+            return self._only
+        server: str = self._hash.get_node(key)
+        return server
+
+    def _call(self, name: str, command: str, *arguments: Any) -> Any:
         try:
-            return work(self._clients[name])
+            return self._lines[name].call(command, *arguments)
         except FAILURES as error:
             self._fail(name, error)
 
@@ -216,11 +191,6 @@ class Servers:
             f"{self} gave no decision: {name}: {reason.rstrip('.') or type(error).__name__}. "
             "Check that the server runs and that the URL is right"
         ) from error
-
-
-def _expire(seconds: int) -> int:
-    """What Memcached takes for an expiry: seconds up to 30 days, beyond them a time of the epoch."""
-    return seconds if seconds <= MONTH else int(time.time()) + seconds
 
 
 def _addresses(url: str) -> Iterator[tuple[str, tuple[str, int] | str]]:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import weakref
 from collections.abc import Callable, Sequence
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import Any, NamedTuple
 
 from ratelimit_kit.errors import (
@@ -32,6 +32,7 @@ from ratelimit_kit.stores.redis_library import (
 from ratelimit_kit.stores.redis_line import Lines
 from ratelimit_kit.stores.redis_merge import Merger
 from ratelimit_kit.stores.redis_scripts import Arguments, Script, call_of
+from ratelimit_kit.stores.turns import Turns
 
 __all__ = ["Clients"]
 
@@ -72,7 +73,7 @@ class Clients:
 
     def _renew(self) -> None:
         """Turns that nobody has taken, and no client of another process's event loops."""
-        self._turns = BoundedSemaphore(CONNECTIONS)
+        self._turns = Turns(CONNECTIONS)
         single = self._url is not None and self._client is not None and not self.clustered
         self._lines = Lines(self._client.connection_pool) if single else None
         self._building = Lock()
@@ -95,14 +96,14 @@ class Clients:
     def call(self, work: Callable[[Any], Any]) -> Any:
         """Wait for a turn, then run `work` on the client; StoreError for whatever went wrong."""
         turns = self._turns
-        if not turns.acquire(timeout=self._timeout):
+        if not turns.take(self._timeout):
             raise self._failures.contended(CONNECTIONS)
         try:
             return work(self._own_client())
         except FAILURES as error:
             raise self._failures.meaning(error) from error
         finally:
-            turns.release()
+            turns.give_back()
 
     async def acall(self, work: Callable[[Any], Any]) -> Any:
         """Wait for a turn and then for the answer, each within the deadline."""
