@@ -31,13 +31,13 @@ async def home():
     return "Hello!"
 
 
-@app.post("/search", dependencies=[Depends(RateLimit("10/minute", key="ip"))])
+@app.post("/search", dependencies=[Depends(RateLimit("10/minute", key="ip", name="search"))])
 async def search(q: str = ""):
     return {"q": q, "found": []}
 
 
 @app.post("/report")
-@ratelimit("10/minute", key="ip")
+@ratelimit("10/minute", key="ip", name="report")
 def report(days: int = 1):
     """Runs in a thread, for it is no coroutine function; its limit is asked there too."""
     return {"days": days}

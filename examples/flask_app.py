@@ -28,7 +28,7 @@ def item(number):
 ratelimit("10/minute", key="ip", name="api")(api)
 
 
-@ratelimit("10/minute", key="ip")
+@ratelimit("10/minute", key="ip", name="search")
 def search():
     return f"Nothing found for {request.args.get('q', '')!r}.\n"
 

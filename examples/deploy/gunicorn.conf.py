@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client import multiprocess
 
-bind = os.environ.get("BIND", "0.0.0.0:8000")
+bind = os.environ.get("BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_CONCURRENCY", "4"))
 accesslog = "-"
 

@@ -5,6 +5,6 @@ from django.http import HttpResponse
 from ratelimit_kit.django import ratelimit
 
 
-@ratelimit("5/minute", key="ip", methods=["POST"])
+@ratelimit("5/minute", key="ip", methods=["POST"], name="login")
 def login(request):
     return HttpResponse("welcome")

@@ -10,7 +10,7 @@ RateLimit(app, Policy(Rule("100 per minute", key="ip", name="site"), store="redi
 
 
 @app.post("/login")
-@ratelimit("5 per minute", key="ip")
+@ratelimit("5 per minute", key="ip", name="login")
 def login():
     return "welcome"
 

@@ -1,6 +1,6 @@
 """Tests of a Django site and its limits, with Django's own test client.
 
-STORE_URL=memory:// python -m pytest test_django_site.py
+RATELIMIT_KIT_STORE=memory:// python -m pytest test_django_site.py
 """
 
 import asyncio

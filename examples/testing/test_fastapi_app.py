@@ -1,6 +1,6 @@
 """Tests of a FastAPI application and its limits, with counters in memory and time by hand.
 
-STORE_URL=memory:// python -m pytest test_fastapi_app.py
+RATELIMIT_KIT_STORE=memory:// python -m pytest test_fastapi_app.py
 """
 
 import sys

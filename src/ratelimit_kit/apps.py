@@ -21,6 +21,12 @@ class RateLimitKitConfig(AppConfig):
 
         import ratelimit_kit.django.checks  # noqa: F401 - registers them
         from ratelimit_kit.django.site import SETTING, site_policy
+        from ratelimit_kit.errors import ConfigurationError
 
-        if getattr(settings, SETTING, None) is not None:
-            site_policy().check_workers()
+        if getattr(settings, SETTING, None) is None:
+            return
+        try:
+            policy = site_policy()
+        except ConfigurationError:
+            return  # the system checks say it, and so does whatever asks for the policy
+        policy.check_workers()

@@ -23,7 +23,8 @@
     │   ├── SplitSlotsWarning     RLK252     a cluster keeps the counters of one request apart
     │   ├── ClockOffsetWarning    RLK253     this machine's clock and the store's differ
     │   ├── OtherPortWarning      RLK254     a sibling on another port counts for itself
-    │   └── UntrustedProxyWarning RLK255     a proxy stands in front that nobody trusts: all its clients are one
+    │   ├── UntrustedProxyWarning RLK255     a proxy stands in front that nobody trusts: all its clients are one
+    │   └── ModeWarning           RLK256     the mode is "shadow" or "off": nobody is refused
     ├── CostError             RLK102     a cost that no wait can satisfy (also a ValueError)
     ├── StoreError
     │   ├── StoreUnavailableError  RLK301   the store failed or missed the deadline
@@ -220,6 +221,12 @@ class UntrustedProxyWarning(StartupWarning):
     """A proxy seems to stand in front, and no proxy is trusted: all its clients share one address. Logged once."""
 
     rlk = "RLK255"
+
+
+class ModeWarning(StartupWarning):
+    """The mode is "shadow" or "off", so nobody is refused; somebody has chosen that, and may have forgotten it."""
+
+    rlk = "RLK256"
 
 
 class StoreError(RateLimitKitError):

@@ -61,6 +61,7 @@ class Gate:
             workers=workers,
             allow_per_process=allow_per_process,
             on_unsafe=on_unsafe,
+            remedy=getattr(self.store, "remedy", ""),
         )
         self._short_ways = short_ways(self.store)
         self._quick = None if self._short_ways is None else self._short_ways.quick

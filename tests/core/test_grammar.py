@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -151,3 +152,12 @@ def test_limits_are_frozen_values() -> None:
     assert limit != SlidingWindow(5, per=60, resolution=5)
     with pytest.raises(AttributeError):
         limit.limit = 6  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("100/mo", "did you mean 'month'?"), ("5/mnth", "did you mean 'month'?"), ("1/year", "a year is '365 days'")],
+)
+def test_a_unit_is_suggested_by_its_beginning(text: str, hint: str) -> None:
+    with pytest.raises(QuotaError, match=re.escape(hint)):
+        parse(text)

@@ -129,7 +129,7 @@ def refusal(status: int, kind: str) -> bytes:
         "title": title,
         "status": status,
         "detail": detail,
-        "violated-policies": NAMES[status],
+        **({"violated-policies": NAMES[status]} if NAMES[status] else {}),
     }
     return json.dumps(problem).encode()
 

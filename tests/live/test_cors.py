@@ -22,7 +22,7 @@ ALL = "ratelimit-policy, ratelimit, retry-after"
 def server(redis: RedisServer) -> Iterator[Process]:
     port = free_port()
     command = [python_program("uvicorn"), "cors:application", "--lifespan", "off", "--log-level", "warning"]
-    with running([*command, "--port", str(port)], port, cwd=APPS, env={"STORE_URL": redis.url()}) as process:
+    with running([*command, "--port", str(port)], port, cwd=APPS, env={"STORE_URL": redis.patient_url()}) as process:
         yield process
 
 

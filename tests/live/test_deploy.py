@@ -148,6 +148,8 @@ def test_the_image_has_what_the_site_imports() -> None:
     copied = re.search(r"^COPY (.*) \./$", text, re.MULTILINE)
     assert copied
     assert all((DEPLOY / file).is_file() for file in copied[1].split())
+    assert re.search(r"^ENV BIND=0\.0\.0\.0:8000$", text, re.MULTILINE)  # its own network; elsewhere loopback
+    assert '"BIND", "127.0.0.1:8000"' in (DEPLOY / "gunicorn.conf.py").read_text()
 
 
 def native(service: dict[str, Any], port: int) -> list[str]:

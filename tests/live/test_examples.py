@@ -28,7 +28,7 @@ QUIET = ["--log-level", "warning"]
 def gunicorn(app: str, redis: RedisServer, folder: str = "") -> Iterator[Process]:
     port = free_port()
     command = [python_program("gunicorn"), "--workers", "4", app, *QUIET, "--bind", f"127.0.0.1:{port}"]
-    with running(command, port, cwd=EXAMPLES / folder, env={"STORE_URL": redis.url()}) as process:
+    with running(command, port, cwd=EXAMPLES / folder, env={"STORE_URL": redis.patient_url()}) as process:
         yield process
 
 
@@ -36,7 +36,7 @@ def gunicorn(app: str, redis: RedisServer, folder: str = "") -> Iterator[Process
 def uvicorn(app: str, redis: RedisServer, folder: str = "") -> Iterator[Process]:
     port = free_port()
     command = [python_program("uvicorn"), "--workers", "2", app, *QUIET, "--port", str(port)]
-    with running(command, port, cwd=EXAMPLES / folder, env={"STORE_URL": redis.url()}) as process:
+    with running(command, port, cwd=EXAMPLES / folder, env={"STORE_URL": redis.patient_url()}) as process:
         yield process
 
 
@@ -44,7 +44,7 @@ def uvicorn(app: str, redis: RedisServer, folder: str = "") -> Iterator[Process]
 def hypercorn(app: str, redis: RedisServer) -> Iterator[Process]:
     port = free_port()
     command = [python_program("hypercorn"), "--workers", "2", app, "--bind", f"127.0.0.1:{port}"]
-    with running(command, port, cwd=EXAMPLES, env={"STORE_URL": redis.url()}) as process:
+    with running(command, port, cwd=EXAMPLES, env={"STORE_URL": redis.patient_url()}) as process:
         yield process
 
 
@@ -172,7 +172,7 @@ def test_the_tests_among_the_examples_pass(file: str) -> None:
     done = subprocess.run(
         command,
         cwd=EXAMPLES / "testing",
-        env={**os.environ, "STORE_URL": "memory://"},
+        env={**os.environ, "RATELIMIT_KIT_STORE": "memory://"},
         capture_output=True,
         text=True,
         check=False,

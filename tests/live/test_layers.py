@@ -22,7 +22,7 @@ def test_a_rule_in_three_layers_counts_once(redis: RedisServer, server: str, app
     port = free_port()
     where = ["--bind", f"127.0.0.1:{port}"] if server == "gunicorn" else ["--port", str(port), "--lifespan", "off"]
     command = [python_program(server), app, "--workers", "2", "--log-level", "warning", *where]
-    with running(command, port, cwd=APPS, env={"STORE_URL": redis.url()}):
+    with running(command, port, cwd=APPS, env={"STORE_URL": redis.patient_url()}):
         left = {"/django": 10, "/adjango": 0, "/flask": 10, "/fastapi": 10}  # both Django views share the one rule
         for path in paths:
             answers = [request(port, path, method="GET") for _ in range(15)]

@@ -42,7 +42,7 @@ def server(request: pytest.FixtureRequest, redis: RedisServer) -> Iterator[Proce
     }
     name, _, header = request.param.partition(", ")
     command = [python_program(name), *commands[name], "--log-level", "error"]
-    env = {"STORE_URL": redis.url(), "CLIENT_HEADER": header or "x-forwarded-for"}
+    env = {"STORE_URL": redis.patient_url(), "CLIENT_HEADER": header or "x-forwarded-for"}
     with running(command, port, cwd=APPS, env=env) as process:
         yield process
 

@@ -139,7 +139,7 @@ def test_locmem_under_four_workers_fails_twice() -> None:
 
 
 def test_a_django_project_is_read_from_its_setting(redis: RedisServer) -> None:
-    site = {"DJANGO_SETTINGS_MODULE": "website.settings", "STORE_URL": redis.url()}
+    site = {"DJANGO_SETTINGS_MODULE": "website.settings", "STORE_URL": redis.patient_url()}
     status, found = doctor("--django", "--workers", "4", cwd=EXAMPLES / "django_site", env=site)
     assert status == 0
     assert found["configuration"]["found"] == "the rules are contact"
@@ -199,7 +199,7 @@ def checks(report: dict[str, Any]) -> dict[str, str]:
 def test_verify_proves_a_limit_over_four_workers(
     redis: RedisServer, concurrency: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with site("--workers", "4", STORE_URL=redis.url(), LIMIT="10/3 seconds") as url:
+    with site("--workers", "4", STORE_URL=redis.patient_url(), LIMIT="10/3 seconds") as url:
         options = ["--limit", "10", "--method", "POST", "--concurrency", concurrency]
         status, report = verify(url, *options, capsys=capsys)
     assert status == 0, report
@@ -213,7 +213,7 @@ def test_verify_proves_a_limit_over_four_workers(
 
 @pytest.mark.parametrize("family", ["draft6", "x-ratelimit"])
 def test_verify_reads_the_older_fields(redis: RedisServer, family: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with site("--workers", "2", STORE_URL=redis.url(), HEADERS=family) as url:
+    with site("--workers", "2", STORE_URL=redis.patient_url(), HEADERS=family) as url:
         status, report = verify(url, "--limit", "10", "--wait", "0", capsys=capsys)
     assert status == 0, report
     assert checks(report)["fields"] == "pass"
@@ -232,7 +232,7 @@ def test_verify_finds_workers_that_count_apart(capsys: pytest.CaptureFixture[str
 
 
 def test_verify_tells_a_wrong_limit(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
-    with site("--workers", "2", STORE_URL=redis.url()) as url:
+    with site("--workers", "2", STORE_URL=redis.patient_url()) as url:
         status, report = verify(url, "--limit", "3", "--wait", "0", capsys=capsys)
         assert (status, checks(report)["count"], checks(report)["fields"]) == (1, "fail", "fail")
         status, report = verify(url, "--limit", "10", "--wait", "0", capsys=capsys)
@@ -408,7 +408,7 @@ def test_a_user_whom_no_rule_counts_alone_has_nothing_to_reset(
 def test_the_site_of_the_examples_is_verified(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
     command = [python_program("gunicorn"), "--workers", "4", "wsgi_app:application", "--log-level", "warning", "--bind"]
-    with running([*command, f"127.0.0.1:{port}"], port, cwd=EXAMPLES, env={"STORE_URL": redis.url()}):
+    with running([*command, f"127.0.0.1:{port}"], port, cwd=EXAMPLES, env={"STORE_URL": redis.patient_url()}):
         status, report = verify(
             f"http://127.0.0.1:{port}/", "--limit", "10", "--method", "POST", "--wait", "0", capsys=capsys
         )

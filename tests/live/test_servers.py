@@ -156,7 +156,7 @@ def allowed(process: Process, seconds: float = 15) -> str:
 @pytest.mark.parametrize("case", params([*SEVERAL, *SINGLE]))
 def test_with_redis_every_server_starts_and_the_limit_holds(case: Case, redis: RedisServer) -> None:
     path = "/contact" if case.server == "runserver" else "/"
-    with started(case, STORE_URL=redis.url()) as process:
+    with started(case, STORE_URL=redis.patient_url()) as process:
         first = answer(process, path).status
         statuses = [request(process.port, path, method="POST" if path != "/" else "GET").status for _ in range(19)]
         assert "RLK2" not in process.text()

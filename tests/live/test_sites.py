@@ -67,14 +67,14 @@ def _list(field: str) -> list[tuple[str, dict[str, int]]]:
 def test_wsgi_with_four_gunicorn_workers(redis: RedisServer) -> None:
     command = [GUNICORN, "--workers", "4", "wsgi_app:application", "--log-level", "warning"]
     port = free_port()
-    with running([*command, "--bind", f"127.0.0.1:{port}"], port, cwd=EXAMPLES, env={"STORE_URL": redis.url()}):
+    with running([*command, "--bind", f"127.0.0.1:{port}"], port, cwd=EXAMPLES, env={"STORE_URL": redis.patient_url()}):
         assert_exactly_ten_pass([request(port) for _ in range(15)], "requests")
 
 
 def test_asgi_with_two_uvicorn_workers(redis: RedisServer) -> None:
     command = [UVICORN, "--workers", "2", "asgi_app:application", "--log-level", "warning"]
     port = free_port()
-    with running([*command, "--port", str(port)], port, cwd=EXAMPLES, env={"STORE_URL": redis.url()}):
+    with running([*command, "--port", str(port)], port, cwd=EXAMPLES, env={"STORE_URL": redis.patient_url()}):
         assert_exactly_ten_pass([request(port) for _ in range(15)], "requests")
 
 
@@ -85,7 +85,7 @@ def test_wsgi_and_asgi_workers_on_memcached() -> None:
         port = free_port()
         address = f"127.0.0.1:{port}" if command is gunicorn else str(port)
         with memcached_server() as store:
-            url = f"memcached://127.0.0.1:{store.port}"
+            url = f"memcached://127.0.0.1:{store.port}?timeout=5"
             with running([*command, address], port, cwd=EXAMPLES, env={"STORE_URL": url}):
                 assert_exactly_ten_pass([request(port) for _ in range(15)], "requests")
 
@@ -114,7 +114,7 @@ def test_wsgi_and_asgi_workers_on_memcached() -> None:
 def test_django_with_several_workers(redis: RedisServer, command: list[str], path: str, name: str) -> None:
     port = free_port()
     address = f"127.0.0.1:{port}" if command[-1] == "--bind" else str(port)
-    with running([*command, address], port, cwd=EXAMPLES / "django_site", env={"STORE_URL": redis.url()}):
+    with running([*command, address], port, cwd=EXAMPLES / "django_site", env={"STORE_URL": redis.patient_url()}):
         assert_exactly_ten_pass([request(port, path) for _ in range(15)], name)
 
 
@@ -122,7 +122,7 @@ def test_four_workers_share_what_many_clients_at_once_send(redis: RedisServer) -
     command = [GUNICORN, "--workers", "4", "wsgi_app:application", "--log-level", "warning"]
     port = free_port()
     with (
-        running([*command, "--bind", f"127.0.0.1:{port}"], port, cwd=EXAMPLES, env={"STORE_URL": redis.url()}),
+        running([*command, "--bind", f"127.0.0.1:{port}"], port, cwd=EXAMPLES, env={"STORE_URL": redis.patient_url()}),
         ThreadPoolExecutor(16) as pool,
     ):
         statuses = Counter(pool.map(lambda _: request(port).status, range(100)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ratelimit_kit import Charge, FixedWindow, MemcachedStore
+from ratelimit_kit import Charge, FixedWindow, MemcachedStore, RedisStore
 from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores import open_store
 from ratelimit_kit.stores.memcached_line import MONTH, expire
@@ -67,7 +67,7 @@ def test_an_address_is_read(url: str, address: Address) -> None:
         ("memcached://h:port", "'h:port' is no address"),
         ("memcached://h,,i", "'' is no address"),
         ("memcached://user:secret@h", "is no Memcached URL"),
-        ("memcached://h?timeout=3", "is no Memcached URL"),
+        ("memcached://h?time=3", "is no Memcached URL"),
     ],
 )
 def test_a_url_that_names_no_store_is_an_error_without_its_secrets(url: str, message: str) -> None:
@@ -92,3 +92,35 @@ def test_a_prefix_leaves_room_for_limit_and_key() -> None:
 def test_beyond_thirty_days_an_expiry_is_a_time() -> None:
     assert expire(MONTH) == MONTH
     assert expire(MONTH + 1) > 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    ("url", "seconds"),
+    [
+        ("redis://127.0.0.1:1/0", 0.25),
+        ("redis://127.0.0.1:1/0?timeout=2", 2),
+        ("redis://127.0.0.1:1?db=3&timeout=0.5", 0.5),
+    ],
+)
+def test_the_deadline_may_stand_in_the_url(url: str, seconds: float) -> None:
+    store = RedisStore(url)
+    assert store._clients._timeout == seconds
+    assert "timeout" not in str(store._clients._url)
+
+
+def test_memcached_takes_a_deadline_and_a_skew_in_its_url() -> None:
+    store = MemcachedStore("memcached://127.0.0.1:1,127.0.0.1:2?timeout=2&skew=3")
+    assert (store._servers._timeout, store._skew) == (2, 3_000_000)
+    assert repr(store) == "MemcachedStore('memcached://127.0.0.1:1,127.0.0.1:2')"
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1?timeout=soon", "memcached://127.0.0.1?skew="])
+def test_a_deadline_that_is_no_number_is_an_error(url: str) -> None:
+    with pytest.raises(StoreURLError, match="no number of seconds"):
+        open_store(url)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1?timeout=0", "memcached://127.0.0.1?timeout=99"])
+def test_a_deadline_that_is_none_is_an_error(url: str) -> None:
+    with pytest.raises(OptionError, match="timeout="):
+        open_store(url)

@@ -6,16 +6,19 @@ from typing import Any
 
 import fakeredis
 import pytest
+import redis
 from hypothesis import given, settings
 
 from ratelimit_kit import Charge, Limiter, RedisStore, SlidingWindow
 from ratelimit_kit.errors import (
     ConfigurationError,
     OptionError,
+    StoreContendedError,
     StoreUnavailableError,
     StoreURLError,
 )
 from ratelimit_kit.stores import open_store, redacted
+from ratelimit_kit.stores.redis_failures import Failures
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
 from tests.stores.programs import programs, run
@@ -107,3 +110,10 @@ def test_passwords_never_show(url: str) -> None:
         with pytest.raises(StoreURLError) as caught:
             open_store(url)
         assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_takes_no_more_connections_is_busy_and_not_away() -> None:
+    failures = Failures("RedisStore(...)", 0.25, clustered=False)
+    full = failures.meaning(redis.ConnectionError("max number of clients reached"))
+    assert isinstance(full, StoreContendedError)
+    assert "Raise maxclients" in str(full)

@@ -284,3 +284,38 @@ def test_a_policy_from_plain_data() -> None:
 def test_plain_data_that_cannot_be_read_is_an_error(config: Any, hint: str) -> None:
     with pytest.raises(OptionError, match=re.escape(hint)):
         Policy.from_config(config)
+
+
+class Counted(MemoryStore):
+    """A store whose denials hold, and that notes how often it is asked."""
+
+    denials_hold = True
+    asked = 0
+
+    def decide(self, charges: Any) -> Any:
+        self.asked += 1
+        return super().decide(charges)
+
+
+@pytest.mark.parametrize(("option", "asked"), [({}, 2), ({"deny_cache": False}, 5)], ids=["on", "off"])
+def test_a_denial_is_answered_from_memory_where_that_is_wanted(option: Any, asked: int) -> None:
+    store = Counted()
+    site = Policy(Rule("1/minute", name="r"), store=store, **option)
+    answers = [site.check(request()) for _ in range(5)]
+    assert [answer.status for answer in answers] == [0, 429, 429, 429, 429]
+    assert store.asked == asked
+    assert {dict(answer.headers)["RateLimit"] for answer in answers[1:]} <= {'"r";r=0;t=60', '"r";r=0;t=59'}
+
+
+def test_the_environments_store_wins_over_a_url_and_not_over_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATELIMIT_KIT_STORE", "memory://")
+    assert isinstance(Policy(Rule("1/minute"), store="redis://127.0.0.1:1").store, MemoryStore)
+    own = Counted()
+    assert Policy(Rule("1/minute"), store=own).store is own
+
+
+@pytest.mark.parametrize("mode", ["shadow", "off"])
+def test_a_mode_that_refuses_nobody_is_told_at_start(mode: Any, caplog: pytest.LogCaptureFixture) -> None:
+    policy(Rule("1/minute"), mode=mode).start()
+    assert f"mode='{mode}': no request is refused" in caplog.text
+    assert "[RLK256]" in caplog.text

@@ -21,7 +21,7 @@ def login(request):
 
 
 @csrf_exempt
-@ratelimit("10/minute", key="ip")
+@ratelimit("10/minute", key="ip", name="search")
 async def search(request):
     return HttpResponse("Nothing found.\n", content_type="text/plain")
 
@@ -41,7 +41,7 @@ def hook(request):
     return HttpResponse("Thank you.\n", content_type="text/plain")
 
 
-@method_decorator([csrf_exempt, ratelimit("10/minute", key="path:number")], name="dispatch")
+@method_decorator([csrf_exempt, ratelimit("10/minute", key="path:number", name="item")], name="dispatch")
 class Item(View):
     """A limit for each item, whoever asks for it."""
 

@@ -20,7 +20,7 @@ from ratelimit_kit.core.limits import SlidingWindow
 from ratelimit_kit.environment import WORKERS
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StoreError, StoreUnreachableError
 from ratelimit_kit.guard.workers import declared
-from ratelimit_kit.stores import Charge, Scope, Store
+from ratelimit_kit.stores import Charge, Scope, Store, open_store
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.rules import Rule
 
@@ -43,7 +43,7 @@ THROW_AWAY: Final = SlidingWindow(1, 60)
 def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
     """Every check of a configuration; a `bare` one names a store and no rules."""
     try:
-        policy = Policy(Rule("100/minute"), **config) if bare else Policy.from_config(config)
+        policy = _with_store_of(config) if bare else Policy.from_config(config)
         static = list(policy.findings(live=False))
     except RateLimitKitError as error:
         yield of_error(error, _fix_of_start(error))
@@ -59,6 +59,11 @@ def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
     yield from _live(policy, {error.rlk for error in static})
     with contextlib.suppress(StoreError, StartupRefused):
         policy.store.close()
+
+
+def _with_store_of(config: Mapping[str, Any]) -> Policy:
+    """A policy for a store that was named on the command line: RATELIMIT_KIT_STORE must not stand in for it."""
+    return Policy(Rule("100/minute"), **{**config, "store": open_store(config["store"])})
 
 
 def _fix_of_start(error: RateLimitKitError) -> str:

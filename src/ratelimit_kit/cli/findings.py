@@ -22,6 +22,7 @@ CHECKS = {
     "RLK105": "client library",
     "RLK201": "workers",
     "RLK202": "workers",
+    "RLK256": "mode",
     "RLK203": "cache",
     "RLK204": "server",
     "RLK205": "primary",

@@ -31,7 +31,7 @@ class Decided:
     """One decision of one rule, for those who count.
 
     `policy` is the name of a policy or a limiter, `store` the class of its store; `seconds` is the time that
-    the store took. `cached` is true when a denial was remembered and the store not asked; `near` when less
+    the store took, None for the further rules of one question to the store. `cached` is true when a denial was remembered and the store not asked; `near` when less
     than a tenth of the quota is left.
     """
 
@@ -42,7 +42,7 @@ class Decided:
     cached: bool
     near: bool
     store: str
-    seconds: float
+    seconds: float | None
 
     @classmethod
     def of(
@@ -50,7 +50,7 @@ class Decided:
         names: tuple[str, str, str],
         decision: Decision,
         verdicts: Sequence[Verdict],
-        seconds: float,
+        seconds: float | None,
         *,
         shadow: bool = False,
     ) -> Decided:

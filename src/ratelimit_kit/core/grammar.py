@@ -39,6 +39,15 @@ def parse(text: str) -> tuple[Limit, ...]:
     return tuple(limits)
 
 
+def _meant(word: str) -> str:
+    """What a word that is no unit may have meant: by its beginning, for `m` is near to everything."""
+    if word.lower().startswith(("mo", "mn", "mt")):
+        return "did you mean 'month'?"
+    if word.lower().startswith("y"):
+        return "a year is '365 days'"
+    return nearest(word, UNITS)
+
+
 class _Reader:
     """Reads one limit out of `text[start:end]`, token by token."""
 
@@ -106,9 +115,9 @@ class _Reader:
     def _unit(self) -> str:
         if self.kind != "word":
             found = repr(self.token) if self.token else "the end"
-            raise self._error(f"expected a unit of time and found {found}; {nearest(self.token, UNITS)}")
+            raise self._error(f"expected a unit of time and found {found}; {_meant(self.token)}")
         if self.token not in UNITS:
-            hint = nearest(self.token, UNITS)
+            hint = _meant(self.token)
             if "'month'?" in hint:
                 hint += " (which is for 'fixed-window: N/month' only)"
             raise self._error(f"{self.token!r} is no unit of time; {hint}")

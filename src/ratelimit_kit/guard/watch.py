@@ -21,7 +21,7 @@ from ratelimit_kit.errors import LateWorkersError, OptionError, StartupRefused
 from ratelimit_kit.guard import lifetime, witness, words
 from ratelimit_kit.guard.refusal import end_the_server, end_this_process, leave, refuse
 from ratelimit_kit.guard.servers import detected
-from ratelimit_kit.guard.workers import declared
+from ratelimit_kit.guard.workers import Workers, declared
 
 OnUnsafe = Literal["shutdown", "deny", "warn"]
 
@@ -52,6 +52,7 @@ class Watch:
         workers: int | None,
         allow_per_process: bool,
         on_unsafe: OnUnsafe,
+        remedy: str = "",
     ) -> None:
         if on_unsafe not in get_args(OnUnsafe):
             raise OptionError(f"on_unsafe={on_unsafe!r} is no choice; {nearest(str(on_unsafe), get_args(OnUnsafe))}")
@@ -65,6 +66,7 @@ class Watch:
         self._workers = workers
         self._allowed = allow_per_process
         self._on_unsafe = on_unsafe
+        self._remedy = remedy
         self._renew()
         _watches.add(self)
 
@@ -111,9 +113,10 @@ class Watch:
         found = declared(self._workers) or seen
         if found is None or found.count <= 1:
             return None
-        if found is seen and seen.late:
-            return words.added(self._store, found)
-        return words.several(self._store, found)
+        return self._several(found, late=found is seen and seen.late)
+
+    def _several(self, found: Workers, *, late: bool) -> StartupRefused:
+        return words.added(self._store, found) if late else words.several(self._store, found, self._remedy)
 
     def is_calm(self) -> bool:
         """Whether the last look found nothing, and it is not time for the next one."""
@@ -130,7 +133,7 @@ class Watch:
         if seen is not None and seen.count > 1:
             self._per_request = seen.per_request
             self._again = math.inf  # the number does not change any more for this process
-            return self._found((words.added if seen.late else words.several)(self._store, seen))
+            return self._found(self._several(seen, late=seen.late))
         return self._ask_the_witness(now, by_server=seen is not None)
 
     def look(self) -> None:

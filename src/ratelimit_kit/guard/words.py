@@ -18,13 +18,18 @@ CONSEQUENCES: Final = {
 }
 
 
-def several(store: str, workers: Workers) -> UnsafeWorkersError:
-    """Several workers are declared or shown."""
+def several(store: str, workers: Workers, remedy: str) -> UnsafeWorkersError:
+    """Several workers are declared or shown; `remedy` is what to type where it is not the usual."""
     return UnsafeWorkersError(
         f"{store} counts per process, and {workers.found}: each client would get {workers.times} its quota. "
-        'Use store="redis://...", or run one worker. If there really is only one process, say so with workers=1 '
-        "or RATELIMIT_KIT_WORKERS=1."
+        + (remedy or _REMEDY)
     )
+
+
+_REMEDY: Final = (
+    'Use store="redis://...", or run one worker. If there really is only one process, say so with workers=1 '
+    "or RATELIMIT_KIT_WORKERS=1."
+)
 
 
 def added(store: str, workers: Workers) -> LateWorkersError:

@@ -53,5 +53,5 @@ class OpenTelemetryObserver:
                 "ratelimit_kit.near_limit": decided.near,
             },
         )
-        if not decided.degraded and not decided.cached:
+        if decided.seconds is not None and not decided.degraded and not decided.cached:
             self._duration.record(decided.seconds, {"ratelimit_kit.store": self._store(decided.store)})

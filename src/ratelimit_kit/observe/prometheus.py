@@ -76,5 +76,5 @@ class PrometheusObserver:
             metrics.degraded.labels(*rule, decided.outcome).inc()
         elif decided.cached:
             metrics.cached.labels(*rule).inc()
-        else:
+        elif decided.seconds is not None:
             metrics.store.labels(self._store(decided.store), "decide").observe(decided.seconds)

@@ -111,11 +111,20 @@ class UncountableCache:
         """What messages call it."""
         return f"the cache {self.alias!r} ({self.backend.rpartition('.')[2]})"
 
-    def _refuse(self, *_: object, **__: object) -> Any:
-        raise UnsafeCacheError(
+    remedy = (
+        f"No number of workers makes this cache count. Point the store at a Redis or Memcached cache:\n\n{_PASTE}\n"
+    )
+
+    @property
+    def flaw(self) -> UnsafeCacheError:
+        """Why nothing can count here; no server need be asked."""
+        return UnsafeCacheError(
             f"{self.title} cannot count hits: its data is not shared, or not changed in one atomic step, so limits would "
             f"silently not hold. Point the store at a Redis or Memcached cache:\n\n{_PASTE}\n"
         )
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise self.flaw
 
     async def _arefuse(self, *_: object, **__: object) -> Any:
         self._refuse()

@@ -10,8 +10,13 @@ import re
 from hashlib import blake2b
 from urllib.parse import quote
 
+from ratelimit_kit.errors import OptionError
+
 LONGEST = 150
 """Characters of encoded text that are kept; longer text is hashed (Memcached takes 250 bytes in all)."""
+
+LONGEST_PREFIX = 36
+"""Characters in front of a key in Memcached, of whose 250 the limit and the key may need the rest."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:@/+=,;~!*()$'&|^<>?-]*", re.ASCII)
 _SAFE = ":@/+=,;~!*()$'&|^<>?"
@@ -32,3 +37,13 @@ def encode(text: str) -> str:
 def scoped(name: str, text: str) -> str:
     """`text` within the namespace `name`: no other (name, text) gives the same result."""
     return f"{quote(name, safe='')}:{text}"
+
+
+def short_prefix(prefix: str) -> str:
+    """An encoded prefix that leaves room in Memcached for every limit and key; OptionError for one that does not."""
+    encoded = encode(prefix)
+    if len(encoded) > LONGEST_PREFIX:
+        raise OptionError(
+            f"prefix={prefix!r} is too long: give at most {LONGEST_PREFIX} characters, of Memcached's 250"
+        )
+    return encoded

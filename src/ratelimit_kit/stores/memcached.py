@@ -20,19 +20,17 @@ from ratelimit_kit.core.limits import Limit, SlidingWindow
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StartupWarning, StoreContendedError
 from ratelimit_kit.stores import Charge, Scope, check_charges
-from ratelimit_kit.stores.keys import encode
+from ratelimit_kit.stores.keys import encode, short_prefix
 from ratelimit_kit.stores.memcached_client import Servers
 from ratelimit_kit.stores.memcached_states import found_state, state_of, text_of
 from ratelimit_kit.stores.memcached_words import ATTEMPTS, Found, Read, Write, pause
+from ratelimit_kit.stores.options import taken_out
 
 Clock = Callable[[], int]
 """Nanoseconds of the epoch, like `time.time_ns`."""
 
 MARGIN = 2
 """Seconds by which a state outlives its use: Memcached's own clock ticks once a second."""
-
-LONGEST_PREFIX = 36
-"""Characters in front of a key: Memcached takes 250 in all, of which limit and key may need the rest."""
 
 Conversation = Generator[Any, Any, Any]
 
@@ -58,16 +56,14 @@ class MemcachedStore:
         prefix: str = "rlk",
         clock: Clock | None = None,
     ) -> None:
+        url, given = taken_out(url, ["timeout", "skew"])
+        timeout, skew = given.get("timeout", timeout), given.get("skew", skew)
         for name, value, least in (("timeout", timeout, 0.001), ("skew", skew, 0.0)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 60:
                 raise OptionError(f"{name}={value!r} is no number of seconds from {least:g} to 60")
         self._servers = Servers(url, timeout)
         self._skew = round(skew * MICROSECONDS)
-        self._prefix = encode(prefix)
-        if len(self._prefix) > LONGEST_PREFIX:
-            raise OptionError(
-                f"prefix={prefix!r} is too long: give at most {LONGEST_PREFIX} characters, of Memcached's 250"
-            )
+        self._prefix = short_prefix(prefix)
         self._clock = clock or time.time_ns
         self.denials_hold = clock is None
         self._counted: dict[Limit, Limit] = {}

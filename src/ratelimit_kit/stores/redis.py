@@ -14,6 +14,7 @@ from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreError
 from ratelimit_kit.stores import Charge, Scope, check_charges
 from ratelimit_kit.stores.keys import encode
+from ratelimit_kit.stores.options import taken_out
 from ratelimit_kit.stores.redis_checks import client_findings, refuse_repeating, server_facts, server_findings
 from ratelimit_kit.stores.redis_client import Clients
 from ratelimit_kit.stores.redis_cluster import Ask, Conversation, GiveBack, by_slot, deciding
@@ -47,12 +48,15 @@ class RedisStore:
             raise OptionError(
                 "RedisStore takes a URL such as 'redis://127.0.0.1:6379/0', or clients, not both and not neither"
             )
+        if url is not None:
+            url, given = taken_out(url, ["timeout"])
+            timeout = given.get("timeout", timeout)
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
             raise OptionError(f"timeout={timeout!r} is no deadline: give seconds above 0, up to 60")
         if not isinstance(merge, bool):
             raise OptionError(f"merge={merge!r} is neither True nor False")
-        for given in (client, async_client):
-            refuse_repeating(given)
+        refuse_repeating(client)
+        refuse_repeating(async_client)
         self._prefix = encode(prefix)
         self._arguments = Arguments(clock)
         self._deciding, self._refunding = BY_SERVER if clock is None else BY_TEST

@@ -19,6 +19,7 @@ from ratelimit_kit.errors import (
 )
 from ratelimit_kit.stores import redacted
 from ratelimit_kit.stores.redis_address import read_address
+from ratelimit_kit.stores.redis_deadline import Deadline
 from ratelimit_kit.stores.redis_failures import Failures
 from ratelimit_kit.stores.redis_library import (
     CLUSTERS,
@@ -114,8 +115,9 @@ class Clients:
                 await turns.acquire()
         except TimeoutError:
             raise self._failures.contended(LOOP_CONNECTIONS) from None
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with Deadline(loop, loop.time() + self._timeout, self._timeout):
                 if self.clustered:
                     await self._prepared(client)
                 return await work(client)

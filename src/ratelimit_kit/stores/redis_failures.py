@@ -23,6 +23,11 @@ class Failures:
         """What an error of redis-py's means, and what to do about it."""
         if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
             return self.contended(CONNECTIONS)
+        if "max number of clients" in str(error):  # the server is alive, and a flood must not open the gate
+            return StoreContendedError(
+                f"{self._name} takes no more connections (maxclients), nothing was charged. Raise maxclients, or let fewer "
+                "processes connect"
+            )
         reason = str(error).rstrip(".") or type(error).__name__
         if isinstance(error, TIMEOUTS):
             reason = f"no answer within {self._timeout:g} s"

@@ -21,6 +21,7 @@ from typing import Any
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.errors import StoreError
 from ratelimit_kit.stores import Charge
+from ratelimit_kit.stores.redis_deadline import Deadline
 from ratelimit_kit.stores.redis_failures import Failures
 from ratelimit_kit.stores.redis_library import FAILURES, NoScriptError, ResponseError
 from ratelimit_kit.stores.redis_scripts import Arguments, Script, call_of, decisions
@@ -171,7 +172,7 @@ class Merger:
         return _Batch(calls, self._arguments.decide(calls[0][1]), self.loop.time() + self._timeout)
 
     async def _send(self, batches: Sequence[_Batch]) -> None:
-        async with asyncio.timeout_at(batches[0].deadline):
+        async with Deadline(self.loop, batches[0].deadline, self._timeout):
             if self._connection is not None and monotonic() > self._quiet_since + LINGER:
                 await self._let_go()
             if self._connection is None:
@@ -181,7 +182,7 @@ class Merger:
 
     async def _read(self, batch: _Batch) -> None:
         try:
-            async with asyncio.timeout_at(batch.deadline):
+            async with Deadline(self.loop, batch.deadline, self._timeout):
                 answer = await self._connection.read_response()
         except NoScriptError:
             batch.by_name = False

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from ratelimit_kit.core.options import options_of, refuse_unknown
-from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.plan import Plan
 from ratelimit_kit.web.policy import Policy
@@ -28,11 +27,8 @@ _PLAN: Final = frozenset(options_of(Plan.__init__)) - {"rules", "namespace"}
 
 
 def read_policy(cls: type[Policy], config: Mapping[str, Any]) -> Policy:
-    """The policy that a mapping describes; OptionError for what it cannot read. RATELIMIT_KIT_STORE wins over its store."""
+    """The policy that a mapping describes; OptionError for what it cannot read."""
     options = _options(config)
-    store = variable(STORE)
-    if store is not None:
-        options["store"] = store
     return cls(*_rules(config), **options)
 
 

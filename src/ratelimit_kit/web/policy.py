@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratelimit_kit.core.event import Event
 from ratelimit_kit.core.options import known_options
+from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import ConfigurationError, OptionError, ReloadError, StartupRefused, StartupWarning
 from ratelimit_kit.gate import Gate, OnOutage
 from ratelimit_kit.guard.watch import OnUnsafe
@@ -34,8 +35,8 @@ class Policy:
 
     Args:
         rules: every rule that matches a request must admit it; all are decided at once.
-        store: a store or its URL (default: RATELIMIT_KIT_STORE, else memory); everything is refused at start
-            that cannot count there.
+        store: a store or its URL (default: memory); RATELIMIT_KIT_STORE wins over a URL. Everything is refused at
+            start that cannot count there.
         trusted_proxies: networks whose word on their clients is believed, "unix" for a UNIX socket; or the
             number of proxies that every request passes.
         client_header: where they write it: "x-forwarded-for", "forwarded", or the field of an edge that
@@ -54,6 +55,7 @@ class Policy:
         allow_per_process: accept that each process counts for itself, and each client gets its quota from each.
         on_unsafe: what a process does that finds a sibling while it serves from a per-process store:
             "shutdown", "deny" (both answer 503) or "warn".
+        deny_cache: answer a denial of a shared store from memory until its wait is over, for ten seconds at most.
         name: the namespace of this policy's keys in the store.
         observer: hears of events, and of decisions where it wants to; a list for several.
     """
@@ -76,6 +78,7 @@ class Policy:
         workers: int | None = None,
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
+        deny_cache: bool = True,
         name: str = "web",
         observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
@@ -94,7 +97,13 @@ class Policy:
             on_outage=on_outage,
         )
         self._gate = Gate(
-            store, observer, workers=workers, allow_per_process=allow_per_process, on_unsafe=on_unsafe, serves=True
+            (variable(STORE) or store) if store is None or isinstance(store, str) else store,
+            observer,
+            workers=workers,
+            allow_per_process=allow_per_process,
+            on_unsafe=on_unsafe,
+            deny_cache=deny_cache,
+            serves=True,
         )
         self._start_without_store = start_without_store
         self._file: PolicyFile | None = None

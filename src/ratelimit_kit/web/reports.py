@@ -33,9 +33,11 @@ class Reports:
 
     def count(self, claims: Sequence[Claim], decision: Decision, seconds: float, *, shadow: bool) -> None:
         """One report for each rule."""
+        took: float | None = seconds
         for claim, verdicts in _parts(claims, decision):
             names = self._name, claim.rule.name, self._store
-            self._observer.on_decision(Decided.of(names, decision, verdicts, seconds, shadow=shadow))
+            self._observer.on_decision(Decided.of(names, decision, verdicts, took, shadow=shadow))
+            took = None  # the store was asked once, for all rules together
 
     def tell_of_shadow(self, claims: Sequence[Claim], decision: Decision) -> None:
         """Say which rules would have refused a request that nobody refuses."""

@@ -5,6 +5,7 @@ A rule knows no store and no namespace; `claims.py` makes charges of it.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
@@ -22,6 +23,9 @@ from ratelimit_kit.web.paths import Pattern, read_paths
 from ratelimit_kit.web.request import Request, Response
 
 _METHOD = re.compile(r"[A-Z]+", re.ASCII)
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+"""Those of RFC 9110 and 5789; others exist, and are taken as they are unless they look like a slip."""
 
 Limits = str | Limit | Sequence[str | Limit]
 Tiers = Callable[[Request], Limits | Awaitable[Limits]]
@@ -181,4 +185,10 @@ def _some(option: str, values: Iterable[Pattern]) -> list[Pattern]:
 def _method(word: Pattern) -> str:
     if not isinstance(word, str) or not _METHOD.fullmatch(word.upper()):
         raise OptionError(f"methods: {word!r} is no HTTP method: write for example methods=['POST']")
-    return word.upper()
+    method = word.upper()
+    near = [] if method in _METHODS else difflib.get_close_matches(method, _METHODS, n=1, cutoff=0.7)
+    if near:
+        raise OptionError(
+            f"methods: {word!r} is no HTTP method, and the rule would limit nothing; did you mean {near[0]!r}?"
+        )
+    return method

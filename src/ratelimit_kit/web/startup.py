@@ -11,6 +11,7 @@ from ratelimit_kit.core.limits import SlidingWindow
 from ratelimit_kit.errors import (
     ConfigurationError,
     LateWorkersError,
+    ModeWarning,
     OptionError,
     SplitSlotsWarning,
     StartupRefused,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ratelimit_kit.web.plan import Plan
 
 Findings = Iterator[ConfigurationError | StartupWarning]
+
+_SWITCH = "in the policy, or take RATELIMIT_KIT_MODE out of the environment"
 
 PROBE = SlidingWindow(1, 1)
 """The limit that a store is asked for at start: a cost of 0 writes nothing, and shows that decisions are possible."""
@@ -53,10 +56,17 @@ def start(plan: Plan, gate: Gate, *, start_without_store: bool, needs_rules: boo
 def findings(plan: Plan, gate: Gate, *, live: bool, needs_rules: bool = True) -> Findings:
     """Everything that would refuse this policy or is worth a warning; `live` asks the store too."""
     yield from of_the_plan(plan, needs_rules=needs_rules)
+    if plan.mode != "enforce":
+        yield ModeWarning(
+            f"mode={plan.mode!r}: no request is refused. For limits that hold, set mode='enforce' {_SWITCH}"
+        )
     refusal = gate.watch.refusal()
+    flaw: StartupRefused | None = getattr(gate.store, "flaw", None)
     if refusal is not None:
         yield refusal
-    if live:
+    elif flaw is not None:
+        yield flaw
+    if live and flaw is None and plan.mode != "off":
         yield from _of_the_store(gate.store, [named.name for named in plan.named])
 
 

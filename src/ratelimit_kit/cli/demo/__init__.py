@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from ratelimit_kit.stores.memory import MemoryStore
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.rules import Rule
 from ratelimit_kit.wsgi import RateLimitMiddleware
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 def demo_application() -> RateLimitMiddleware:
     """The page and its limited paths; one process, whatever the environment says of workers."""
-    return RateLimitMiddleware(_application, Policy(*RULES, store="memory://", workers=1), assets="/ratelimit-kit")
+    return RateLimitMiddleware(_application, Policy(*RULES, store=MemoryStore(), workers=1), assets="/ratelimit-kit")
 
 
 def _application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

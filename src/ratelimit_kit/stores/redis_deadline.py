@@ -1,0 +1,43 @@
+"""A deadline that an event loop cannot miss by being late itself.
+
+`asyncio.timeout` gives up when its moment has passed, even where the answer has come in time and the loop
+was too busy to look: a flood of tasks would then look like an outage. Here a loop that was late looks once
+more before it gives up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Final
+
+STALL: Final = 0.02
+"""Seconds by which a loop that is not too busy keeps its appointments."""
+
+
+class Deadline:
+    """Cancels what it encloses at `moment` of the loop's time, and raises TimeoutError; by `seconds` later in a late loop."""
+
+    __slots__ = ("_handle", "_loop", "_moment", "_timeout")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, moment: float, seconds: float) -> None:
+        self._loop = loop
+        self._moment = moment
+        self._timeout = asyncio.timeout_at(moment + seconds)
+        self._handle: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self._handle = self._loop.call_at(self._moment, self._come)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def _come(self) -> None:
+        now = self._loop.time()
+        if now < self._moment + STALL:
+            self._timeout.reschedule(now)
