@@ -14,9 +14,9 @@ from typing import Any
 import redis
 
 from benchmarks.place import Place
-from ratelimit_kit import Limiter
+from ratelimit_kit import Limiter, SlidingWindow
 
-ROWS = (
+ROWS: tuple[tuple[str, str | SlidingWindow, int], ...] = (
     ("token bucket", "token-bucket: 100/minute", 1),
     ("token bucket, used up", "token-bucket: 100/minute", 100),
     ("fixed window", "fixed-window: 100/day", 1),
@@ -25,6 +25,7 @@ ROWS = (
     ("sliding window, 10 hits", "100/minute", 10),
     ("sliding window, used up at once", "100/minute", 100),
     ("sliding window 1000/day, used up", "1000/day", 1000),
+    ("the same with resolution=1000, 999 hits", SlidingWindow(1000, per="day", resolution=1000), 999),
 )
 
 
@@ -50,7 +51,7 @@ def table(place: Place) -> Iterator[str]:
             yield row(place, watcher, name, limit, hits, empty)
 
 
-def row(place: Place, watcher: Any, name: str, limit: str, hits: int, empty: float) -> str:
+def row(place: Place, watcher: Any, name: str, limit: str | SlidingWindow, hits: int, empty: float) -> str:
     """One state: its bytes, and the time of the next decision, admitted and denied."""
     url = place.redis_url()
     limiter = Limiter(limit, store=url, deny_cache=False)
