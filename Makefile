@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NODE := tests/browser/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers faults rollback bench bench-quick claims lint types unit docs servers node clean
+.PHONY: help demo test test-fast test-servers faults rollback bench bench-quick soak cost claims lint types unit docs servers node clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,12 @@ bench-quick: benchmarks/.venv/installed servers ## The same in under two minutes
 claims: benchmarks/.venv/installed ## What the peers do where it matters, tried out; writes the table in the docs
 	benchmarks/.venv/bin/python -m benchmarks.claims docs/explanation/comparison-table.md
 
+soak: benchmarks/.venv/installed servers ## A million live keys, five minutes of mixed traffic; writes benchmarks/soak.md
+	benchmarks/.venv/bin/python -m benchmarks.soak --write benchmarks
+
+cost: benchmarks/.venv/installed servers ## What a key costs a Redis server; writes benchmarks/cost.md
+	benchmarks/.venv/bin/python -m benchmarks.cost --write benchmarks/cost.md
+
 benchmarks/.venv/installed: benchmarks/requirements.txt pyproject.toml
 	@$(PYTHON) -m venv benchmarks/.venv
 	benchmarks/.venv/bin/python -m pip install -q -r benchmarks/requirements.txt -e ".[redis,memcached]"
@@ -51,7 +57,7 @@ types: $(VENV)/developed $(NODE)/.package-lock.json
 	$(BIN)/mypy
 	$(NODE)/.bin/tsc -p tests/browser
 
-unit: $(VENV)/developed servers $(NODE)/.package-lock.json
+unit: $(VENV)/developed servers $(NODE)/.package-lock.json benchmarks/.venv/installed
 	$(BIN)/python -m pytest -q -m "not servers"
 
 docs: $(VENV)/developed ## Build the documentation into docs/_build

@@ -14,9 +14,10 @@ from typing import Self
 
 
 class Place:
-    """Servers are started when a scenario first asks for them, and stopped at the end."""
+    """Servers are started when a scenario first asks for them, and stopped at the end; `keys` is what many keys are."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: int = 1_000_000) -> None:
+        self.keys = keys
         self.stack = ExitStack()
         self._databases = 0
 

@@ -98,9 +98,18 @@ while skip < #KEYS do
       if cost > left or refused or cost == 0 then
         local wait, wanted = 0, max(cost, 1) - left
         if wanted > 0 then
-          while from <= size and (sub(state, from + digits, from + wide - 1) - base) % turn < wanted do
-            from = from + wide
+          local low, high = 0, (size + 1 - from) / wide -- the first group that reaches it, by halves
+          if high > 0 and (sub(state, from + digits, from + wide - 1) - base) % turn >= wanted then high = 0 end
+          while low < high do
+            local middle = floor((low + high) / 2)
+            local group = from + middle * wide
+            if (sub(state, group + digits, group + wide - 1) - base) % turn < wanted then
+              low = middle + 1
+            else
+              high = middle
+            end
           end
+          from = from + low * wide
           wait = (from > size and last or last - (last - sub(state, from, from + digits - 1)) % around) - horizon
         end
         text = cost <= left and '' or nil
