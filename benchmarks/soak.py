@@ -104,7 +104,7 @@ def traffics(place: Place, keys: int) -> Iterator[tuple[str, Traffic]]:
     url = place.redis_url()
     client: Any = redis.Redis.from_url(url)
     place.stack.callback(client.close)
-    shared = Limiter(LIMIT, store=url)
+    shared = Limiter(LIMIT, store=url + "?timeout=5")  # how late the slowest is, is charted; none is to be lost
     place.stack.callback(shared.close)
     yield "redis", Traffic(shared, keys, lambda: client.info("memory")["used_memory"], client.dbsize)
 
