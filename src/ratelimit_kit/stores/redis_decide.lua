@@ -5,16 +5,17 @@
 --             tb  capacity, unit, rate
 --             sw  limit, window, resolution, granule, and the digits of a stamp and of a count
 --             fw  limit, and four ends of calendar windows, ascending: the server's time must
---                 lie between the first and the last, else the answer is {-1, time}
--- Answers   for one token bucket: its credits afterwards, or -1 minus its credits when it refuses
---           else {time, 1 or 0, then per charge}: what is there after an admission, before a denial
+--                 lie between the first and the last, else the answer is '-1 time'
+-- Answers   for one token bucket its credits afterwards, or -1 minus its credits when it refuses; else a
+--           text of numbers (a client reads it in a fraction of the time of a list): the time, 1 or 0, then
+--           per charge what is there after an admission, before a denial
 --             tb  credits
 --             sw  units left, time until the cost (or one unit) fits, time until all is forgotten
 --             fw  end of the window (0 for none) and count
 --
 -- Many decisions of the same charges over other keys may come in one call, each all or nothing by itself:
--- then ARGV[1] is the number of charges in one, and the answer a text of numbers: the time, and what each
--- would be answered, without the time.
+-- then ARGV[1] is the number of charges in one, and the text has the time once, and then what each would
+-- be answered; a token bucket by itself is one number there too.
 --
 -- Each charge gives the `text` of its state afterwards ('' to leave it, nil where the cost does not fit),
 -- the time `reset` for which that one matters, and what to answer. One charge is written and answered at
@@ -41,7 +42,7 @@ skip = 0
 while skip < #KEYS do
   local answer, texts, resets, at, fits
   if charges > 1 then
-    answer, texts, resets, fits = { now, refused and 0 or 1 }, {}, {}, true
+    answer, texts, resets, fits = { refused and 0 or 1 }, {}, {}, true
   end
   at = many and 2 or 1
   for i = 1, charges do
@@ -135,7 +136,7 @@ while skip < #KEYS do
     else
       local limit, over, count = ARGV[at + 2] + 0, 0, 0
       if ARGV[at + 3] + 0 > now or now >= ARGV[at + 6] + 0 then
-        return many and '-1 ' .. now_text or { -1, now }
+        return '-1 ' .. now_text
       end
       if state then
         over, count = sub(state, 1, 16) + 0, sub(state, 17) + 0
@@ -163,7 +164,11 @@ while skip < #KEYS do
       if kind == 'tb' then
         return text and first_value or -1 - first_value
       end
-      return { now, text and 1 or 0, first_value, second_value, third_value }
+      local head = now_text .. (text and ' 1 ' or ' 0 ')
+      if kind == 'sw' and third_value < 100000000000000 then
+        return head .. first_value .. ' ' .. second_value .. ' ' .. third_value
+      end
+      return format(third_value and '%s%.0f %.0f %.0f' or '%s%.0f %.0f', head, first_value, second_value, third_value)
     end
     if charges == 1 then
       local key, last = KEYS[skip + 1], #answers
@@ -191,10 +196,9 @@ while skip < #KEYS do
         states[key], changed[key] = text, resets[i]
       end
     end
-    for i = 2, many and #answer or 0 do
+    for i = 1, #answer do
       answers[#answers + 1] = written(answer[i])
     end
-    answers = many and answers or answer
   end
   if charges == 1 or fits or refused then
     skip, refused = skip + charges, false
@@ -206,4 +210,4 @@ end
 for key, reset in pairs(changed) do
   call('PSETEX', key, max(1, ceil(reset / 1000)) + margin, states[key])
 end
-return many and table.concat(answers, ' ') or answers
+return table.concat(answers, ' ')

@@ -24,7 +24,7 @@ from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.redis_deadline import Deadline
 from ratelimit_kit.stores.redis_failures import Failures
 from ratelimit_kit.stores.redis_library import FAILURES, NoScriptError, ResponseError
-from ratelimit_kit.stores.redis_scripts import Arguments, Script, call_of, decisions
+from ratelimit_kit.stores.redis_scripts import Arguments, Script, call_of, decisions, other_window
 
 MOST = 64
 """Calls that travel together at most: while the server decides some, this process sees to others."""
@@ -59,15 +59,10 @@ class _Batch:
             return call_of(script, keys, self.arguments, by_name=self.by_name)
         return call_of(script, keys, [len(self.calls[0][0]), *self.arguments], by_name=self.by_name)
 
-    def moment(self, answer: Any) -> int | None:
-        """The server's time, where it lives in another calendar window and has decided nothing."""
-        if isinstance(answer, bytes):
-            return int(answer[3:]) if answer.startswith(b"-1 ") else None
-        return answer[1] if isinstance(answer, list) and answer[0] < 0 else None
-
     def answered(self, answer: Any) -> None:
         """Give each caller his part of the answer."""
-        for (_, _, future, _), decision in zip(self.calls, decisions(self.calls, answer), strict=True):
+        asked = (charges for _, charges, _, _ in self.calls)
+        for (_, _, future, _), (_, decision) in zip(self.calls, decisions(asked, answer), strict=True):
             if not future.done():
                 future.set_result(decision)
 
@@ -191,7 +186,7 @@ class Merger:
             self._under_way.popleft()
             batch.failed(partial(self._failures.meaning, error))
         else:
-            if (moment := batch.moment(answer)) is not None:
+            if (moment := other_window(answer)) is not None:
                 self._arguments.learn_calendar(moment)
                 batch.arguments = self._arguments.decide(batch.calls[0][1])
                 await self._send_again(batch)

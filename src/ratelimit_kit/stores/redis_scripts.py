@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -121,27 +121,26 @@ def _digits(limit: SlidingWindow) -> tuple[int, int]:
     return len(str(limit.window)), len(str(limit.limit))
 
 
-def verdicts(charges: Sequence[Charge], answer: list[int] | int) -> list[Verdict]:
-    """One Verdict per charge from redis_decide.lua's answer to one decision."""
-    if isinstance(answer, int):
-        return list(_bucket(charges[0], answer).verdicts)
-    now, admitted, *values = answer
-    return _verdicts(charges, now, iter(values), admitted=admitted == 1)
+Answer = int | bytes | str
+"""What redis_decide.lua answers: one token bucket with a number, all else with numbers as text."""
 
 
-def decisions(calls: Sequence[tuple[Any, Sequence[Charge], Any, Any]], answer: Any) -> Iterator[Decision]:
-    """One Decision per call from redis_decide.lua's answer to many, or to one."""
-    if not isinstance(answer, bytes):
-        charges = calls[0][1]
-        yield _bucket(charges[0], answer) if isinstance(answer, int) else Decision(verdicts(charges, answer))
-        return
-    values = map(int, answer.split())
+def other_window(answer: Answer) -> int | None:
+    """The server's time, where it lives in another calendar window than we thought and has decided nothing."""
+    if isinstance(answer, int) or answer[:3] not in {b"-1 ", "-1 "}:
+        return None
+    return int(answer[3:])
+
+
+def decisions(calls: Iterable[Sequence[Charge]], answer: Answer) -> Iterator[tuple[int, Decision]]:
+    """The server's time and the decision, for each call."""
+    values = iter((0, answer)) if isinstance(answer, int) else map(int, answer.split())
     now = next(values)
-    for _, charges, _, _ in calls:
+    for charges in calls:
         if len(charges) == 1 and isinstance(charges[0].limit, TokenBucket):
-            yield _bucket(charges[0], next(values))
+            yield now, _bucket(charges[0], next(values))
         else:
-            yield Decision(_verdicts(charges, now, values, admitted=next(values) == 1))
+            yield now, Decision(_verdicts(charges, now, values, admitted=next(values) == 1))
 
 
 def _bucket(charge: Charge, answer: int) -> Decision:
