@@ -91,4 +91,4 @@ $(NODE)/.package-lock.json: tests/browser/package-lock.json
 	@touch $@
 
 clean: ## Remove what was built
-	rm -rf $(VENV) $(NODE) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) benchmarks/.venv $(NODE) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the programs that the tests start, where they are missing: redis-server, memcached, and the
-# browser chromium; with the word "all" also those of the whole server matrix: Apache with mod_wsgi (on Debian).
+# Installs the programs that the tests start, where they are missing: redis-server, memcached, the browser
+# chromium, and npm, which brings what checks the browser module; with the word "all" also those of the whole server matrix: Apache with mod_wsgi (on Debian).
 set -eu
 
 missing=""
-for program in redis-server memcached chromium; do
+for program in redis-server memcached chromium npm; do
   command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
 done
 if [ "${1:-}" = all ] && command -v apt-get >/dev/null 2>&1 && [ ! -e /usr/lib/apache2/modules/mod_wsgi.so ]; then
@@ -31,7 +31,7 @@ if command -v apt-get >/dev/null 2>&1; then
   $become env DEBIAN_FRONTEND=noninteractive apt-get $wait install -y -qq --no-install-recommends $missing >/dev/null
 elif command -v brew >/dev/null 2>&1; then
   # Its chromium is not put on the PATH: without one of your own, the tests in the browser are skipped.
-  missing=$(echo "$missing" | sed 's/redis-server/redis/; s/ chromium//')
+  missing=$(echo "$missing" | sed 's/redis-server/redis/; s/ npm/ node/; s/ chromium//')
   # shellcheck disable=SC2086
   [ -z "$missing" ] || brew install -q $missing
 else

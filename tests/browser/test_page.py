@@ -179,3 +179,32 @@ def test_djangos_collectstatic_finds_hashes_and_keeps_both_files(tmp_path: Path)
     for name in ("ratelimit_kit/ratelimit.js", "ratelimit_kit/ratelimit.css"):
         assert manifest[name] != name
         assert (collected / manifest[name]).read_bytes() == MODULE.parent.joinpath(Path(name).name).read_bytes()
+
+
+HASHING = """
+from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
+
+
+class Storage(ManifestStaticFilesStorage):
+    support_js_module_import_aggregation = True
+"""
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_a_script_of_the_project_imports_the_module_by_a_relative_path(tmp_path: Path, rewritten: bool) -> None:
+    """By the plain name, which collectstatic keeps; or by the hashed one, where the storage is told to rewrite it."""
+    settings = SETTINGS + 'STATICFILES_DIRS = ["own"]\n'
+    if rewritten:
+        settings = settings.replace("django.contrib.staticfiles.storage.ManifestStaticFilesStorage", "hashing.Storage")
+    (tmp_path / "site_settings.py").write_text(settings)
+    (tmp_path / "hashing.py").write_text(HASHING)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "contact.js").write_text('import { throttledFetch } from "./ratelimit_kit/ratelimit.js";\n')
+    command = [sys.executable, "-m", "django", "collectstatic", "--no-input", "--settings=site_settings"]
+    subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, check=True)
+    collected = tmp_path / "collected"
+    manifest = json.loads((collected / "staticfiles.json").read_text())["paths"]
+    named = manifest["ratelimit_kit/ratelimit.js"] if rewritten else "ratelimit_kit/ratelimit.js"
+    text = (collected / manifest["contact.js"]).read_text()
+    assert text == f'import {{ throttledFetch }} from "./{named}";\n'
+    assert (collected / named).read_bytes() == MODULE.read_bytes()

@@ -25,4 +25,5 @@ exit status:
   1  something was found: a check failed, a limit does not hold, a client is refused
   2  the command line, or a file that it names, cannot be understood
   3  the work could not be done: the store or the site does not answer
+     (for check and doctor, such a file or store is what was found: 1)
 """

@@ -13,6 +13,7 @@ from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.clients import KEYS, add_client, counters
 from ratelimit_kit.cli.inspect import as_json
 from ratelimit_kit.cli.terminal import print_json, shown
+from ratelimit_kit.stores.denials import LONGEST, forget
 
 EPILOG = f"""\
 examples:
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     before = [(counter, counter.look(store)) for counter in found]
     for counter, _ in before:
         store.reset(counter.charges)
+        forget(counter.charges)
     store.close()
     if options.json:
         print_json({"reset": [as_json(counter, decision) for counter, decision in before]})
@@ -51,4 +53,6 @@ def run(options: argparse.Namespace) -> int:
         print(f"{shown(counter.rule)}  {shown(counter.identity)}")
         for verdict in decision.verdicts:
             print(f"  {verdict.limit}: forgotten; {verdict.remaining} of {verdict.limit.most} were left")
+        if not all(verdict.remaining for verdict in decision.verdicts):
+            print(f"  a server that has just refused this client may do so for {LONGEST:g} s more (deny_cache)")
     return exits.FINE
