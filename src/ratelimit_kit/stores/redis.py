@@ -213,10 +213,11 @@ class RedisStore:
         return by_slot(charges, self._keys(charges))
 
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
-        check_charges(charges)
         if len(charges) == 1:
-            key, limit, _ = charges[0]
+            key, limit, cost = charges[0]
+            limit.check_cost(cost)
             return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}"]
+        check_charges(charges)
         return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}" for key, limit, _ in charges]
 
 

@@ -26,14 +26,16 @@ local charges = many or #KEYS
 local one = #KEYS == 1
 local states, changed, answers, written, skip, refused
 if not one then
-  states, changed, answers = {}, {}, { now_text }
-  written = function(number) -- table.concat keeps 14 digits
+  written = function(number) -- `..` and table.concat keep 14 digits
     return number and (number < 100000000000000 and number or format('%.0f', number))
   end
+end
+if many then
+  states, changed, answers = {}, {}, { now_text }
   for i, state in ipairs(call('MGET', unpack(KEYS))) do
     states[KEYS[i]] = state
   end
-  for i = 2, many and #ARGV or 0 do -- read each number once
+  for i = 2, #ARGV do -- read each number once
     ARGV[i] = tonumber(ARGV[i]) or ARGV[i]
   end
 end
@@ -46,7 +48,7 @@ while skip < #KEYS do
   end
   at = many and 2 or 1
   for i = 1, charges do
-    local state = one and call('GET', KEYS[1]) or states and states[KEYS[skip + i]]
+    local state = many and states[KEYS[skip + i]] or not many and call('GET', KEYS[i])
     local kind, cost = ARGV[at], ARGV[at + 1] + 0
     local text, reset, first_value, second_value, third_value
 
@@ -126,7 +128,7 @@ while skip < #KEYS do
             first = time
           end
         end
-        local counts = format('%0' .. places .. '.0f%0' .. places .. '.0f', (total + cost) % turn, base)
+        local counts = sub(turn + (total + cost) % turn .. '', 2) .. sub(turn + base .. '', 2)
         text, reset = (time == now and now_text or format('%016.0f', time)) .. counts .. groups, window
         left = left - cost
         first_value, second_value, third_value = left, left > 0 and 0 or first + window - time, window
@@ -185,20 +187,24 @@ while skip < #KEYS do
       fits = fits and text ~= nil
       texts[i], resets[i] = text, reset
       local last = #answer
-      answer[last + 1], answer[last + 2], answer[last + 3] = first_value, second_value, third_value
+      answer[last + 1] = written(first_value)
+      answer[last + 2], answer[last + 3] = written(second_value), written(third_value)
     end
   end
 
   if charges > 1 and (fits or refused) then
-    for i, text in ipairs(fits and texts or {}) do
-      if text ~= '' then
-        local key = KEYS[skip + i]
+    for i = 1, fits and charges or 0 do
+      local key, text = KEYS[skip + i], texts[i]
+      if text ~= '' and many then
         states[key], changed[key] = text, resets[i]
+      elseif text ~= '' then
+        call('PSETEX', key, max(1, ceil(resets[i] / 1000)) + margin, text)
       end
     end
-    for i = 1, #answer do
-      answers[#answers + 1] = written(answer[i])
+    if not many then
+      return now_text .. ' ' .. table.concat(answer, ' ')
     end
+    answers[#answers + 1] = table.concat(answer, ' ')
   end
   if charges == 1 or fits or refused then
     skip, refused = skip + charges, false

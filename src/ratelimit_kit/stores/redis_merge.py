@@ -24,10 +24,11 @@ from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.redis_deadline import Deadline
 from ratelimit_kit.stores.redis_failures import Failures
 from ratelimit_kit.stores.redis_library import FAILURES, NoScriptError, ResponseError
-from ratelimit_kit.stores.redis_scripts import Arguments, Script, call_of, decisions, other_window
+from ratelimit_kit.stores.redis_scripts import Arguments, Script, Words, call_of, decisions, other_window
 
-MOST = 64
-"""Calls that travel together at most: while the server decides some, this process sees to others."""
+MOST = 128
+"""Calls that travel together at most: the server is with them for some 2 ms, and meanwhile this process sees to
+others."""
 
 AHEAD = 16
 """Batches under way at most, so that the server need not wait for this process."""
@@ -46,7 +47,7 @@ class _Batch:
 
     __slots__ = ("arguments", "by_name", "calls", "deadline")
 
-    def __init__(self, calls: Sequence[Call], arguments: Sequence[Any], deadline: float) -> None:
+    def __init__(self, calls: Sequence[Call], arguments: Words, deadline: float) -> None:
         self.calls = calls
         self.arguments = arguments
         self.deadline = deadline
@@ -57,7 +58,7 @@ class _Batch:
         keys = [key for call in self.calls for key in call[0]]
         if len(self.calls) == 1:
             return call_of(script, keys, self.arguments, by_name=self.by_name)
-        return call_of(script, keys, [len(self.calls[0][0]), *self.arguments], by_name=self.by_name)
+        return call_of(script, keys, self.arguments, many=len(self.calls[0][0]), by_name=self.by_name)
 
     def answered(self, answer: Any) -> None:
         """Give each caller his part of the answer."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
 from ratelimit_kit.core.decision import Admitted, Decision, Denied, Verdict
-from ratelimit_kit.core.limits import FixedWindow, SlidingWindow, TokenBucket
+from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
 from ratelimit_kit.stores import Charge
 
 
@@ -34,23 +35,36 @@ def scripts(clock: str) -> tuple[Script, Script]:
     )
 
 
-def pack(*words: Any) -> bytes:
-    """A command as Redis takes it."""
-    parts = [b"*%d" % len(words)]
-    for word in words:
-        text = word if isinstance(word, bytes) else str(word).encode()
-        parts += (b"$%d" % len(text), text)
-    return b"\r\n".join((*parts, b""))
+class Words(list[Any]):
+    """Arguments of a script, which are packed once, however often they are sent."""
+
+    @cached_property
+    def packed(self) -> bytes:
+        """As they travel."""
+        return _packed(self)
 
 
-def call_of(script: Script, keys: Sequence[str], arguments: Sequence[Any], *, by_name: bool = True) -> bytes:
-    """The packed call of a script, by the name under which Redis caches it, or by its text."""
+def call_of(script: Script, keys: Sequence[str], arguments: Words, *, many: int = 0, by_name: bool = True) -> bytes:
+    """The packed call of a script, by the name under which Redis caches it, or by its text.
+
+    `many` is the number of keys in one decision, where there are several.
+    """
     head = ("EVALSHA", script.sha) if by_name else ("EVAL", script.source)
-    return pack(*head, len(keys), *keys, *arguments)
+    words = (*head, len(keys), *keys, many) if many else (*head, len(keys), *keys)
+    return b"*%d\r\n%b%b" % (len(words) + len(arguments), _packed(words), arguments.packed)
+
+
+def _packed(words: Iterable[Any]) -> bytes:
+    texts = [str(word).encode() for word in words]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
 
 
 BY_SERVER = scripts("redis_server_clock.lua")
 BY_TEST = scripts("redis_given_clock.lua")
+
+
+SHAPES = 1024
+"""Combinations of limits and costs whose arguments are kept."""
 
 
 class Arguments:
@@ -60,9 +74,24 @@ class Arguments:
         self._clock = clock
         self._offset = 0
         self._ends: dict[str, tuple[int, int, int, int]] = {}
+        self._known: dict[tuple[Any, ...], Words] = {}
 
-    def decide(self, charges: Sequence[Charge]) -> list[Any]:
-        """What redis_decide.lua takes."""
+    def decide(self, charges: Sequence[Charge]) -> Words:
+        """What redis_decide.lua takes; the same object as long as it is the same."""
+        if self._clock is not None:
+            return Words([*self._of(charges), self._clock() // 1000])
+        alike = tuple([self._word(limit, cost) for _, limit, cost in charges])
+        words = self._known.get(alike)
+        if words is None:
+            if len(self._known) >= SHAPES:
+                self._known.clear()
+            words = self._known[alike] = Words(self._of(charges))
+        return words
+
+    def _word(self, limit: Limit, cost: int) -> tuple[Any, ...]:
+        return (limit.id, cost, self._window_ends(limit)) if isinstance(limit, FixedWindow) else (limit.id, cost)
+
+    def _of(self, charges: Sequence[Charge]) -> list[Any]:
         arguments: list[Any] = []
         for _, limit, cost in charges:
             match limit:
@@ -73,11 +102,11 @@ class Arguments:
                     arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate)
                 case FixedWindow():
                     arguments += ("fw", cost, limit.limit, *self._window_ends(limit))
-        return arguments + self._time()
+        return arguments
 
-    def refund(self, charges: Sequence[Charge], stamp: int | None) -> list[Any]:
+    def refund(self, charges: Sequence[Charge], stamp: int | None) -> Words:
         """What redis_refund.lua takes."""
-        arguments: list[Any] = ["" if stamp is None else stamp]
+        arguments = Words(["" if stamp is None else stamp])
         for _, limit, cost in charges:
             match limit:
                 case SlidingWindow():
@@ -86,14 +115,13 @@ class Arguments:
                     arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate)
                 case FixedWindow():
                     arguments += ("fw", cost, "" if stamp is None else limit.window_end(stamp))
-        return arguments + self._time()
+        if self._clock is not None:
+            arguments.append(self._clock() // 1000)
+        return arguments
 
     def learn_calendar(self, server_time: int) -> None:
         """Follow the server's clock where this machine's lives in another calendar window."""
         self._offset = server_time - self._local_time()
-
-    def _time(self) -> list[int]:
-        return [] if self._clock is None else [self._clock() // 1000]
 
     def _local_time(self) -> int:
         return (self._clock or time.time_ns)() // 1000
