@@ -63,7 +63,7 @@ unit: $(VENV)/developed servers $(NODE)/.package-lock.json benchmarks/.venv/inst
 docs: $(VENV)/developed ## Build the documentation into docs/_build
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
 
-servers: ## Install redis-server, memcached and chromium where they are missing
+servers: ## Install redis-server, memcached, chromium and npm where they are missing
 	@sh scripts/install_servers.sh
 
 $(VENV)/bin/python:
