@@ -31,6 +31,9 @@ class TestMemory(StoreConformance):
 
 class TestFakeRedis(StoreConformance):
     rounds = ROUNDS
+    # fakeredis promises nothing about threads, and on a busy machine once admitted 10 of 5 under a fixed window:
+    # real servers prove this claim (tests/live/test_conformance.py)
+    test_threads_admit_exactly_the_limit = None
     programs = 5
 
     def make_store(self, clock: Clock) -> Store:

@@ -18,7 +18,7 @@ from ratelimit_kit.stores.options import taken_out
 from ratelimit_kit.stores.redis_checks import client_findings, refuse_repeating, server_facts, server_findings
 from ratelimit_kit.stores.redis_client import Clients
 from ratelimit_kit.stores.redis_cluster import Ask, Conversation, GiveBack, by_slot, deciding
-from ratelimit_kit.stores.redis_scripts import BY_SERVER, BY_TEST, Arguments, verdicts
+from ratelimit_kit.stores.redis_scripts import BY_SERVER, BY_TEST, Arguments, decisions, other_window
 
 
 class RedisStore:
@@ -76,14 +76,14 @@ class RedisStore:
         if self.clustered:
             verdicts: Sequence[Verdict] = self._drive(deciding(charges, self._slots(charges)))
             return verdicts
-        return self._decide(charges)[1]
+        return self._decide(charges)[1].verdicts
 
     async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Do what `decide` does."""
         if self.clustered:
             verdicts: Sequence[Verdict] = await self._adrive(deciding(charges, self._slots(charges)))
             return verdicts
-        return (await self._adecide(charges))[1]
+        return (await self._adecide(charges))[1].verdicts
 
     def soon(self, charges: Sequence[Charge]) -> Awaitable[Sequence[Verdict] | Decision]:
         """What `adecide` answers, with as little around it as there can be."""
@@ -142,29 +142,29 @@ class RedisStore:
         """Close this event loop's client; a later call opens a new one."""
         await self._clients.aclose()
 
-    def _decide(self, charges: Sequence[Charge]) -> tuple[int, Sequence[Verdict]]:
+    def _decide(self, charges: Sequence[Charge]) -> tuple[int, Decision]:
         """One script call: the server's time (microseconds) and the verdicts."""
         keys = self._keys(charges)
         if not keys:
-            return 0, []
+            return 0, Decision([])
         answer = self._clients.run(self._deciding, keys, self._arguments.decide(charges))
-        if isinstance(answer, list) and answer[0] < 0:
-            self._arguments.learn_calendar(answer[1])
+        if (moment := other_window(answer)) is not None:
+            self._arguments.learn_calendar(moment)
             answer = self._clients.run(self._deciding, keys, self._arguments.decide(charges))
-        return (answer[0] if isinstance(answer, list) else 0), verdicts(charges, answer)
+        return next(decisions([charges], answer))
 
-    async def _adecide(self, charges: Sequence[Charge]) -> tuple[int, Sequence[Verdict]]:
+    async def _adecide(self, charges: Sequence[Charge]) -> tuple[int, Decision]:
         """Do what `_decide` does, together with others that ask in the same turn of the event loop."""
         keys = self._keys(charges)
         if not keys:
-            return 0, []
+            return 0, Decision([])
         if (merger := self._clients.merger()) is not None:
-            return 0, (await merger.ask(charges, keys)).verdicts
+            return 0, await merger.ask(charges, keys)
         answer = await self._clients.arun(self._deciding, keys, self._arguments.decide(charges))
-        if isinstance(answer, list) and answer[0] < 0:
-            self._arguments.learn_calendar(answer[1])
+        if (moment := other_window(answer)) is not None:
+            self._arguments.learn_calendar(moment)
             answer = await self._clients.arun(self._deciding, keys, self._arguments.decide(charges))
-        return (answer[0] if isinstance(answer, list) else 0), verdicts(charges, answer)
+        return next(decisions([charges], answer))
 
     def _delete(self, keys: Sequence[str]) -> None:
         self._clients.call(lambda client: client.delete(*keys))
@@ -198,12 +198,14 @@ class RedisStore:
 
     def _step(self, step: Ask | GiveBack) -> Any:
         if isinstance(step, Ask):
-            return self._decide(step.charges)
+            time, decision = self._decide(step.charges)
+            return time, decision.verdicts
         return self.refund(step.charges, step.stamp)
 
     async def _astep(self, step: Ask | GiveBack) -> Any:
         if isinstance(step, Ask):
-            return await self._adecide(step.charges)
+            time, decision = await self._adecide(step.charges)
+            return time, decision.verdicts
         return await self.arefund(step.charges, step.stamp)
 
     def _slots(self, charges: Sequence[Charge]) -> list[list[Charge]]:
@@ -211,10 +213,11 @@ class RedisStore:
         return by_slot(charges, self._keys(charges))
 
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
-        check_charges(charges)
         if len(charges) == 1:
-            key, limit, _ = charges[0]
+            key, limit, cost = charges[0]
+            limit.check_cost(cost)
             return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}"]
+        check_charges(charges)
         return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}" for key, limit, _ in charges]
 
 

@@ -31,7 +31,7 @@ from ratelimit_kit.stores.redis_library import (
 )
 from ratelimit_kit.stores.redis_line import Lines
 from ratelimit_kit.stores.redis_merge import Merger
-from ratelimit_kit.stores.redis_scripts import Arguments, Script, call_of
+from ratelimit_kit.stores.redis_scripts import Arguments, Script, Words, call_of
 from ratelimit_kit.stores.turns import Turns
 
 __all__ = ["Clients"]
@@ -126,11 +126,11 @@ class Clients:
         finally:
             turns.release()
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def run(self, script: Script, keys: Sequence[str], arguments: Words) -> Any:
         """Call a script: over a connection of ours, or by a client that the user gave or that knows a cluster."""
         return self.call(lambda client: self._script(client, script, keys, arguments))
 
-    async def arun(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def arun(self, script: Script, keys: Sequence[str], arguments: Words) -> Any:
         """Do what `run` does."""
 
         async def work(client: Any) -> Any:
@@ -141,7 +141,7 @@ class Clients:
 
         return await self.acall(work)
 
-    def _script(self, client: Any, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def _script(self, client: Any, script: Script, keys: Sequence[str], arguments: Words) -> Any:
         """Only what the server says it does not know is sent again, with its text: then nothing has run."""
         lines = self._lines
         try:

@@ -5,16 +5,17 @@
 --             tb  capacity, unit, rate
 --             sw  limit, window, resolution, granule, and the digits of a stamp and of a count
 --             fw  limit, and four ends of calendar windows, ascending: the server's time must
---                 lie between the first and the last, else the answer is {-1, time}
--- Answers   for one token bucket: its credits afterwards, or -1 minus its credits when it refuses
---           else {time, 1 or 0, then per charge}: what is there after an admission, before a denial
+--                 lie between the first and the last, else the answer is '-1 time'
+-- Answers   for one token bucket its credits afterwards, or -1 minus its credits when it refuses; else a
+--           text of numbers (a client reads it in a fraction of the time of a list): the time, 1 or 0, then
+--           per charge what is there after an admission, before a denial
 --             tb  credits
 --             sw  units left, time until the cost (or one unit) fits, time until all is forgotten
 --             fw  end of the window (0 for none) and count
 --
 -- Many decisions of the same charges over other keys may come in one call, each all or nothing by itself:
--- then ARGV[1] is the number of charges in one, and the answer a text of numbers: the time, and what each
--- would be answered, without the time.
+-- then ARGV[1] is the number of charges in one, and the text has the time once, and then what each would
+-- be answered; a token bucket by itself is one number there too.
 --
 -- Each charge gives the `text` of its state afterwards ('' to leave it, nil where the cost does not fit),
 -- the time `reset` for which that one matters, and what to answer. One charge is written and answered at
@@ -25,14 +26,16 @@ local charges = many or #KEYS
 local one = #KEYS == 1
 local states, changed, answers, written, skip, refused
 if not one then
-  states, changed, answers = {}, {}, { now_text }
-  written = function(number) -- table.concat keeps 14 digits
+  written = function(number) -- `..` and table.concat keep 14 digits
     return number and (number < 100000000000000 and number or format('%.0f', number))
   end
+end
+if many then
+  states, changed, answers = {}, {}, { now_text }
   for i, state in ipairs(call('MGET', unpack(KEYS))) do
     states[KEYS[i]] = state
   end
-  for i = 2, many and #ARGV or 0 do -- read each number once
+  for i = 2, #ARGV do -- read each number once
     ARGV[i] = tonumber(ARGV[i]) or ARGV[i]
   end
 end
@@ -41,11 +44,11 @@ skip = 0
 while skip < #KEYS do
   local answer, texts, resets, at, fits
   if charges > 1 then
-    answer, texts, resets, fits = { now, refused and 0 or 1 }, {}, {}, true
+    answer, texts, resets, fits = { refused and 0 or 1 }, {}, {}, true
   end
   at = many and 2 or 1
   for i = 1, charges do
-    local state = one and call('GET', KEYS[1]) or states and states[KEYS[skip + i]]
+    local state = many and states[KEYS[skip + i]] or not many and call('GET', KEYS[i])
     local kind, cost = ARGV[at], ARGV[at + 1] + 0
     local text, reset, first_value, second_value, third_value
 
@@ -125,7 +128,7 @@ while skip < #KEYS do
             first = time
           end
         end
-        local counts = format('%0' .. places .. '.0f%0' .. places .. '.0f', (total + cost) % turn, base)
+        local counts = sub(turn + (total + cost) % turn .. '', 2) .. sub(turn + base .. '', 2)
         text, reset = (time == now and now_text or format('%016.0f', time)) .. counts .. groups, window
         left = left - cost
         first_value, second_value, third_value = left, left > 0 and 0 or first + window - time, window
@@ -135,7 +138,7 @@ while skip < #KEYS do
     else
       local limit, over, count = ARGV[at + 2] + 0, 0, 0
       if ARGV[at + 3] + 0 > now or now >= ARGV[at + 6] + 0 then
-        return many and '-1 ' .. now_text or { -1, now }
+        return '-1 ' .. now_text
       end
       if state then
         over, count = sub(state, 1, 16) + 0, sub(state, 17) + 0
@@ -163,7 +166,11 @@ while skip < #KEYS do
       if kind == 'tb' then
         return text and first_value or -1 - first_value
       end
-      return { now, text and 1 or 0, first_value, second_value, third_value }
+      local head = now_text .. (text and ' 1 ' or ' 0 ')
+      if kind == 'sw' and third_value < 100000000000000 then
+        return head .. first_value .. ' ' .. second_value .. ' ' .. third_value
+      end
+      return format(third_value and '%s%.0f %.0f %.0f' or '%s%.0f %.0f', head, first_value, second_value, third_value)
     end
     if charges == 1 then
       local key, last = KEYS[skip + 1], #answers
@@ -180,21 +187,24 @@ while skip < #KEYS do
       fits = fits and text ~= nil
       texts[i], resets[i] = text, reset
       local last = #answer
-      answer[last + 1], answer[last + 2], answer[last + 3] = first_value, second_value, third_value
+      answer[last + 1] = written(first_value)
+      answer[last + 2], answer[last + 3] = written(second_value), written(third_value)
     end
   end
 
   if charges > 1 and (fits or refused) then
-    for i, text in ipairs(fits and texts or {}) do
-      if text ~= '' then
-        local key = KEYS[skip + i]
+    for i = 1, fits and charges or 0 do
+      local key, text = KEYS[skip + i], texts[i]
+      if text ~= '' and many then
         states[key], changed[key] = text, resets[i]
+      elseif text ~= '' then
+        call('PSETEX', key, max(1, ceil(resets[i] / 1000)) + margin, text)
       end
     end
-    for i = 2, many and #answer or 0 do
-      answers[#answers + 1] = written(answer[i])
+    if not many then
+      return now_text .. ' ' .. table.concat(answer, ' ')
     end
-    answers = many and answers or answer
+    answers[#answers + 1] = table.concat(answer, ' ')
   end
   if charges == 1 or fits or refused then
     skip, refused = skip + charges, false
@@ -206,4 +216,4 @@ end
 for key, reset in pairs(changed) do
   call('PSETEX', key, max(1, ceil(reset / 1000)) + margin, states[key])
 end
-return many and table.concat(answers, ' ') or answers
+return table.concat(answers, ' ')

@@ -24,10 +24,11 @@ from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.redis_deadline import Deadline
 from ratelimit_kit.stores.redis_failures import Failures
 from ratelimit_kit.stores.redis_library import FAILURES, NoScriptError, ResponseError
-from ratelimit_kit.stores.redis_scripts import Arguments, Script, call_of, decisions
+from ratelimit_kit.stores.redis_scripts import Arguments, Script, Words, call_of, decisions, other_window
 
-MOST = 64
-"""Calls that travel together at most: while the server decides some, this process sees to others."""
+MOST = 128
+"""Calls that travel together at most: the server is with them for some 2 ms, and meanwhile this process sees to
+others."""
 
 AHEAD = 16
 """Batches under way at most, so that the server need not wait for this process."""
@@ -46,7 +47,7 @@ class _Batch:
 
     __slots__ = ("arguments", "by_name", "calls", "deadline")
 
-    def __init__(self, calls: Sequence[Call], arguments: Sequence[Any], deadline: float) -> None:
+    def __init__(self, calls: Sequence[Call], arguments: Words, deadline: float) -> None:
         self.calls = calls
         self.arguments = arguments
         self.deadline = deadline
@@ -57,17 +58,12 @@ class _Batch:
         keys = [key for call in self.calls for key in call[0]]
         if len(self.calls) == 1:
             return call_of(script, keys, self.arguments, by_name=self.by_name)
-        return call_of(script, keys, [len(self.calls[0][0]), *self.arguments], by_name=self.by_name)
-
-    def moment(self, answer: Any) -> int | None:
-        """The server's time, where it lives in another calendar window and has decided nothing."""
-        if isinstance(answer, bytes):
-            return int(answer[3:]) if answer.startswith(b"-1 ") else None
-        return answer[1] if isinstance(answer, list) and answer[0] < 0 else None
+        return call_of(script, keys, self.arguments, many=len(self.calls[0][0]), by_name=self.by_name)
 
     def answered(self, answer: Any) -> None:
         """Give each caller his part of the answer."""
-        for (_, _, future, _), decision in zip(self.calls, decisions(self.calls, answer), strict=True):
+        asked = (charges for _, charges, _, _ in self.calls)
+        for (_, _, future, _), (_, decision) in zip(self.calls, decisions(asked, answer), strict=True):
             if not future.done():
                 future.set_result(decision)
 
@@ -191,7 +187,7 @@ class Merger:
             self._under_way.popleft()
             batch.failed(partial(self._failures.meaning, error))
         else:
-            if (moment := batch.moment(answer)) is not None:
+            if (moment := other_window(answer)) is not None:
                 self._arguments.learn_calendar(moment)
                 batch.arguments = self._arguments.decide(batch.calls[0][1])
                 await self._send_again(batch)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
 from ratelimit_kit.core.decision import Admitted, Decision, Denied, Verdict
-from ratelimit_kit.core.limits import FixedWindow, SlidingWindow, TokenBucket
+from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
 from ratelimit_kit.stores import Charge
 
 
@@ -34,23 +35,36 @@ def scripts(clock: str) -> tuple[Script, Script]:
     )
 
 
-def pack(*words: Any) -> bytes:
-    """A command as Redis takes it."""
-    parts = [b"*%d" % len(words)]
-    for word in words:
-        text = word if isinstance(word, bytes) else str(word).encode()
-        parts += (b"$%d" % len(text), text)
-    return b"\r\n".join((*parts, b""))
+class Words(list[Any]):
+    """Arguments of a script, which are packed once, however often they are sent."""
+
+    @cached_property
+    def packed(self) -> bytes:
+        """As they travel."""
+        return _packed(self)
 
 
-def call_of(script: Script, keys: Sequence[str], arguments: Sequence[Any], *, by_name: bool = True) -> bytes:
-    """The packed call of a script, by the name under which Redis caches it, or by its text."""
+def call_of(script: Script, keys: Sequence[str], arguments: Words, *, many: int = 0, by_name: bool = True) -> bytes:
+    """The packed call of a script, by the name under which Redis caches it, or by its text.
+
+    `many` is the number of keys in one decision, where there are several.
+    """
     head = ("EVALSHA", script.sha) if by_name else ("EVAL", script.source)
-    return pack(*head, len(keys), *keys, *arguments)
+    words = (*head, len(keys), *keys, many) if many else (*head, len(keys), *keys)
+    return b"*%d\r\n%b%b" % (len(words) + len(arguments), _packed(words), arguments.packed)
+
+
+def _packed(words: Iterable[Any]) -> bytes:
+    texts = [str(word).encode() for word in words]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
 
 
 BY_SERVER = scripts("redis_server_clock.lua")
 BY_TEST = scripts("redis_given_clock.lua")
+
+
+SHAPES = 1024
+"""Combinations of limits and costs whose arguments are kept."""
 
 
 class Arguments:
@@ -60,9 +74,24 @@ class Arguments:
         self._clock = clock
         self._offset = 0
         self._ends: dict[str, tuple[int, int, int, int]] = {}
+        self._known: dict[tuple[Any, ...], Words] = {}
 
-    def decide(self, charges: Sequence[Charge]) -> list[Any]:
-        """What redis_decide.lua takes."""
+    def decide(self, charges: Sequence[Charge]) -> Words:
+        """What redis_decide.lua takes; the same object as long as it is the same."""
+        if self._clock is not None:
+            return Words([*self._of(charges), self._clock() // 1000])
+        alike = tuple([self._word(limit, cost) for _, limit, cost in charges])
+        words = self._known.get(alike)
+        if words is None:
+            if len(self._known) >= SHAPES:
+                self._known.clear()
+            words = self._known[alike] = Words(self._of(charges))
+        return words
+
+    def _word(self, limit: Limit, cost: int) -> tuple[Any, ...]:
+        return (limit.id, cost, self._window_ends(limit)) if isinstance(limit, FixedWindow) else (limit.id, cost)
+
+    def _of(self, charges: Sequence[Charge]) -> list[Any]:
         arguments: list[Any] = []
         for _, limit, cost in charges:
             match limit:
@@ -73,11 +102,11 @@ class Arguments:
                     arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate)
                 case FixedWindow():
                     arguments += ("fw", cost, limit.limit, *self._window_ends(limit))
-        return arguments + self._time()
+        return arguments
 
-    def refund(self, charges: Sequence[Charge], stamp: int | None) -> list[Any]:
+    def refund(self, charges: Sequence[Charge], stamp: int | None) -> Words:
         """What redis_refund.lua takes."""
-        arguments: list[Any] = ["" if stamp is None else stamp]
+        arguments = Words(["" if stamp is None else stamp])
         for _, limit, cost in charges:
             match limit:
                 case SlidingWindow():
@@ -86,14 +115,13 @@ class Arguments:
                     arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate)
                 case FixedWindow():
                     arguments += ("fw", cost, "" if stamp is None else limit.window_end(stamp))
-        return arguments + self._time()
+        if self._clock is not None:
+            arguments.append(self._clock() // 1000)
+        return arguments
 
     def learn_calendar(self, server_time: int) -> None:
         """Follow the server's clock where this machine's lives in another calendar window."""
         self._offset = server_time - self._local_time()
-
-    def _time(self) -> list[int]:
-        return [] if self._clock is None else [self._clock() // 1000]
 
     def _local_time(self) -> int:
         return (self._clock or time.time_ns)() // 1000
@@ -121,27 +149,26 @@ def _digits(limit: SlidingWindow) -> tuple[int, int]:
     return len(str(limit.window)), len(str(limit.limit))
 
 
-def verdicts(charges: Sequence[Charge], answer: list[int] | int) -> list[Verdict]:
-    """One Verdict per charge from redis_decide.lua's answer to one decision."""
-    if isinstance(answer, int):
-        return list(_bucket(charges[0], answer).verdicts)
-    now, admitted, *values = answer
-    return _verdicts(charges, now, iter(values), admitted=admitted == 1)
+Answer = int | bytes | str
+"""What redis_decide.lua answers: one token bucket with a number, all else with numbers as text."""
 
 
-def decisions(calls: Sequence[tuple[Any, Sequence[Charge], Any, Any]], answer: Any) -> Iterator[Decision]:
-    """One Decision per call from redis_decide.lua's answer to many, or to one."""
-    if not isinstance(answer, bytes):
-        charges = calls[0][1]
-        yield _bucket(charges[0], answer) if isinstance(answer, int) else Decision(verdicts(charges, answer))
-        return
-    values = map(int, answer.split())
+def other_window(answer: Answer) -> int | None:
+    """The server's time, where it lives in another calendar window than we thought and has decided nothing."""
+    if isinstance(answer, int) or answer[:3] not in {b"-1 ", "-1 "}:
+        return None
+    return int(answer[3:])
+
+
+def decisions(calls: Iterable[Sequence[Charge]], answer: Answer) -> Iterator[tuple[int, Decision]]:
+    """The server's time and the decision, for each call."""
+    values = iter((0, answer)) if isinstance(answer, int) else map(int, answer.split())
     now = next(values)
-    for _, charges, _, _ in calls:
+    for charges in calls:
         if len(charges) == 1 and isinstance(charges[0].limit, TokenBucket):
-            yield _bucket(charges[0], next(values))
+            yield now, _bucket(charges[0], next(values))
         else:
-            yield Decision(_verdicts(charges, now, values, admitted=next(values) == 1))
+            yield now, Decision(_verdicts(charges, now, values, admitted=next(values) == 1))
 
 
 def _bucket(charge: Charge, answer: int) -> Decision:
