@@ -42,11 +42,14 @@ def _lane(table: Counters, limit: Any) -> Lane:
             denied = Denied()
             denied.basis = limit, state, now, 1
             return denied
-        with table.lock:
-            states = table.states
-            if states.get(key) is not state:
-                return None
-            states[key] = after
+        try:
+            with table.lock:
+                states = table.states
+                if states[key] is not state:
+                    return None
+                states[key] = after
+        except KeyError:  # it was reset meanwhile
+            return None
         admitted = Admitted()
         admitted.basis = limit, after, now, 0
         return admitted
@@ -80,11 +83,14 @@ def _bucket(table: Counters, limit: TokenBucket) -> Lane:
             denied.basis = limit, state, now, 1
             return denied
         after = held, stamp
-        with table.lock:
-            states = table.states
-            if states.get(key) is not state:
-                return None
-            states[key] = after
+        try:
+            with table.lock:
+                states = table.states
+                if states[key] is not state:
+                    return None
+                states[key] = after
+        except KeyError:  # it was reset meanwhile
+            return None
         admitted = Admitted()
         admitted.basis = limit, after, now, 0
         return admitted
