@@ -117,15 +117,15 @@ def take(limit: SlidingWindow, state: Folded, now: int, cost: int) -> Folded | N
     total += cost
     if total - base > limit.limit:
         return None
-    if last == now or (now - last <= now % limit.granule and _pairs(first, last, between) >= limit.resolution):
-        return (base, now, total, now, total, ()) if first == last else (base, first, reached, now, total, between)
-    if first != last:
+    same_granule = now - last <= now % limit.granule
+    if first == last:  # one pair
+        if last == now or (same_granule and limit.resolution == 1):
+            return base, now, total, now, total, ()
+    elif last == now or (same_granule and len(between) >= 2 * limit.resolution - 4):  # two pairs and those between
+        return base, first, reached, now, total, between
+    else:
         between += last, total_before
     return base, first, reached, now, total, between
-
-
-def _pairs(first: int, last: int, between: Sequence[int]) -> int:
-    return 1 if first == last else 2 + len(between) // 2
 
 
 def refund(limit: SlidingWindow, log: list[int] | None, now: int, cost: int, stamp: int | None) -> list[int] | None:
