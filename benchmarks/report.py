@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,13 +48,14 @@ class Report:
         lines = ["| promise | at most | measured | best peer | kept |", "|---|---|---|---|---|"]
         for scenario, contestants in self._done:
             floor = contestants[0]
-            best = min((one.ratio(floor) for one in contestants if one.kind == "peer"), default=None)
+            peers = [one for one in contestants if one.kind == "peer"]
+            best = min(peers, key=partial(_value_of, scenario, floor), default=None)
             for one in contestants:
                 if one.at_most is not None:
                     unit = one.unit or scenario.unit or "x floor"
                     lines.append(
                         f"| {scenario.title}: {one.name} | {one.at_most:g} {unit} | {_figure(scenario, one, floor)} | "
-                        f"{'' if best is None else f'{best:.2f} x'} | {'yes' if kept(scenario, one, floor) else 'no'} |"
+                        f"{'' if best is None else _figure(scenario, best, floor)} | {'yes' if kept(scenario, one, floor) else 'no'} |"
                     )
         return "\n".join(lines)
 
@@ -72,6 +74,10 @@ def value(scenario: Scenario, one: Contestant, floor: Contestant) -> float:
     if not scenario.unit:
         return one.ratio(floor)
     return (one.quantile(0.5) - floor.quantile(0.5)) * UNITS[scenario.unit]
+
+
+def _value_of(scenario: Scenario, floor: Contestant, one: Contestant) -> float:
+    return value(scenario, one, floor)
 
 
 UNITS = {"us": 1e6, "ms": 1e3, "%": 100.0, "commands": 1.0}
