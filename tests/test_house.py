@@ -154,7 +154,7 @@ class Strip(ast.NodeTransformer):
 
 TWINS = {
     "sleep", "decide", "_tell", "hit", "peek", "reset", "refund", "acquire", "close", "ping", "check", "identify", "run", "_decide", "_delete", "_drive", "_step", "call", "admits", "measure", "health", "called",
-    "matches", "claim", "claims", "finish", "fail", "ask", "_ask", "guarded", "_guarded", "_value", "user_id",
+    "matches", "claim", "claims", "finish", "fail", "ask", "_ask", "_refund", "guarded", "_guarded", "_value", "user_id",
 }  # fmt: skip
 TWIN_FILES = [
     "limiter.py",

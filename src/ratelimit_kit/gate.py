@@ -25,7 +25,7 @@ from ratelimit_kit.local import LocalShare
 from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.outage import MEANWHILE, OnOutage, outage_policy, refused
 from ratelimit_kit.stores import Charge, Lane, Scope, Store, asking, no_lane, open_store, short_ways
-from ratelimit_kit.stores.denials import Denials, forget
+from ratelimit_kit.stores.denials import Denials
 
 __all__ = ["Gate", "OnOutage", "outage_policy"]
 
@@ -143,7 +143,6 @@ class Gate:
         try:
             for stamp, some in _by_stamp(charges, decision):
                 self.store.refund(some, stamp)
-                forget(some, refunded=True)
         except StoreError as error:
             self._not_given_back(error)
 
@@ -154,7 +153,6 @@ class Gate:
         try:
             for stamp, some in _by_stamp(charges, decision):
                 await self.store.arefund(some, stamp)
-                forget(some, refunded=True)
         except StoreError as error:
             self._not_given_back(error)
 

@@ -19,7 +19,6 @@ from ratelimit_kit.gate import Gate, OnOutage, outage_policy
 from ratelimit_kit.guard.watch import OnUnsafe
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.stores import Charge, Store
-from ratelimit_kit.stores.denials import forget
 from ratelimit_kit.stores.keys import scoped
 
 _new = tuple.__new__
@@ -129,27 +128,19 @@ class Limiter:
 
     def reset(self, key: str) -> None:
         """Forget all hits of `key`."""
-        charges = self._charges(key, 0)
-        self.store.reset(charges)
-        forget(charges)
+        self.store.reset(self._charges(key, 0))
 
     async def areset(self, key: str) -> None:
         """Do what `reset` does."""
-        charges = self._charges(key, 0)
-        await self.store.areset(charges)
-        forget(charges)
+        await self.store.areset(self._charges(key, 0))
 
     def refund(self, key: str, cost: int = 1) -> None:
         """Give `cost` units back to `key`, from its oldest hits: never more than were charged."""
-        charges = self._charges(key, cost)
-        self.store.refund(charges)
-        forget(charges, refunded=True)
+        self.store.refund(self._charges(key, cost))
 
     async def arefund(self, key: str, cost: int = 1) -> None:
         """Do what `refund` does."""
-        charges = self._charges(key, cost)
-        await self.store.arefund(charges)
-        forget(charges, refunded=True)
+        await self.store.arefund(self._charges(key, cost))
 
     def acquire(self, key: str, cost: int = 1, timeout: float | None = None) -> Decision:
         """Wait until the hit is admitted, for `timeout` seconds at most (None: as long as it takes).

@@ -34,6 +34,14 @@ class Shared(MemoryStore):
             raise self.error
         return super().decide(charges)
 
+    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        super().refund(charges, stamp)
+        module.forget(charges, refunded=True)
+
+    def reset(self, charges: Sequence[Charge]) -> None:
+        super().reset(charges)
+        module.forget(charges)
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[ManualClock]:

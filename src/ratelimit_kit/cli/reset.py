@@ -1,7 +1,7 @@
 """`ratelimit-kit reset KEY`: forget a client's hits, so that he has his whole quota again.
 
-It asks nothing, for it can only admit more, and says what it did. A denial cache in a running process
-may refuse the client until the time that it was told.
+It asks nothing, for it can only admit more, and says what it did. A server that has just refused the
+client may do so from memory for ten seconds more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.clients import KEYS, add_client, counters
 from ratelimit_kit.cli.inspect import as_json
 from ratelimit_kit.cli.terminal import print_json, shown
-from ratelimit_kit.stores.denials import LONGEST, forget
+from ratelimit_kit.stores.denials import LONGEST
 
 EPILOG = f"""\
 examples:
@@ -44,7 +44,6 @@ def run(options: argparse.Namespace) -> int:
     before = [(counter, counter.look(store)) for counter in found]
     for counter, _ in before:
         store.reset(counter.charges)
-        forget(counter.charges)
     store.close()
     if options.json:
         print_json({"reset": [as_json(counter, decision) for counter, decision in before]})

@@ -1,9 +1,9 @@
 """Denials that still hold: what a store has refused until some instant is refused from memory until then.
 
-Nothing but a reset, a refund or another limit can admit sooner. Those of this process are heard of
-(`forget`); those of others are noticed after LONGEST seconds. Only a charge that was refused by itself
-is known, and only at the same cost: any other is asked. The interval begins before the call was
-sent, so nobody is refused for longer than the store said.
+Nothing but a reset, a refund or another limit can admit sooner. A store whose `denials_hold` tells of those
+that it carries out (`forget`); those of other processes are noticed after LONGEST seconds. Only a charge
+that was refused by itself is known, and only at the same cost: any other is asked. The interval begins
+before the call was sent, so nobody is refused for longer than the store said.
 """
 
 from __future__ import annotations
@@ -89,6 +89,11 @@ class Denials:
             if len(self._given_back) > ROOM:
                 self._given_back = {charge.limit.id: now for charge in charges}
 
+    def _forget_all(self) -> None:
+        with self._lock:
+            self._forgot = monotonic()
+            self._known.clear()
+
 
 class Remembered(Denied):
     """A denial from memory: `basis` is what was known, what is asked now, and when."""
@@ -112,6 +117,12 @@ def forget(charges: Sequence[Charge], *, refunded: bool = False) -> None:
     """Forget the denials of these counters everywhere in this process: they were reset, or units given back."""
     for denials in list(_all):
         denials._forget(charges, refunded=refunded)  # noqa: SLF001 - its own module
+
+
+def forget_all() -> None:
+    """Forget every denial in this process: a store was emptied."""
+    for denials in list(_all):
+        denials._forget_all()  # noqa: SLF001 - its own module
 
 
 def _denied(charges: Sequence[Charge], known: _Known, now: float) -> Decision:

@@ -20,6 +20,7 @@ from ratelimit_kit.core.limits import Limit, SlidingWindow
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StartupWarning, StoreContendedError
 from ratelimit_kit.stores import Charge, Scope, check_charges
+from ratelimit_kit.stores.denials import forget
 from ratelimit_kit.stores.keys import encode, short_prefix
 from ratelimit_kit.stores.memcached_client import Servers
 from ratelimit_kit.stores.memcached_states import found_state, state_of, text_of
@@ -86,18 +87,22 @@ class MemcachedStore:
     def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
         self._servers.carry_out(self._refunding(charges, stamp))
+        forget(charges, refunded=True)
 
     async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Do what `refund` does."""
         await self._servers.acarry_out(self._refunding(charges, stamp))
+        forget(charges, refunded=True)
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
         self._servers.carry_out(self._resetting(charges))
+        forget(charges)
 
     async def areset(self, charges: Sequence[Charge]) -> None:
         """Do what `reset` does."""
         await self._servers.acarry_out(self._resetting(charges))
+        forget(charges)
 
     def ping(self) -> None:
         """Return when every server answers; raise StoreUnavailableError when one does not."""

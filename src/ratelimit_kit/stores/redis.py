@@ -13,6 +13,7 @@ from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.options import known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreError
 from ratelimit_kit.stores import Charge, Scope, check_charges
+from ratelimit_kit.stores.denials import forget, forget_all
 from ratelimit_kit.stores.keys import encode
 from ratelimit_kit.stores.options import taken_out
 from ratelimit_kit.stores.redis_checks import client_findings, refuse_repeating, server_facts, server_findings
@@ -95,26 +96,31 @@ class RedisStore:
     def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
         for part in self._slots(charges) if self.clustered else [charges]:
-            self._clients.run(self._refunding, self._keys(part), self._arguments.refund(part, stamp))
+            self._refund(part, stamp)
+        forget(charges, refunded=True)
 
     async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         """Do what `refund` does."""
         for part in self._slots(charges) if self.clustered else [charges]:
-            await self._clients.arun(self._refunding, self._keys(part), self._arguments.refund(part, stamp))
+            await self._arefund(part, stamp)
+        forget(charges, refunded=True)
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
         for part in self._slots(charges) if self.clustered else [charges]:
             self._delete(self._keys(part))
+        forget(charges)
 
     async def areset(self, charges: Sequence[Charge]) -> None:
         """Do what `reset` does."""
         for part in self._slots(charges) if self.clustered else [charges]:
             await self._adelete(self._keys(part))
+        forget(charges)
 
     def clear(self) -> None:
         """Delete every key with this store's prefix, on every primary: for tests, and never in one step."""
         self._clients.call(lambda client: _delete_all(client, f"{self._prefix}:*"))
+        forget_all()
 
     def ping(self) -> None:
         """Return when Redis answers; raise StoreUnavailableError when it does not."""
@@ -166,6 +172,12 @@ class RedisStore:
             answer = await self._clients.arun(self._deciding, keys, self._arguments.decide(charges))
         return next(decisions([charges], answer))
 
+    def _refund(self, charges: Sequence[Charge], stamp: int | None) -> None:
+        self._clients.run(self._refunding, self._keys(charges), self._arguments.refund(charges, stamp))
+
+    async def _arefund(self, charges: Sequence[Charge], stamp: int | None) -> None:
+        await self._clients.arun(self._refunding, self._keys(charges), self._arguments.refund(charges, stamp))
+
     def _delete(self, keys: Sequence[str]) -> None:
         self._clients.call(lambda client: client.delete(*keys))
 
@@ -200,13 +212,13 @@ class RedisStore:
         if isinstance(step, Ask):
             time, decision = self._decide(step.charges)
             return time, decision.verdicts
-        return self.refund(step.charges, step.stamp)
+        return self._refund(step.charges, step.stamp)
 
     async def _astep(self, step: Ask | GiveBack) -> Any:
         if isinstance(step, Ask):
             time, decision = await self._adecide(step.charges)
             return time, decision.verdicts
-        return await self.arefund(step.charges, step.stamp)
+        return await self._arefund(step.charges, step.stamp)
 
     def _slots(self, charges: Sequence[Charge]) -> list[list[Charge]]:
         check_charges(charges)
