@@ -27,7 +27,7 @@ from ratelimit_kit.testing.model import Model
 from tests.clusters import cluster_servers, sentinel_servers, wait_until
 from tests.live.hammer import hammer, most_in_any_window
 from tests.processes import RedisServer, free_port, need, redis_server
-from tests.stores.programs import programs, run
+from tests.stores.programs import WIDTHS, around, programs, run
 
 pytestmark = pytest.mark.live
 
@@ -52,6 +52,23 @@ def test_lua_answers_as_python_does(redis: RedisServer, program: list[tuple[str,
         raw.flushdb()
     run(program, clock, Model(clock), store)
     store.close()
+
+
+@pytest.mark.parametrize("limit", WIDTHS, ids=str)
+def test_kept_bytes_tell_apart_what_lies_within_a_window(redis: RedisServer, limit: SlidingWindow) -> None:
+    clock = ManualClock(start=1_800_000_000)
+    store = RedisStore(redis.url(), clock=clock)
+    run(around(limit), clock, Model(clock), store)
+    store.close()
+
+
+async def test_answers_are_read_whatever_a_url_wants_of_others(redis: RedisServer) -> None:
+    for merge in (True, False):
+        limiter = Limiter("2/minute", store=RedisStore(redis.url() + "?decode_responses=true", merge=merge))
+        assert [limiter.hit(f"{merge}").allowed, (await limiter.ahit(f"{merge}")).allowed] == [True, True]
+        assert not limiter.hit(f"{merge}")
+        limiter.close()
+        await limiter.aclose()
 
 
 @pytest.mark.slow

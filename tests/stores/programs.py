@@ -35,6 +35,30 @@ operations = st.one_of(
 )
 programs = st.lists(operations, min_size=1, max_size=60)
 
+WIDTHS = [
+    SlidingWindow(2, per=0.0002),
+    SlidingWindow(250, per=0.00025),
+    SlidingWindow(300, per=0.06),
+    SlidingWindow(70_000, per=16),
+    SlidingWindow(2**32 - 1, per=4294),
+    SlidingWindow(2**40, per="30 days"),
+]
+"""Logs whose stamps and counts are kept in 1, 2, 3, 4 and 8 bytes, up to the edge of each."""
+
+
+def around(limit: SlidingWindow) -> list[tuple[str, Any]]:
+    """A program that goes several times past what the kept bytes of stamps and counts can tell apart."""
+    third, step = Charge("key", limit, max(1, limit.limit // 3)), limit.window // 4
+    return [
+        operation
+        for number in range(80)
+        for operation in (
+            ("advance", step + number % 3),
+            ("decide", [third]),
+            *([("refund", ([third], step))] if number % 16 == 9 else ()),
+        )
+    ]
+
 
 def run(program: list[tuple[str, Any]], clock: ManualClock, *stores: Any) -> None:
     """Run a program on all stores and compare every answer with the first one's."""

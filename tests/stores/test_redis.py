@@ -21,7 +21,7 @@ from ratelimit_kit.stores import open_store, redacted
 from ratelimit_kit.stores.redis_failures import Failures
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
-from tests.stores.programs import programs, run
+from tests.stores.programs import WIDTHS, around, programs, run
 
 
 @given(programs)
@@ -30,6 +30,13 @@ def test_lua_answers_as_python_does_on_fakeredis(program: list[tuple[str, Any]])
     clock = ManualClock(start=1_800_000_000)
     store = RedisStore(client=fakeredis.FakeRedis(server=fakeredis.FakeServer()), clock=clock)
     run(program, clock, Model(clock), store)
+
+
+@pytest.mark.parametrize("limit", WIDTHS, ids=str)
+def test_kept_bytes_tell_apart_what_lies_within_a_window(limit: SlidingWindow) -> None:
+    clock = ManualClock(start=1_800_000_000)
+    store = RedisStore(client=fakeredis.FakeRedis(server=fakeredis.FakeServer()), clock=clock)
+    run(around(limit), clock, Model(clock), store)
 
 
 def test_a_failing_server_is_a_store_error() -> None:

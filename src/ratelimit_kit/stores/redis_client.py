@@ -25,6 +25,7 @@ from ratelimit_kit.stores.redis_library import (
     CLUSTERS,
     CONNECTIONS,
     FAILURES,
+    NEVER_DECODE,
     NoScriptError,
     opened,
     watchers,
@@ -39,6 +40,8 @@ __all__ = ["Clients"]
 LOOP_CONNECTIONS = 16
 """Connections per event loop at most: enough to keep it busy; more tasks wait for a turn within the deadline."""
 
+BYTES: Any = {NEVER_DECODE: True}
+"""Answers are packed numbers, also for a client that makes texts of all others."""
 
 Merging = tuple[Script, Arguments]
 """The script that decides, and who makes its arguments."""
@@ -135,9 +138,9 @@ class Clients:
 
         async def work(client: Any) -> Any:
             try:
-                return await client.evalsha(script.sha, len(keys), *keys, *arguments)
+                return await client.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments, **BYTES)
             except NoScriptError:
-                return await client.eval(script.source, len(keys), *keys, *arguments)
+                return await client.execute_command("EVAL", script.source, len(keys), *keys, *arguments, **BYTES)
 
         return await self.acall(work)
 
@@ -147,11 +150,11 @@ class Clients:
         try:
             if lines is not None:
                 return lines.call(call_of(script, keys, arguments))
-            return client.evalsha(script.sha, len(keys), *keys, *arguments)
+            return client.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments, **BYTES)
         except NoScriptError:
             if lines is not None:
                 return lines.call(call_of(script, keys, arguments, by_name=False))
-            return client.eval(script.source, len(keys), *keys, *arguments)
+            return client.execute_command("EVAL", script.source, len(keys), *keys, *arguments, **BYTES)
 
     def merger(self) -> Merger | None:
         """Who sends decisions of this event loop together, where that is done."""

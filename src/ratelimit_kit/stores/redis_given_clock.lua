@@ -3,5 +3,4 @@
 -- `margin` is added to every time to live: the keys' real age says nothing about a test's clock.
 
 local now = tonumber(table.remove(ARGV))
-local now_text = string.format('%016.0f', now)
 local margin = 3600000

@@ -19,6 +19,7 @@ try:
     import redis.cluster
     import redis.sentinel
     from redis.backoff import NoBackoff
+    from redis.client import NEVER_DECODE
     from redis.exceptions import (
         AuthenticationError,
         MaxConnectionsError,
@@ -36,6 +37,7 @@ __all__ = [
     "CLUSTERS",
     "CONNECTIONS",
     "FAILURES",
+    "NEVER_DECODE",
     "TIMEOUTS",
     "AuthenticationError",
     "MaxConnectionsError",

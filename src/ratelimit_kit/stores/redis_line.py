@@ -28,7 +28,7 @@ class Lines:
         line = self._take()
         try:
             line.connection.send_packed_command([command])
-            answer = line.connection.read_response()
+            answer = line.connection.read_response(disable_decoding=True)
         except ResponseError:
             self._free.append(line)
             raise

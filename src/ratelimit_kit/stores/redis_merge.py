@@ -179,7 +179,7 @@ class Merger:
     async def _read(self, batch: _Batch) -> None:
         try:
             async with Deadline(self.loop, batch.deadline, self._timeout):
-                answer = await self._connection.read_response()
+                answer = await self._connection.read_response(disable_decoding=True)
         except NoScriptError:
             batch.by_name = False
             await self._send_again(batch)

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.resources import files
-from typing import Any
+from struct import pack, unpack
+from typing import Any, NamedTuple
 
 from ratelimit_kit.core.decision import Admitted, Decision, Denied, Verdict
-from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.core.limits import EXACT, FixedWindow, Limit, SlidingWindow, TokenBucket
 from ratelimit_kit.stores import Charge
 
 
@@ -29,10 +30,8 @@ class Script:
 
 def scripts(clock: str) -> tuple[Script, Script]:
     """The scripts that decide and refund, by the server's clock or by a given one."""
-    return (
-        Script(clock, "redis_states.lua", "redis_decide.lua"),
-        Script(clock, "redis_states.lua", "redis_refund.lua"),
-    )
+    floor = clock, "redis_struct.lua", "redis_states.lua"
+    return Script(*floor, "redis_decide.lua"), Script(*floor, "redis_refund.lua")
 
 
 class Words(list[Any]):
@@ -50,12 +49,12 @@ def call_of(script: Script, keys: Sequence[str], arguments: Words, *, many: int 
     `many` is the number of keys in one decision, where there are several.
     """
     head = ("EVALSHA", script.sha) if by_name else ("EVAL", script.source)
-    words = (*head, len(keys), *keys, many) if many else (*head, len(keys), *keys)
+    words = (*head, len(keys), *keys, "many", many) if many else (*head, len(keys), *keys)
     return b"*%d\r\n%b%b" % (len(words) + len(arguments), _packed(words), arguments.packed)
 
 
 def _packed(words: Iterable[Any]) -> bytes:
-    texts = [str(word).encode() for word in words]
+    texts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
 
 
@@ -96,25 +95,30 @@ class Arguments:
         for _, limit, cost in charges:
             match limit:
                 case SlidingWindow():
-                    arguments += ("sw", cost, limit.limit, limit.window, limit.resolution, limit.granule)
-                    arguments += _digits(limit)
+                    shape = _shape(limit)
+                    numbers = limit.limit, limit.window, limit.resolution, limit.granule
+                    more = shape.around, shape.turn, shape.wide
+                    arguments += ("sw", packed(cost, *numbers, *more), shape.head, shape.group)
                 case TokenBucket():
-                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate)
+                    arguments += ("tb", packed(cost, limit.capacity, limit.unit, limit.rate))
                 case FixedWindow():
-                    arguments += ("fw", cost, limit.limit, *self._window_ends(limit))
+                    arguments += ("fw", packed(cost, limit.limit, *self._window_ends(limit)))
         return arguments
 
     def refund(self, charges: Sequence[Charge], stamp: int | None) -> Words:
         """What redis_refund.lua takes."""
-        arguments = Words(["" if stamp is None else stamp])
+        arguments = Words()
         for _, limit, cost in charges:
+            start = cost, stamp is not None, stamp or 0
             match limit:
                 case SlidingWindow():
-                    arguments += ("sw", cost, limit.window, *_digits(limit))
+                    shape = _shape(limit)
+                    numbers = *start, limit.window, shape.around, shape.turn
+                    arguments += ("sw", packed(*numbers), shape.head, shape.group)
                 case TokenBucket():
-                    arguments += ("tb", cost, limit.capacity, limit.unit, limit.rate)
+                    arguments += ("tb", packed(*start, limit.capacity, limit.unit, limit.rate))
                 case FixedWindow():
-                    arguments += ("fw", cost, "" if stamp is None else limit.window_end(stamp))
+                    arguments += ("fw", packed(*start, 0 if stamp is None else limit.window_end(stamp)))
         if self._clock is not None:
             arguments.append(self._clock() // 1000)
         return arguments
@@ -144,25 +148,53 @@ def _window_start(limit: FixedWindow, now: int) -> int:
     return start
 
 
-def _digits(limit: SlidingWindow) -> tuple[int, int]:
-    """How many last digits tell apart the stamps within a window, and the counts within a limit."""
-    return len(str(limit.window)), len(str(limit.limit))
+class _Shape(NamedTuple):
+    """How the scripts pack the log of a sliding window.
+
+    The formats of its head and of a group; what stamps and counts are known modulo; the bytes of a group.
+    """
+
+    head: str
+    group: str
+    around: int
+    turn: int
+    wide: int
 
 
-Answer = int | bytes | str
-"""What redis_decide.lua answers: one token bucket with a number, all else with numbers as text."""
+def _shape(limit: SlidingWindow) -> _Shape:
+    """As few bytes as tell apart the stamps within a window, and the counts within a limit."""
+    (stamp, around, wide), (count, turn, more) = _number(limit.window), _number(limit.limit)
+    return _Shape(f"<d{count}{count}", f"<{stamp}{count}", around, turn, wide + more)
+
+
+def _number(most: int) -> tuple[str, int, int]:
+    """Format, modulus and bytes of the narrowest number up to `most`; servers of 32 bits know no `I5`."""
+    for size in (1, 2, 3, 4):
+        if most < 256**size:
+            return f"I{size}", 256**size, size
+    return "d", EXACT, 8
+
+
+def packed(*numbers: int) -> bytes:
+    """Whole numbers as the scripts read them: doubles, for Lua has no others."""
+    return pack(f"<{len(numbers)}d", *numbers)
+
+
+Answer = int | bytes
+"""What redis_decide.lua answers: one token bucket with a number, all else with packed numbers."""
 
 
 def other_window(answer: Answer) -> int | None:
     """The server's time, where it lives in another calendar window than we thought and has decided nothing."""
-    if isinstance(answer, int) or answer[:3] not in {b"-1 ", "-1 "}:
+    if isinstance(answer, int) or len(answer) > 8:
         return None
-    return int(answer[3:])
+    (time,) = unpack("<d", answer)
+    return -int(time)
 
 
 def decisions(calls: Iterable[Sequence[Charge]], answer: Answer) -> Iterator[tuple[int, Decision]]:
     """The server's time and the decision, for each call."""
-    values = iter((0, answer)) if isinstance(answer, int) else map(int, answer.split())
+    values = iter((0, answer)) if isinstance(answer, int) else map(int, unpack(f"<{len(answer) // 8}d", answer))
     now = next(values)
     for charges in calls:
         if len(charges) == 1 and isinstance(charges[0].limit, TokenBucket):
