@@ -7,13 +7,14 @@ import os
 import random
 import signal
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis as client_library
 
 from ratelimit_kit import Charge, FixedWindow, Limiter, RedisStore, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import CostError, StoreContendedError, StoreUnavailableError
+from ratelimit_kit.stores.redis_merge import Merger
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
 from tests.processes import RedisServer, redis_server
@@ -23,42 +24,50 @@ pytestmark = pytest.mark.live
 
 
 @pytest.mark.parametrize("seed", range(25))
-async def test_many_decisions_in_one_call_are_those_of_the_model(redis: RedisServer, seed: int) -> None:
+async def test_many_decisions_in_one_call_are_those_of_the_model(
+    redis: RedisServer, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chance = random.Random(seed)
     clock = ManualClock(start=1_800_000_000)
     store, model = RedisStore(redis.url(), clock=clock, timeout=5), Model(clock)
+    sent = _sent(monkeypatch)
     for _ in range(12):
         clock.advance(chance.choice([0, 0.000001, 0.03125, 0.4, 1.0, 60.0, -0.5]))
         shapes = [
             [(limit, chance.randint(0, 3)) for limit in chance.sample(LIMITS, chance.randint(1, 3))] for _ in range(3)
         ]
         asked = []
-        for shape in shapes:  # calls of one shape are decided in the order in which they were made
+        for shape in shapes:
             for _ in range(chance.randint(1, 180)):
                 key = chance.choice("abcde")
                 asked.append([Charge(key, limit, cost) for limit, cost in shape])
-        expected = _expected(model, asked)
+        sent.clear()
         answers = await asyncio.gather(*(store.adecide(charges) for charges in asked))
-        assert [list(answer) for answer in answers] == expected
+        expected = {id(charges): model.decide(charges) for charges in sent}
+        assert [list(answer) for answer in answers] == [expected[id(charges)] for charges in asked]
+        for shape in shapes:  # calls of one shape are decided in the order in which they were made
+            ids = [[id(one) for one in calls if _shape(one) == shape] for calls in (sent, asked)]
+            assert ids[0] == ids[1]
     await store.aclose()
 
 
-def _expected(model: Model, asked: list[list[Charge]]) -> list[Any]:
-    """What the model answers when calls are decided batch by batch, as they travel."""
-    from ratelimit_kit.stores.redis_merge import MOST
+def _sent(monkeypatch: pytest.MonkeyPatch) -> list[list[Charge]]:
+    """The calls in the order in which they are sent, as soon as they are."""
+    found: list[list[Charge]] = []
+    take = Merger._next
 
-    waiting: dict[Any, list[int]] = {}
-    for number, charges in enumerate(asked):
-        waiting.setdefault(tuple((one.limit.id, one.cost) for one in charges), []).append(number)
-    found: dict[int, Any] = {}
-    while waiting:
-        shape = next(iter(waiting))
-        numbers = waiting.pop(shape)
-        for number in numbers[:MOST]:
-            found[number] = model.decide(asked[number])
-        if numbers[MOST:]:
-            waiting[shape] = numbers[MOST:]
-    return [found[number] for number in range(len(asked))]
+    def watched(self: Merger) -> Any:
+        batch = take(self)
+        if batch is not None:
+            found.extend(cast("list[Charge]", charges) for _, charges, _, _ in batch.calls)
+        return batch
+
+    monkeypatch.setattr(Merger, "_next", watched)
+    return found
+
+
+def _shape(charges: list[Charge]) -> list[tuple[Any, int]]:
+    return [(one.limit, one.cost) for one in charges]
 
 
 @pytest.mark.parametrize("merge", [True, False], ids=["merged", "one-by-one"])
@@ -76,17 +85,29 @@ async def test_five_hundred_tasks_admit_exactly_the_limit(redis: RedisServer, li
     limiter.close()
 
 
-async def test_two_hundred_tasks_take_two_commands() -> None:
-    with redis_server() as server:
+async def test_tasks_that_ask_in_one_turn_take_one_command_for_each_hundred_and_twenty_eight() -> None:
+    with redis_server() as server, client_library.Redis(port=server.port) as raw:
         limiter = Limiter("token-bucket: 1000/minute", store=server.url())
-        await limiter.ahit("warm")
-        with client_library.Redis(port=server.port) as raw:
+        for number, commands in ((1, 1), (100, 1), (128, 1), (200, 2), (100, 1)):
             raw.config_resetstat()
-            decisions = await asyncio.gather(*(limiter.ahit(f"key {number}") for number in range(200)))
-            sent = raw.info("commandstats")["cmdstat_evalsha"]["calls"]
+            decisions = await asyncio.gather(*(limiter.ahit(f"key {one}") for one in range(number)))
+            assert all(decisions)
+            assert raw.info("commandstats")["cmdstat_evalsha"]["calls"] == commands
         await limiter.aclose()
-    assert all(decisions)
-    assert sent == 2
+
+
+async def test_half_of_those_who_ask_again_and_again_are_sent_while_the_others_ask() -> None:
+    with redis_server() as server, client_library.Redis(port=server.port) as raw:
+        limiter = Limiter("10000/day", store=server.url())
+
+        async def ask(number: int) -> list[int]:
+            return [(await limiter.ahit("key")).remaining for _ in range(20)]
+
+        found = await asyncio.gather(*(ask(number) for number in range(50)))
+        assert sorted(one for part in found for one in part) == list(range(9000, 10_000))
+        calls = raw.info("commandstats")["cmdstat_evalsha"]["calls"]
+        assert 20 < calls <= 60
+        await limiter.aclose()
 
 
 async def test_an_error_goes_to_the_caller_whose_it_is(redis: RedisServer) -> None:
@@ -174,6 +195,51 @@ async def test_a_closed_connection_is_noticed_or_reported_and_never_charged_twic
             left = (await _again(store, [charges[0]._replace(cost=0)]))[0].remaining
         assert left == 1000 - counted
         await store.aclose()
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
+    with redis_server() as server:
+        limiter = Limiter("100/day", store=server.url())
+        with client_library.Redis(port=server.port) as raw:
+            for number in range(5):
+                assert (await limiter.ahit("key")).remaining == 99 - number
+                raw.client_kill_filter(_type="normal", skipme=True)
+                await asyncio.sleep(0.02)
+        await limiter.aclose()
+
+
+async def test_a_loop_that_slept_hears_of_the_end_before_it_sends() -> None:
+    with redis_server() as server:
+        limiter = Limiter("100/day", store=server.url())
+        assert await limiter.ahit("key")
+        with client_library.Redis(port=server.port) as raw:
+            raw.client_kill_filter(_type="normal", skipme=True)
+        time.sleep(0.6)  # noqa: ASYNC251 - the loop is busy elsewhere
+        assert (await limiter.ahit("key")).remaining == 98
+        await limiter.aclose()
+
+
+async def test_a_store_that_was_closed_opens_again() -> None:
+    with redis_server() as server:
+        limiter = Limiter("100/day", store=server.url())
+        for number in range(3):
+            assert (await limiter.ahit("key")).remaining == 99 - number
+            await limiter.aclose()
+
+
+async def test_who_waits_while_the_store_is_closed_hears_of_it() -> None:
+    with redis_server() as server:
+        limiter = Limiter("100/day", store=server.url())
+        assert await limiter.ahit("key")
+        os.kill(server.process.popen.pid, signal.SIGSTOP)
+        try:
+            waiting = asyncio.create_task(limiter.ahit("key"))
+            await asyncio.sleep(0.01)
+            await limiter.aclose()
+            with pytest.raises(StoreUnavailableError, match="closed"):
+                await waiting
+        finally:
+            os.kill(server.process.popen.pid, signal.SIGCONT)
 
 
 async def _again(store: RedisStore, charges: list[Charge]) -> Any:

@@ -124,3 +124,20 @@ def test_a_deadline_that_is_no_number_is_an_error(url: str) -> None:
 def test_a_deadline_that_is_none_is_an_error(url: str) -> None:
     with pytest.raises(OptionError, match="timeout="):
         open_store(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("redis://host:7/1?protocol=3", "redis://host:7/1"),
+        ("unix:///run/redis.sock?db=2&protocol=3&client_name=a%26b", "unix:///run/redis.sock?db=2&client_name=a%26b"),
+        ("rediss://user:secret@host/0", "rediss://user:secret@host/0"),
+    ],
+)
+def test_an_address_may_be_spoken_to_in_resp2(url: str, plain: str) -> None:
+    assert read_address(url).in_resp2().url == plain
+
+
+def test_so_may_sentinels() -> None:
+    address = read_address("rediss+sentinel://a,b/main/3?protocol=3")
+    assert dict(address.in_resp2().options) == {"ssl": True, "db": 3}

@@ -16,10 +16,11 @@ from ratelimit_kit.stores import Charge, Scope, check_charges
 from ratelimit_kit.stores.denials import forget, forget_all
 from ratelimit_kit.stores.keys import encode
 from ratelimit_kit.stores.options import taken_out
+from ratelimit_kit.stores.redis_answers import decisions, other_window
 from ratelimit_kit.stores.redis_checks import client_findings, refuse_repeating, server_facts, server_findings
 from ratelimit_kit.stores.redis_client import Clients
 from ratelimit_kit.stores.redis_cluster import Ask, Conversation, GiveBack, by_slot, deciding
-from ratelimit_kit.stores.redis_scripts import BY_SERVER, BY_TEST, Arguments, decisions, other_window
+from ratelimit_kit.stores.redis_scripts import BY_SERVER, BY_TEST, Arguments
 
 
 class RedisStore:
@@ -157,7 +158,8 @@ class RedisStore:
         if (moment := other_window(answer)) is not None:
             self._arguments.learn_calendar(moment)
             answer = self._clients.run(self._deciding, keys, self._arguments.decide(charges))
-        return next(decisions([charges], answer))
+        now, (decision,) = decisions(charges, answer)
+        return now, decision
 
     async def _adecide(self, charges: Sequence[Charge]) -> tuple[int, Decision]:
         """Do what `_decide` does, together with others that ask in the same turn of the event loop."""
@@ -170,7 +172,8 @@ class RedisStore:
         if (moment := other_window(answer)) is not None:
             self._arguments.learn_calendar(moment)
             answer = await self._clients.arun(self._deciding, keys, self._arguments.decide(charges))
-        return next(decisions([charges], answer))
+        now, (decision,) = decisions(charges, answer)
+        return now, decision
 
     def _refund(self, charges: Sequence[Charge], stamp: int | None) -> None:
         self._clients.run(self._refunding, self._keys(charges), self._arguments.refund(charges, stamp))

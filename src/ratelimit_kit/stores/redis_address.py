@@ -12,7 +12,7 @@ before the hosts are those of Redis; Sentinels take `?sentinel_username=...&sent
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -46,6 +46,13 @@ class Address:
     service: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     sentinel_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def in_resp2(self) -> Address:
+        """The same address, whatever protocol it wants to be spoken to in."""
+        base, mark, query = self.url.partition("?")
+        kept = "&".join(pair for pair in query.split("&") if pair.partition("=")[0] != "protocol")
+        options = {name: value for name, value in self.options.items() if name != "protocol"}
+        return replace(self, url=base + (mark + kept if kept else ""), options=options)
 
 
 def read_address(url: str) -> Address:

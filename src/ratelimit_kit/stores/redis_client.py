@@ -184,6 +184,8 @@ class Clients:
         self._recent = None
         if loop in self._preparing:
             self._preparing.pop(loop).cancel()
+        if merger is not None:
+            await merger.aclose()
         for one in (client, None if merger is None else merger.client):
             if one is not None:
                 await one.aclose()
@@ -226,7 +228,8 @@ class Clients:
             client = opened(self._address, self._timeout, self._url, asynchronous=True)
             merger = None
             if self._merging is not None and not self.clustered:
-                own = opened(self._address, self._timeout, self._url, asynchronous=True, timed=False)
+                address = self._address.in_resp2()  # which is what a Wire reads
+                own = opened(address, self._timeout, self._url, asynchronous=True, timed=False)
                 merger = Merger(own, *self._merging, self._timeout, self._failures)
             self._loops[loop] = _OfALoop(client, asyncio.Semaphore(LOOP_CONNECTIONS), merger)
         return self._loops[loop]

@@ -20,6 +20,7 @@ try:
     import redis.sentinel
     from redis.backoff import NoBackoff
     from redis.client import NEVER_DECODE
+    from redis.connection import DefaultParser
     from redis.exceptions import (
         AuthenticationError,
         MaxConnectionsError,
@@ -37,13 +38,17 @@ __all__ = [
     "CLUSTERS",
     "CONNECTIONS",
     "FAILURES",
+    "GONE",
     "NEVER_DECODE",
     "TIMEOUTS",
+    "UNREADABLE",
     "AuthenticationError",
     "MaxConnectionsError",
     "NoPermissionError",
     "NoScriptError",
     "ResponseError",
+    "connection_of",
+    "error_of",
     "opened",
     "watchers",
 ]
@@ -52,6 +57,12 @@ FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
 """All that can go wrong in a call; redis-py's cluster errors are no RedisError."""
 
 TIMEOUTS = (TimeoutError, redis.TimeoutError)
+
+GONE = redis.ConnectionError
+"""A connection has ended."""
+
+UNREADABLE = redis.InvalidResponse
+"""What came is no answer."""
 
 CLUSTERS = (redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster)
 
@@ -86,6 +97,20 @@ def opened(address: Address, timeout: float, url: str | None, *, asynchronous: b
     except (ValueError, TypeError) as error:
         raise StoreURLError(f"store={redacted(url or '')!r} is no Redis URL: {error}") from None
     return library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
+
+
+def connection_of(pool: Any) -> Any:
+    """A connection that stands, or for an asynchronous pool the coroutine that gives one."""
+    try:
+        return pool.get_connection()
+    except TypeError:  # redis-py before 5.3 wants to know for which command
+        return pool.get_connection("EVALSHA")
+
+
+def error_of(text: str) -> Exception:
+    """An error that the server sent, as redis-py names it."""
+    error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+    return error
 
 
 def watchers(client: Any) -> list[Any]:

@@ -13,7 +13,7 @@ import ssl
 from collections import deque
 from typing import Any
 
-from ratelimit_kit.stores.redis_library import ResponseError
+from ratelimit_kit.stores.redis_library import ResponseError, connection_of
 
 
 class Lines:
@@ -43,7 +43,7 @@ class Lines:
             try:
                 line = self._free.pop()
             except IndexError:
-                return _Line(_connection_of(self._pool))
+                return _Line(connection_of(self._pool))
             if line.is_fit():
                 return line
             self._drop(line)
@@ -76,11 +76,3 @@ class _Line:
             return not connection.can_read(0)
         except Exception:  # noqa: BLE001 - whatever it is, this connection is not used
             return False
-
-
-def _connection_of(pool: Any) -> Any:
-    """A connection that stands; redis-py before 5.3 wants to know for which command."""
-    try:
-        return pool.get_connection()
-    except TypeError:
-        return pool.get_connection("EVALSHA")

@@ -1,4 +1,4 @@
-"""The scripts that run in Redis, the arguments they take and the answers they give.
+"""The scripts that run in Redis, and the arguments they take.
 
 Lua knows no calendar, so fixed windows travel as the ends of the windows around the server's time,
 as far as it is known here; a server that lives in another window says so, and is followed.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib.resources import files
-from struct import pack, unpack
+from struct import pack
 from typing import Any, NamedTuple
 
-from ratelimit_kit.core.decision import Admitted, Decision, Denied, Verdict
 from ratelimit_kit.core.limits import EXACT, FixedWindow, Limit, SlidingWindow, TokenBucket
 from ratelimit_kit.stores import Charge
 
@@ -178,54 +177,3 @@ def _number(most: int) -> tuple[str, int, int]:
 def packed(*numbers: int) -> bytes:
     """Whole numbers as the scripts read them: doubles, for Lua has no others."""
     return pack(f"<{len(numbers)}d", *numbers)
-
-
-Answer = int | bytes
-"""What redis_decide.lua answers: one token bucket with a number, all else with packed numbers."""
-
-
-def other_window(answer: Answer) -> int | None:
-    """The server's time, where it lives in another calendar window than we thought and has decided nothing."""
-    if isinstance(answer, int) or len(answer) > 8:
-        return None
-    (time,) = unpack("<d", answer)
-    return -int(time)
-
-
-def decisions(calls: Iterable[Sequence[Charge]], answer: Answer) -> Iterator[tuple[int, Decision]]:
-    """The server's time and the decision, for each call."""
-    values = iter((0, answer)) if isinstance(answer, int) else map(int, unpack(f"<{len(answer) // 8}d", answer))
-    now = next(values)
-    for charges in calls:
-        if len(charges) == 1 and isinstance(charges[0].limit, TokenBucket):
-            yield now, _bucket(charges[0], next(values))
-        else:
-            yield now, Decision(_verdicts(charges, now, values, admitted=next(values) == 1))
-
-
-def _bucket(charge: Charge, answer: int) -> Decision:
-    """A decision of one token bucket: its credits afterwards, or -1 minus its credits when it refuses."""
-    if answer >= 0:
-        admitted = Admitted()
-        admitted.basis = charge.limit, (answer, 0), 0, 0
-        return admitted
-    denied = Denied()
-    denied.basis = charge.limit, (-1 - answer, 0), 0, charge.cost
-    return denied
-
-
-def _verdicts(charges: Sequence[Charge], now: int, values: Iterator[int], *, admitted: bool) -> list[Verdict]:
-    found = []
-    for _, limit, cost in charges:
-        if isinstance(limit, SlidingWindow):
-            left, wait, reset = next(values), next(values), next(values)
-            found.append(Verdict(admitted or cost <= left, limit, left, wait, reset, now))
-            continue
-        if isinstance(limit, TokenBucket):
-            state: tuple[int, int] | None = (next(values), now)
-        else:
-            end, count = next(values), next(values)
-            state = (end, count) if end else None
-        look = limit.look(state, now, 0 if admitted else cost)
-        found.append(Verdict(look.fits, limit, look.remaining, look.wait, look.reset, now))
-    return found
