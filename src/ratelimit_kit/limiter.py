@@ -75,6 +75,7 @@ class Limiter:
         deny_cache: bool = True,
     ) -> None:
         self.limits = read_limits(limits)
+        self._only = self.limits[0] if len(self.limits) == 1 else None
         self.name = name
         self._namespace = scoped(name, "")
         self.on_outage = outage_policy(on_outage)
@@ -194,6 +195,8 @@ class Limiter:
         if not isinstance(key, str):
             raise OptionError(f"key={key!r} is no text: write for example limiter.hit('user:42')")
         text = self._namespace + key
+        if self._only is not None:
+            return [_new(Charge, (text, self._only, cost))]
         return [_new(Charge, (text, limit, cost)) for limit in self.limits]
 
 

@@ -114,7 +114,7 @@ class Clients:
             return await self._through_own_client(work)
         client, turns, _ = self._of_this_loop()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout if turns.locked() else None):
                 await turns.acquire()
         except TimeoutError:
             raise self._failures.contended(LOOP_CONNECTIONS) from None

@@ -65,6 +65,7 @@ class Merger:
         self._wire: Wire | None = None
         self._quiet_since = 0.0
         self._comes = False
+        self._since = 0.0
         self._half = 0
         self._timer: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -81,11 +82,10 @@ class Merger:
         calls = self._waiting.get(alike)
         if calls is None:
             calls = self._waiting[alike] = deque()
-        calls.append((keys, charges, answer, monotonic()))
         if not self._comes:
-            self._comes = True
-            self.loop.call_soon(self._turn)
-        elif len(calls) == self._half and self._wire is not None:
+            self._go_on()
+        calls.append((keys, charges, answer, self._since))
+        if len(calls) == self._half and self._wire is not None:
             self._half = 0  # the server is idle, and of those whom it has just answered half have asked again
             self._send(self._wire)
         return answer
@@ -101,8 +101,7 @@ class Merger:
             self._connect()
         elif not self._under_way and monotonic() > self._quiet_since + LINGER:
             self._quiet_since = monotonic()
-            self._comes = True
-            self.loop.call_soon(self._turn)  # an end that has come meanwhile is heard of before
+            self._go_on()  # an end that has come meanwhile is heard of before
         else:
             self._send(wire)
 
@@ -110,6 +109,7 @@ class Merger:
         """See to those who still wait."""
         if self._waiting and not self._comes:
             self._comes = True
+            self._since = monotonic()
             self.loop.call_soon(self._turn)
 
     def _send(self, wire: Wire) -> None:

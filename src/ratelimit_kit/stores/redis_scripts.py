@@ -48,8 +48,10 @@ def call_of(script: Script, keys: Sequence[str], arguments: Words, *, many: int 
     `many` is the number of keys in one decision, where there are several.
     """
     head = ("EVALSHA", script.sha) if by_name else ("EVAL", script.source)
-    words = (*head, len(keys), *keys, "many", many) if many else (*head, len(keys), *keys)
-    return b"*%d\r\n%b%b" % (len(words) + len(arguments), _packed(words), arguments.packed)
+    tail = ("many", many) if many else ()
+    number = len(head) + 1 + len(keys) + len(tail) + len(arguments)
+    texts = "".join([f"${len(key)}\r\n{key}\r\n" for key in keys])  # keys are ASCII
+    return b"*%d\r\n%b%b%b%b" % (number, _packed((*head, len(keys))), texts.encode(), _packed(tail), arguments.packed)
 
 
 def _packed(words: Iterable[Any]) -> bytes:
