@@ -58,16 +58,9 @@ class RateLimitMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 429 or 503, or let the application answer."""
-        if self._refusal is not None:
-            await _refuse(scope, receive, send, self._refusal)
-        elif scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
-        elif scope["type"] not in {"http", "websocket"}:
-            await self.app(scope, receive, send)
-        else:
-            await self._limit(scope, receive, send)
-
-    async def _limit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._refusal is not None or scope["type"] not in {"http", "websocket"}:
+            await self._pass(scope, receive, send)
+            return
         request = request_of(scope)
         answer = (scope["type"] == "http" and self._asset(request)) or await self.policy.acheck(request)
         if answer.denied:
@@ -82,6 +75,15 @@ class RateLimitMiddleware:
         except BaseException:
             await finishing.fail()
             raise
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What no rule limits."""
+        if self._refusal is not None:
+            await _refuse(scope, receive, send, self._refusal)
+        elif scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = await self.policy.abegin()
@@ -168,12 +170,14 @@ class _Finishing:
 
     async def _finished(self, message: Message, status: int) -> Message:
         self._begun = True
-        if not any(answer.touches for answer in self.answers):
-            return message
-        headers = list(message.get("headers", ()))
+        headers = None
         for answer in reversed(self.answers):  # the innermost first, as if each had a door of its own
-            headers += raw_fields(await answer.afinish(Response(status, RawFields(headers))))
-        return {**message, "headers": headers}
+            if answer.touches:
+                headers = list(message.get("headers", ())) if headers is None else headers
+                response = Response(status, RawFields(headers))
+                fields = await answer.afinish(response) if answer.reserved else answer.finish(response)
+                headers += raw_fields(fields)
+        return message if headers is None else {**message, "headers": headers}
 
 
 class _Conversation:

@@ -11,6 +11,7 @@ from ratelimit_kit import FixedWindow, SlidingWindow, TokenBucket, Verdict
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.web.headers import FAMILIES, Item, quota, retry_after, to_add
 from ratelimit_kit.web.request import Response
+from ratelimit_kit.web.scope import RawFields
 
 SECOND = 1_000_000
 MINUTE = SlidingWindow(100, per=60)
@@ -110,3 +111,15 @@ def test_scripts_of_other_origins_may_read_the_fields() -> None:
     added = to_add(fields, Response(200, {"access-control-expose-headers": "X-Own"}), exposed=True)
     assert added == [*fields, ("Access-Control-Expose-Headers", "RateLimit, Retry-After")]
     assert to_add(fields, Response(304, {}), exposed=True) == []
+
+
+def test_raw_fields_are_found_in_any_case_and_only_whole() -> None:
+    fields = RawFields([(b"Origin", b"https://example"), (b"x-age", b"1"), (b"accept", b"a"), (b"Accept", b"b")])
+    assert "origin" in fields
+    assert "ORIGIN" in fields
+    assert "age" not in fields
+    assert "orig" not in fields
+    assert "" not in fields
+    assert 1 not in fields
+    assert fields["accept"] == "a, b"
+    assert "origin" not in RawFields([])

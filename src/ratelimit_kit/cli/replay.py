@@ -58,12 +58,12 @@ class Replay:
         if not claims:
             return
         self.matched += 1
-        clients = {_client(claim) for claim in claims}
+        clients = {_client(claim) for claim in claims.all}
         self.by_client.update(clients)
-        verdicts = self._store.decide([charge for claim in claims for charge in claim.charges])
+        verdicts = self._store.decide(claims.charges)
         refusals = {str(verdict.limit) for verdict in verdicts if not verdict.allowed}
         if not refusals:
-            self._give_back(hit, claims, verdicts[0].stamp)
+            self._give_back(hit, claims.all, verdicts[0].stamp)
             return
         self.denied += 1
         self.first = self.first or hit

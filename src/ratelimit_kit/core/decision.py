@@ -190,5 +190,5 @@ class Denied(Admitted):
 
 
 def _verdict(allowed: bool, limit: Any, state: Any, now: int, wanted: int) -> Verdict:  # noqa: FBT001 - a field
-    look = limit.see(state, now, wanted)
-    return Verdict(allowed, limit, look.remaining, look.wait, look.reset, now)
+    _, remaining, wait, reset = limit.see(state, now, wanted)
+    return Verdict(allowed, limit, remaining, wait, reset, now)

@@ -27,6 +27,9 @@ Folded = tuple[int, int, int, int, int, tuple[int, ...]]
 one), and the stamps and counts between them. For a store in this process, which keeps states as
 they are: most hits fall into the last pair, and then nothing is copied."""
 
+_new = tuple.__new__
+"""Makes a Look as its class does, without the way through Python."""
+
 
 def _live(log: Sequence[int], horizon: int) -> int:
     """Index of the first pair that is still inside the window that began after `horizon`."""
@@ -92,10 +95,10 @@ def unfold(self: SlidingWindow, state: Folded | None) -> Any:  # noqa: ARG001 - 
 def see(limit: SlidingWindow, state: Folded, now: int, cost: int) -> Look:
     """What `look` says of a folded log; at once where nothing has left it and the cost fits."""
     base, first, _, last, total, _ = state
-    horizon = max(now, last) - limit.window
+    horizon = (now if now > last else last) - limit.window  # noqa: FURB136 - max() takes longer
     remaining = limit.limit - (total - base)
     if first > horizon and (cost or 1) <= remaining:
-        return Look(True, remaining, 0, last - horizon)
+        return _new(Look, (True, remaining, 0, last - horizon))
     return look(limit, unfold(limit, state), now, cost)
 
 

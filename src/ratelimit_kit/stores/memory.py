@@ -72,7 +72,7 @@ class MemoryStore:
         for _, limit, cost in charges:
             if type(cost) is not int or not 0 < cost <= limit.most:
                 return None
-        if len(charges) > 1 and len({charge[0] for charge in charges}) < len(charges):
+        if len(charges) > 1 and (len(charges) > 2 or charges[0][0] == charges[1][0]):
             check_charges(charges)
         with self._tables.lock:
             bases = self._tables.take(charges)

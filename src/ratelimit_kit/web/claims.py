@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from ratelimit_kit.core.durations import spell
@@ -18,7 +19,7 @@ from ratelimit_kit.web.request import Request
 from ratelimit_kit.web.rules import Rule, check_name, tier
 
 REMEMBERED = 4096
-"""Clients of a rule whose claims are remembered: a flood of others only costs the making of theirs."""
+"""Clients whose claims are remembered, of a rule and of a policy: a flood of others only costs the making of theirs."""
 
 
 class Claim(NamedTuple):
@@ -29,31 +30,85 @@ class Claim(NamedTuple):
     items: Sequence[str]
 
 
+class Claims:
+    """What a request is charged under several rules in one step, and what they say together.
+
+    `names` are those of the charges in responses; `counted` are the claims of which some responses give back, with the
+    place of their first charge; `outages` is what each rule wants of an outage, empty where all leave it to the policy.
+    """
+
+    __slots__ = ("all", "charges", "counted", "names", "outages", "shadow")
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self.all = claims
+        self.charges: tuple[Charge, ...] = tuple([charge for claim in claims for charge in claim.charges])
+        self.names = [name for claim in claims for name in claim.items]
+        self.shadow = any(claim.rule.rule.shadow for claim in claims)
+        outages = [claim.rule.rule.on_outage for claim in claims]
+        self.outages = outages if any(outages) else []
+        places = accumulate([len(claim.charges) for claim in claims], initial=0)
+        self.counted = [
+            (counts, claim, first)
+            for claim, first in zip(claims, places, strict=False)
+            if (counts := claim.rule.rule.counts) is not None
+        ]
+
+    def __bool__(self) -> bool:
+        return bool(self.all)
+
+    def without(self, ledger: Sequence[Claims]) -> Claims:
+        """What the request has not been charged already, by another front door or a decorator."""
+        known = {(charge.key, charge.limit.id) for claims in ledger for charge in claims.charges}
+        new: list[Claim] = []
+        for claim in self.all:
+            kept = [
+                (charge, item)
+                for charge, item in zip(claim.charges, claim.items, strict=True)
+                if (charge.key, charge.limit.id) not in known
+            ]
+            if kept:
+                new.append(Claim(claim.rule, [charge for charge, _ in kept], [item for _, item in kept]))
+        return Claims(new)
+
+    def parted(self) -> tuple[Claims, Claims]:
+        """Those that are enforced, and those that only look."""
+        if not self.shadow:
+            return self, NOTHING
+        enforced = [claim for claim in self.all if not claim.rule.rule.shadow]
+        return Claims(enforced), Claims([claim for claim in self.all if claim.rule.rule.shadow])
+
+
+NOTHING = Claims([])
+
+
 class NamedRule:
     """A rule with its name in the namespace of a policy.
 
     What a client is charged under a rule whose limits and cost are fixed is made once and remembered for a while.
     """
 
-    __slots__ = ("_items", "_made", "_prefix", "_word", "always", "fixed", "name", "rule")
+    __slots__ = ("_items", "_made", "_plain", "_prefix", "always", "fixed", "name", "rule")
 
     def __init__(self, rule: Rule, name: str, namespace: str) -> None:
         self.rule = rule
         self.name = check_name(name)
         self.always = rule.always
         self.fixed = rule.tiers is None and not callable(rule.cost)
-        self._word = rule.key[0] if rule.key in {("ip",), ("global",)} else None
+        self._plain = rule.key[0] if self.fixed and rule.key in {("ip",), ("global",)} else None
         self._prefix = scoped(namespace, scoped(name, ""))
         self._items = item_names(name, rule.limits)
         self._made: dict[str, Claim] = {}
 
+    def known(self, request: Request, address: ClientAddress) -> Claim | None:
+        """What a client is charged who is remembered, where nothing but his address has to be looked at."""
+        if self._plain is None:
+            return None
+        return self._made.get("ip:" + address.key(request) if self._plain == "ip" else "global")
+
     def claim(self, request: Request, address: ClientAddress) -> Claim:
         """What the request is charged."""
         rule = self.rule
-        if self._word is None:
-            identity = identify(rule.key, request, address)
-        else:  # what most rules count by
-            identity = "ip:" + address.key(request) if self._word == "ip" else "global"
+        identity = identify(rule.key, request, address)
         if self.fixed:
             return self._made.get(identity) or self._remembered(identity)
         limits = rule.limits if rule.tiers is None else tier(called(rule.tiers, request), rule)
@@ -63,10 +118,7 @@ class NamedRule:
     async def aclaim(self, request: Request, address: ClientAddress) -> Claim:
         """Do what `claim` does."""
         rule = self.rule
-        if self._word is None:
-            identity = await aidentify(rule.key, request, address)
-        else:  # what most rules count by
-            identity = "ip:" + address.key(request) if self._word == "ip" else "global"
+        identity = await aidentify(rule.key, request, address)
         if self.fixed:
             return self._made.get(identity) or self._remembered(identity)
         limits = rule.limits if rule.tiers is None else tier(await acalled(rule.tiers, request), rule)
@@ -83,23 +135,6 @@ class NamedRule:
         text = self._prefix + identity
         items = self._items if limits is self.rule.limits else item_names(self.name, tuple(limits))
         return Claim(self, [Charge(text, limit, cost) for limit in limits], items)
-
-
-def unclaimed(claims: Sequence[Claim], request: Request) -> Sequence[Claim]:
-    """The claims without what the request has been charged already, by another front door or a decorator."""
-    if not request.ledger:
-        return claims
-    known = {(charge.key, charge.limit.id) for claim in request.ledger for charge in claim.charges}
-    new: list[Claim] = []
-    for claim in claims:
-        kept = [
-            (charge, item)
-            for charge, item in zip(claim.charges, claim.items, strict=True)
-            if (charge.key, charge.limit.id) not in known
-        ]
-        if kept:
-            new.append(Claim(claim.rule, [charge for charge, _ in kept], [item for _, item in kept]))
-    return new
 
 
 @lru_cache(maxsize=1024)

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.gate import Gate, OnOutage
-from ratelimit_kit.stores import Charge
 from ratelimit_kit.web.answer import PASS, Admission, Answer
-from ratelimit_kit.web.claims import Claim, NamedRule, unclaimed
+from ratelimit_kit.web.claims import NOTHING, Claims, NamedRule
 from ratelimit_kit.web.headers import no_fields
 from ratelimit_kit.web.plan import Plan, reserved
 from ratelimit_kit.web.reports import Reports
@@ -33,21 +32,23 @@ class Enforcement:
             return PASS
         if self._reports.wary:
             self._reports.look(plan.address, request)
-        claims = unclaimed(plan.claims(request, rules), request)
-        if not claims:
+        claims = plan.claims(request, rules)
+        if request.ledger:
+            claims = claims.without(request.ledger)
+        if not claims.all:
             return PASS
-        enforced, watched = plan.parted(claims)
+        enforced, watched = (NOTHING, claims) if plan.mode == "shadow" else claims.parted()
         answer = PASS
-        if enforced:
+        if enforced.all:
             on_outage = plan.strictest(enforced)
             decision = self._ask(enforced, on_outage, shadow=False)
             if not decision.allowed:
                 return plan.denial(request, self._gate, enforced, decision, on_outage)
             answer = plan.admission(request, self._gate, enforced, decision)
-        if watched:
+        if watched.all:
             decision = self._ask(watched, "allow", shadow=True)
             answer = self._watched(answer, watched, decision)
-        request.ledger.extend(claims)
+        request.ledger.append(claims)
         return answer
 
     async def acheck(self, plan: Plan, request: Request, rules: Sequence[NamedRule]) -> Answer:
@@ -56,46 +57,46 @@ class Enforcement:
             return PASS
         if self._reports.wary:
             self._reports.look(plan.address, request)
-        claims = unclaimed(await plan.aclaims(request, rules), request)
-        if not claims:
+        claims = await plan.aclaims(request, rules)
+        if request.ledger:
+            claims = claims.without(request.ledger)
+        if not claims.all:
             return PASS
-        enforced, watched = plan.parted(claims)
+        enforced, watched = (NOTHING, claims) if plan.mode == "shadow" else claims.parted()
         answer = PASS
-        if enforced:
+        if enforced.all:
             on_outage = plan.strictest(enforced)
             decision = await self._aask(enforced, on_outage, shadow=False)
             if not decision.allowed:
                 return plan.denial(request, self._gate, enforced, decision, on_outage)
             answer = plan.admission(request, self._gate, enforced, decision)
-        if watched:
+        if watched.all:
             decision = await self._aask(watched, "allow", shadow=True)
             answer = self._watched(answer, watched, decision)
-        request.ledger.extend(claims)
+        request.ledger.append(claims)
         return answer
 
-    def _ask(self, claims: Sequence[Claim], on_outage: OnOutage, *, shadow: bool) -> Decision:
+    def _ask(self, claims: Claims, on_outage: OnOutage, *, shadow: bool) -> Decision:
         """The store's decision over all claims, in one step."""
-        charges = _charges(claims)
         if not self._reports.counting:
-            return self._gate.decide(charges, on_outage)
+            return self._gate.decide(claims.charges, on_outage)
         begun = time.perf_counter()
-        decision = self._gate.decide(charges, on_outage)
-        self._reports.count(claims, decision, time.perf_counter() - begun, shadow=shadow)
+        decision = self._gate.decide(claims.charges, on_outage)
+        self._reports.count(claims.all, decision, time.perf_counter() - begun, shadow=shadow)
         return decision
 
-    async def _aask(self, claims: Sequence[Claim], on_outage: OnOutage, *, shadow: bool) -> Decision:
+    async def _aask(self, claims: Claims, on_outage: OnOutage, *, shadow: bool) -> Decision:
         """Do what `_ask` does."""
-        charges = _charges(claims)
         if not self._reports.counting:
-            return await self._gate.adecide(charges, on_outage)
+            return await self._gate.adecide(claims.charges, on_outage)
         begun = time.perf_counter()
-        decision = await self._gate.adecide(charges, on_outage)
-        self._reports.count(claims, decision, time.perf_counter() - begun, shadow=shadow)
+        decision = await self._gate.adecide(claims.charges, on_outage)
+        self._reports.count(claims.all, decision, time.perf_counter() - begun, shadow=shadow)
         return decision
 
-    def _watched(self, answer: Answer, claims: Sequence[Claim], decision: Decision) -> Answer:
+    def _watched(self, answer: Answer, claims: Claims, decision: Decision) -> Answer:
         """The answer of the enforced rules, with what the others may give back."""
-        self._reports.tell_of_shadow(claims, decision)
+        self._reports.tell_of_shadow(claims.all, decision)
         returns = reserved(claims, decision, shown=False)
         if not returns:
             return answer
@@ -103,9 +104,3 @@ class Enforcement:
             answer.reserved = [*answer.reserved, *returns]
             return answer
         return Admission([], no_fields, self._gate, returns, exposed=False)
-
-
-def _charges(claims: Sequence[Claim]) -> list[Charge]:
-    if len(claims) == 1:
-        return list(claims[0].charges)  # whoever is given the list may keep it
-    return [charge for claim in claims for charge in claim.charges]

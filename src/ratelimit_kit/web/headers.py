@@ -21,9 +21,6 @@ from ratelimit_kit.web.request import Response
 
 Header = tuple[str, str]
 
-LARGEST: Final = 999_999_999_999_999
-"""The largest integer of a structured field (RFC 9651, section 3.3.1)."""
-
 LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
 """Fields that are lists: a second field line adds items and replaces nothing."""
 
@@ -45,7 +42,10 @@ Item = tuple[str, Verdict]
 
 
 class Quota(NamedTuple):
-    """A limit as the drafts see it: `quota` units per `window` whole seconds."""
+    """A limit as the drafts see it: `quota` units per `window` whole seconds.
+
+    No limit is above 2**40, so every number here fits a structured field, which takes 15 digits (RFC 9651, 3.3.1).
+    """
 
     quota: int
     window: int
@@ -75,11 +75,11 @@ def _effective_window(verdict: Verdict, limit: Quota) -> int:
 
     Never above Retry-After, which a denial with units left would otherwise contradict.
     """
-    to_next = -(-verdict.wait // MICROSECONDS)
     paced = -(-verdict.remaining * limit.window // limit.quota)
+    to_next = -(-verdict.wait // MICROSECONDS)
     if not verdict.allowed:
         return max(1, min(to_next, paced or to_next))
-    return max(1, to_next, paced)
+    return paced if paced > to_next else to_next or 1
 
 
 class _Lists:
@@ -90,25 +90,24 @@ class _Lists:
         self._written: dict[tuple[str, str], tuple[str, str, Quota]] = {}
 
     def __call__(self, items: Sequence[Item]) -> list[Header]:
-        names = self._names
+        effective = self._names.effective
         policies, states = [], []
         for name, verdict in items:
             limit = verdict.limit
-            text, policy, allowed = self._written.get((name, limit.id)) or self._write(name, limit)
+            policy, state, allowed = self._written.get((name, limit.id)) or self._write(name, limit)
             policies.append(policy)
-            left = min(verdict.remaining, LARGEST)
-            states.append(f"{text};{names.left}={left};{names.effective}={_effective_window(verdict, allowed)}")
+            states.append(f"{state}{verdict.remaining};{effective}={_effective_window(verdict, allowed)}")
         return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
 
     def _write(self, name: str, limit: Limit) -> tuple[str, str, Quota]:
-        """What never changes of an item: its name as a structured field's string, its policy, its quota."""
+        """What never changes of an item: its policy, how its state begins, and its quota."""
         text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
         allowed = quota(limit)
-        policy = f"{text};{self._names.quota}={min(allowed.quota, LARGEST)};{self._names.window}={allowed.window}"
+        policy = f"{text};{self._names.quota}={allowed.quota};{self._names.window}={allowed.window}"
         if len(self._written) >= 4096:  # limits that depend on the request may be many
             self._written.clear()
-        self._written[name, limit.id] = text, policy, allowed
-        return text, policy, allowed
+        self._written[name, limit.id] = policy, f"{text};{self._names.left}=", allowed
+        return self._written[name, limit.id]
 
 
 def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -> list[Header]:
@@ -149,10 +148,10 @@ def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = Fals
     caches may give to others, for the numbers are one client's own. `exposed` lets scripts of other origins
     read the fields (CORS).
     """
-    present = {name.lower() for name in response.headers}
+    present = response.headers
     if 300 <= response.status < 400 or "age" in present or ("cache-control" in present and _is_shared(response)):
         return []
-    added = [field for field in fields if (name := field[0].lower()) not in present or name in LISTS]
+    added = [field for field in fields if field[0].lower() in LISTS or field[0] not in present]
     return [*added, exposing(added)] if exposed and added else added
 
 

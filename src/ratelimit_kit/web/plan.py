@@ -16,7 +16,7 @@ from ratelimit_kit.errors import OptionError
 from ratelimit_kit.gate import Gate, OnOutage, outage_policy
 from ratelimit_kit.web.answer import PASS, Admission, Answer, DirectAnswer, Reserved
 from ratelimit_kit.web.calls import acalled, called
-from ratelimit_kit.web.claims import Claim, NamedRule, named_rules
+from ratelimit_kit.web.claims import NOTHING, REMEMBERED, Claim, Claims, NamedRule, named_rules
 from ratelimit_kit.web.headers import FAMILIES, Header, Item, exposing, retry_after
 from ratelimit_kit.web.identity import ClientAddress
 from ratelimit_kit.web.problem import Denial, Respond, say
@@ -63,55 +63,54 @@ class Plan:
         self._exposed = expose_headers
         self._exempt = read_exempt(exempt)
         self._denial = denial
+        self._known: dict[tuple[int, ...], Claims] = {}
 
-    def claims(self, request: Request, rules: Sequence[NamedRule]) -> list[Claim]:
+    def claims(self, request: Request, rules: Sequence[NamedRule]) -> Claims:
         """What the request is charged, under each of these rules that matches it."""
         if self._exempt is not None and called(self._exempt, request):
-            return []
+            return NOTHING
         claims = []
         for named in rules:
             if (named.always and request.method != "OPTIONS") or named.rule.matches(request):
-                claims.append(named.claim(request, self.address))  # noqa: PERF401 - the twin awaits
-        return claims
+                claims.append(named.known(request, self.address) or named.claim(request, self.address))  # noqa: PERF401 - the twin awaits
+        return self._together(claims)
 
-    async def aclaims(self, request: Request, rules: Sequence[NamedRule]) -> list[Claim]:
+    async def aclaims(self, request: Request, rules: Sequence[NamedRule]) -> Claims:
         """Do what `claims` does."""
         if self._exempt is not None and await acalled(self._exempt, request):
-            return []
+            return NOTHING
         claims = []
         for named in rules:
             if (named.always and request.method != "OPTIONS") or await named.rule.amatches(request):
-                claims.append(await named.aclaim(request, self.address))  # noqa: PERF401 - both must look alike
-        return claims
+                claims.append(named.known(request, self.address) or await named.aclaim(request, self.address))  # noqa: PERF401 - both must look alike
+        return self._together(claims)
 
-    def parted(self, claims: Sequence[Claim]) -> tuple[Sequence[Claim], Sequence[Claim]]:
-        """The claims that are enforced, and those that only look."""
-        if self.mode == "shadow":
-            return [], claims
-        for claim in claims:
-            if claim.rule.rule.shadow:
-                return [one for one in claims if not one.rule.rule.shadow], [
-                    one for one in claims if one.rule.rule.shadow
-                ]
-        return claims, ()
+    def _together(self, claims: list[Claim]) -> Claims:
+        """The claims of a request as one value; that of remembered ones, which it keeps alive, is remembered too."""
+        ids = tuple([id(claim) for claim in claims])
+        together = self._known.get(ids)
+        if together is None:
+            together = Claims(claims)
+            if all(claim.rule.fixed for claim in claims):
+                if len(self._known) >= REMEMBERED:
+                    self._known.clear()
+                self._known[ids] = together
+        return together
 
-    def strictest(self, claims: Sequence[Claim]) -> OnOutage:
+    def strictest(self, claims: Claims) -> OnOutage:
         """What an outage means for a request under several rules."""
-        for claim in claims:
-            if claim.rule.rule.on_outage is not None:
-                return min((one.rule.rule.on_outage or self.on_outage for one in claims), key=_STRICTEST.index)
-        return self.on_outage
+        if not claims.outages:
+            return self.on_outage
+        return min((one or self.on_outage for one in claims.outages), key=_STRICTEST.index)
 
-    def admission(self, request: Request, gate: Gate, claims: Sequence[Claim], decision: Decision) -> Answer:
+    def admission(self, request: Request, gate: Gate, claims: Claims, decision: Decision) -> Answer:
         """The answer to a request that was admitted under enforced claims."""
         if decision.degraded:
             return PASS
-        returns = reserved(claims, decision, shown=True)
+        returns = reserved(claims, decision, shown=True) if claims.counted else []
         return Admission(_items(claims, decision), self._fields, gate, returns, self._is_exposed(request))
 
-    def denial(
-        self, request: Request, gate: Gate, claims: Sequence[Claim], decision: Decision, on_outage: OnOutage
-    ) -> Answer:
+    def denial(self, request: Request, gate: Gate, claims: Claims, decision: Decision, on_outage: OnOutage) -> Answer:
         """The answer to a request that was refused."""
         quota = not decision.degraded or (on_outage == "local" and not gate.watch.closed)
         items = [] if decision.degraded else _items(claims, decision)
@@ -120,31 +119,30 @@ class Plan:
         status, data, fields = say(Denial(request, 429 if quota else 503, names, wait), self._denial)
         if request.method == "HEAD":
             data = b""
-        fields = [*fields, retry_after(wait), *(self._fields(items) if items else [])]
+        limits = self._fields(items) if items else []
+        fields = [*fields, retry_after(wait), *limits]
         if self._is_exposed(request):
-            fields.append(exposing(self._fields(items) if items else []))
+            fields.append(exposing(limits))
         return DirectAnswer(status, _REASONS.get(status, "Refused"), _once(fields), data)
 
     def _is_exposed(self, request: Request) -> bool:
         return self._exposed and "origin" in request.headers
 
 
-def reserved(claims: Sequence[Claim], decision: Decision, *, shown: bool) -> list[Reserved]:
+def reserved(claims: Claims, decision: Decision, *, shown: bool) -> list[Reserved]:
     """What the response may give back; `shown` where the fields of the response speak of it."""
-    found: list[Reserved] = []
-    at = 0
-    for claim in claims:
-        counts, first = claim.rule.rule.counts, at
-        at += len(claim.charges)
-        if counts is not None and not decision.degraded:
-            part = Decision(decision.verdicts[first:at])
-            found.append(Reserved(counts, claim.charges, part, first if shown else None))
-    return found
+    if decision.degraded:
+        return []
+    return [
+        Reserved(
+            counts, claim.charges, Decision(decision.verdicts[at : at + len(claim.charges)]), at if shown else None
+        )
+        for counts, claim, at in claims.counted
+    ]
 
 
-def _items(claims: Sequence[Claim], decision: Decision) -> list[Item]:
-    names = claims[0].items if len(claims) == 1 else [name for claim in claims for name in claim.items]
-    return list(zip(names, decision.verdicts, strict=True))
+def _items(claims: Claims, decision: Decision) -> list[Item]:
+    return list(zip(claims.names, decision.verdicts, strict=True))
 
 
 def _once(fields: Sequence[Header]) -> list[Header]:
