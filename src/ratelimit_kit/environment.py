@@ -7,11 +7,10 @@ RATELIMIT_KIT_MODE     enforce, shadow or off: the rollback switch, above every 
 
 from __future__ import annotations
 
-import difflib
 import os
 from typing import Final
 
-from ratelimit_kit.core.options import nearest
+from ratelimit_kit.core.options import alike, nearest
 from ratelimit_kit.errors import OptionError
 
 PREFIX: Final = "RATELIMIT_KIT_"
@@ -28,6 +27,6 @@ def variable(name: str) -> str | None:
     Other variables of our prefix may be somebody else's: Kubernetes makes some for a service of that name.
     """
     for other in os.environ:
-        if other.startswith(PREFIX) and other not in KNOWN and difflib.get_close_matches(other, KNOWN, cutoff=0.85):
+        if other.startswith(PREFIX) and other not in KNOWN and alike(other, KNOWN, 0.85):
             raise OptionError(f"the environment variable {other} means nothing here; {nearest(other, KNOWN)}")
     return os.environ.get(name) or None

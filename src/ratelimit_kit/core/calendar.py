@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
-from zoneinfo import ZoneInfo
 
 from ratelimit_kit.errors import QuotaError
 
@@ -19,6 +18,8 @@ def zone(name: str) -> tzinfo:
     """The time zone of that IANA name; QuotaError when this machine knows none."""
     if name == "UTC":
         return UTC
+    from zoneinfo import ZoneInfo  # most need none, and wait for its import
+
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -39,11 +38,19 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
             raise OptionError(f"{what} has no option {name!r}; {nearest(str(name), known)}")
 
 
+def alike(word: str, choices: Iterable[str], least: float) -> str | None:
+    """The choice most like the word, by at least that share (0 to 1); None where none is."""
+    import difflib  # only where something is wrong
+
+    found = difflib.get_close_matches(word, choices, n=1, cutoff=least)
+    return found[0] if found else None
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A ready sentence part naming the nearest valid spelling, or all of them."""
     options = sorted(choices)
     lower = {option.lower(): option for option in options}
-    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.51)
-    if close:
-        return f"did you mean {lower[close[0]]!r}?"
+    close = alike(word.lower(), lower, 0.51)
+    if close is not None:
+        return f"did you mean {lower[close]!r}?"
     return "choose from " + ", ".join(repr(option) for option in options)

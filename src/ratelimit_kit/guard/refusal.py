@@ -7,7 +7,6 @@ first of the workers or by the one that comes first. What each server makes of i
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ from typing import NoReturn
 from ratelimit_kit.errors import ConfigurationError, StartupRefused
 from ratelimit_kit.guard.claim import first_to_say
 from ratelimit_kit.guard.lifetime import within_request
-from ratelimit_kit.guard.servers import detected, within_lifespan
+from ratelimit_kit.guard.servers import detected, is_child, within_lifespan
 from ratelimit_kit.guard.workers import Workers
 
 STAND_BY = 2.0
@@ -100,7 +99,7 @@ def _leaves_quietly(worker: Workers) -> bool:
 
 def _speaks(worker: Workers, error: ConfigurationError) -> bool:
     """Whether this worker says why. Where none can see what the server does to the others, it is the one that comes first."""
-    if worker.stopping is None and worker.count > 1 and multiprocessing.parent_process() is not None:
+    if worker.stopping is None and worker.count > 1 and is_child():
         first = first_to_say(str(error))
         if first is not None:
             return first

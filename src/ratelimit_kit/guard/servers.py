@@ -8,7 +8,6 @@ waitress, daphne, cheroot, wsgiref and runserver have one process by nature and 
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -106,7 +105,7 @@ def _gunicorn() -> Workers | None:
 
 def _spawned() -> Workers | None:
     """Find the Config that uvicorn and hypercorn hand to every worker process as an argument."""
-    process: Any = multiprocessing.current_process()
+    process = _process()
     config: Any = getattr(process, "_kwargs", {}).get("config")
     server = type(config).__module__.partition(".")[0]
     target = getattr(getattr(process, "_target", None), "__module__", "")
@@ -141,9 +140,20 @@ def _fastapi() -> Workers | None:
 
 def _process_number() -> int:
     """How many processes the parent has started with multiprocessing, up to this one."""
-    process: Any = multiprocessing.current_process()
-    number: int = (process._identity or (1,))[-1]  # noqa: SLF001 - there is no public name
+    number: int = (getattr(_process(), "_identity", None) or (1,))[-1]
     return number
+
+
+def _process() -> Any:
+    """What multiprocessing knows of this process; without that module nobody has started it by that."""
+    module = sys.modules.get("multiprocessing.process")
+    return None if module is None else module.current_process()
+
+
+def is_child() -> bool:
+    """Whether multiprocessing has started this process."""
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.parent_process() is not None
 
 
 def _source(count: int, *variables: str) -> str:

@@ -5,14 +5,13 @@ A rule knows no store and no namespace; `claims.py` makes charges of it.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.core.options import known_options
+from ratelimit_kit.core.options import alike, known_options
 from ratelimit_kit.errors import OptionError, QuotaError
 from ratelimit_kit.gate import OnOutage, outage_policy
 from ratelimit_kit.limiter import read_limits
@@ -186,9 +185,9 @@ def _method(word: Pattern) -> str:
     if not isinstance(word, str) or not _METHOD.fullmatch(word.upper()):
         raise OptionError(f"methods: {word!r} is no HTTP method: write for example methods=['POST']")
     method = word.upper()
-    near = [] if method in _METHODS else difflib.get_close_matches(method, _METHODS, n=1, cutoff=0.7)
-    if near:
+    near = None if method in _METHODS else alike(method, _METHODS, 0.7)
+    if near is not None:
         raise OptionError(
-            f"methods: {word!r} is no HTTP method, and the rule would limit nothing; did you mean {near[0]!r}?"
+            f"methods: {word!r} is no HTTP method, and the rule would limit nothing; did you mean {near!r}?"
         )
     return method
