@@ -4,9 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/browser/node_modules
+CORRECTNESS := tests/core tests/stores tests/web tests/django tests/test_*.py tests/live/test_conformance.py \
+  tests/live/test_redis.py tests/live/test_memcached.py tests/live/test_merging.py tests/live/test_denials.py \
+  tests/live/test_answers.py tests/live/test_operations.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers faults rollback bench bench-quick soak cost claims lint types unit docs servers node clean
+.PHONY: help demo test test-fast test-servers test-long-ways faults rollback bench bench-quick soak cost claims lint types unit docs servers node clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,6 +25,11 @@ test-fast: $(VENV)/developed ## Unit tests without servers, in under a minute
 test-servers: $(VENV)/developed ## The guard on every server, however its workers are given; writes the table in the docs
 	@sh scripts/install_servers.sh all
 	SERVER_TABLE=docs/reference/servers-table.md $(BIN)/python -m pytest -q tests/live/test_servers.py
+
+test-long-ways: $(VENV)/developed servers ## The correctness tests with each fast path switched off
+	for path in denials merging lanes; do \
+	  $(BIN)/python -m pytest -q --without $$path -m "not servers" $(CORRECTNESS) || exit 1; \
+	done
 
 faults: $(VENV)/developed servers ## What goes wrong with stores, under load; writes the table in the docs
 	FAULT_TABLE=docs/explanation/faults-table.md $(BIN)/python -m pytest -q tests/live/test_faults.py

@@ -93,7 +93,7 @@ def table(scenario: Scenario, contestants: list[Contestant]) -> str:
     """One scenario as a Markdown table."""
     floor = contestants[0]
     note = f"{scenario.note[0].upper()}{scenario.note[1:]}.\n\n" if scenario.note else ""
-    write = "{:g}".format if scenario.unit == "commands" else span
+    write = {"commands": "{:g}".format, "%": "{:.1%}".format}.get(scenario.unit, span)
     lines = ["| | p50 | p99 | x floor | promise |", "|---|---|---|---|---|"]
     for one in contestants:
         name = {"ours": f"**ratelimit-kit**, {one.name}", "floor": f"floor: {one.name}", "peer": one.name}[one.kind]

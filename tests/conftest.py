@@ -1,11 +1,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import wraps
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ratelimit_kit import MemoryStore, RedisStore
+from ratelimit_kit.gate import Gate
 from tests.processes import Process, RedisServer, memcached_server, redis_server
+
+SWITCHES: dict[str, tuple[Any, str]] = {
+    "denials": (Gate, "deny_cache"),
+    "merging": (RedisStore, "merge"),
+    "lanes": (MemoryStore, "lanes"),
+}
+"""The fast paths, and the option that switches each off."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without", action="append", default=[], choices=sorted(SWITCHES), help="switch a fast path off in all tests"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in config.getoption("--without"):
+        _switch_off(*SWITCHES[name])
+
+
+def _switch_off(kind: Any, option: str) -> None:
+    build = kind.__init__
+
+    @wraps(build)
+    def without(self: Any, *arguments: Any, **options: Any) -> None:
+        build(self, *arguments, **{**options, option: False})
+
+    kind.__init__ = without
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about a fast path that is switched off."""
+    off = set(config.getoption("--without"))
+    about = [item for item in items if off & {word for mark in item.iter_markers("about") for word in mark.args}]
+    config.hook.pytest_deselected(items=about)
+    items[:] = [item for item in items if item not in about]
+
 
 settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")

@@ -44,9 +44,9 @@ def ratelimit(
     """Limit how often a function is called, or a coroutine function awaited.
 
     `key` is text, or a callable that is given the call's arguments and returns text (without it
-    all calls share one counter); `cost` is a number or such a callable. A single Limiter may
-    stand instead of limits, store, name and the options that follow, which are Limiter's. `name` defaults to the function's module
-    and qualified name.
+    all calls share one counter); `cost` is a number or such a callable. A single Limiter may stand instead
+    of limits, store, name and the options that follow, which are Limiter's. `name` defaults to the
+    function's module and qualified name.
 
     The function raises LimitExceeded, which carries the decision, instead of running.
     """

@@ -47,10 +47,10 @@ def read_limits(limits: Sequence[str | Limit]) -> tuple[Limit, ...]:
 class Limiter:
     """Admits a hit on a key only when every limit does; a denied hit changes nothing.
 
-    `store` is a store or a URL (default: RATELIMIT_KIT_STORE, else memory); `name` is the namespace of the keys: limiters with the same
-    name, limits and store share counters. `on_outage` says what to do when the store fails:
-    "raise" (StoreError), "allow", "deny" or "local" (a decision with `degraded` set; "local" counts in
-    this process by its share of the limits).
+    `store` is a store or a URL (default: RATELIMIT_KIT_STORE, else memory); `name` is the namespace of the
+    keys: limiters with the same name, limits and store share counters. `on_outage` says what to do when the
+    store fails: "raise" (StoreError), "allow", "deny" or "local" (a decision with `degraded` set; "local"
+    counts in this process by its share of the limits).
 
     A per-process store under several worker processes is refused with UnsafeWorkersError. `workers`
     declares their number where the server does not show it; `allow_per_process=True` accepts that each

@@ -14,7 +14,7 @@ from ratelimit_kit.gate import Gate
 from tests.clusters import cluster_servers
 from tests.processes import Process, RedisServer
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.about("denials")]
 
 LIMIT = FixedWindow(5, per="day")
 CHARGES = [Charge("key", LIMIT, 1)]

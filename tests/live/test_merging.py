@@ -20,7 +20,7 @@ from ratelimit_kit.testing.model import Model
 from tests.processes import RedisServer, redis_server
 from tests.stores.programs import LIMITS
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.about("merging")]
 
 
 @pytest.mark.parametrize("seed", range(25))

@@ -14,6 +14,8 @@ from ratelimit_kit.gate import Gate
 from ratelimit_kit.stores import denials as module
 from ratelimit_kit.testing import ManualClock
 
+pytestmark = pytest.mark.about("denials")
+
 LIMITS = [SlidingWindow(5, per=8), TokenBucket(5, per=8), FixedWindow(5, per="minute")]
 
 

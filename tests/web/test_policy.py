@@ -297,6 +297,7 @@ class Counted(MemoryStore):
         return super().decide(charges)
 
 
+@pytest.mark.about("denials")
 @pytest.mark.parametrize(("option", "asked"), [({}, 2), ({"deny_cache": False}, 5)], ids=["on", "off"])
 def test_a_denial_is_answered_from_memory_where_that_is_wanted(option: Any, asked: int) -> None:
     store = Counted()

@@ -31,8 +31,8 @@ class Decided:
     """One decision of one rule, for those who count.
 
     `policy` is the name of a policy or a limiter, `store` the class of its store; `seconds` is the time that
-    the store took, None for the further rules of one question to the store. `cached` is true when a denial was remembered and the store not asked; `near` when less
-    than a tenth of the quota is left.
+    the store took, None for the further rules of one question to the store. `cached` is true when a denial
+    was remembered and the store not asked; `near` when less than a tenth of the quota is left.
     """
 
     policy: str

@@ -39,7 +39,8 @@ class Watch:
     """Sees to it that `store` (its name in messages) is used by one process only.
 
     `alert` is true while `admits` has to be asked before a decision; `problem` says what was found.
-    `serves` is true where every decision is about a request. A store that is not `per_process` needs no watch; its options are checked all the same.
+    `serves` is true where every decision is about a request. A store that is not `per_process` needs no
+    watch; its options are checked all the same.
     """
 
     def __init__(

@@ -97,8 +97,8 @@ def no_lane(key: Any, cost: Any) -> None:
 
 
 def short_ways(store: Any) -> ShortWays | None:
-    """The store, if it has short ways, and no class of its own decides otherwise further down."""
-    return store if _has_beside(store, "quick", "decide") else None
+    """The store, if it has short ways that may be taken, and no class of its own decides otherwise further down."""
+    return store if _has_beside(store, "quick", "decide") and store.lanes else None
 
 
 def asking(store: Any) -> Callable[[Sequence[Charge]], Awaitable[Sequence[Verdict] | Decision]]:

@@ -28,16 +28,20 @@ class MemoryStore:
     """Counters in this process's memory.
 
     `max_keys` bounds the number of live counters; `clock` returns nanoseconds (default: the
-    monotonic clock, and for calendar windows the wall clock).
+    monotonic clock, and for calendar windows the wall clock). `lanes=False` takes the long way for every hit,
+    and answers the same.
     """
 
     scope = Scope.PROCESS
 
     @known_options
-    def __init__(self, *, max_keys: int = 1_000_000, clock: Clock | None = None) -> None:
+    def __init__(self, *, max_keys: int = 1_000_000, clock: Clock | None = None, lanes: bool = True) -> None:
         if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
             raise OptionError(f"max_keys={max_keys!r} is no number of counters: give a whole number of 1 or more")
+        if not isinstance(lanes, bool):
+            raise OptionError(f"lanes={lanes!r} is neither True nor False")
         self.max_keys = max_keys
+        self.lanes = lanes
         self.on_event: Listener = unheard
         self._clock = clock
         self._tables = Tables(max_keys, _clocks(clock))

@@ -27,9 +27,10 @@ class RedisStore:
     """Counters in Redis (or a server that speaks its protocol and Lua), shared by all who use it.
 
     `url` is `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, with `valkey`
-    for `redis` where that is nicer; `timeout` is the deadline in seconds for connecting and for a call. Instead of a URL, `client` and `async_client` take redis-py clients
-    of your own, with their own time-outs and `retry=None`. Decisions that tasks of an event loop ask for at once
-    travel together, unless `merge=False`, a cluster or a client of your own. `clock` (nanoseconds) replaces the server's clock in tests.
+    for `redis` where that is nicer; `timeout` is the deadline in seconds for connecting and for a call.
+    Instead of a URL, `client` and `async_client` take redis-py clients of your own, with their own time-outs
+    and `retry=None`. Decisions that tasks of an event loop ask for at once travel together, unless
+    `merge=False`, a cluster or a client of your own. `clock` (nanoseconds) replaces the server's in tests.
     """
 
     scope = Scope.SHARED
