@@ -67,6 +67,7 @@ types: $(VENV)/developed $(NODE)/.package-lock.json
 
 unit: $(VENV)/developed servers $(NODE)/.package-lock.json benchmarks/.venv/installed
 	$(BIN)/python -m pytest -q -m "not servers"
+	$(BIN)/python -m pytest -q --without denials --without merging --without lanes tests/stores tests/test_limiter.py
 
 docs: $(VENV)/developed ## Build the documentation into docs/_build
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
