@@ -314,6 +314,31 @@ def test_each_event_loop_has_a_client_of_its_own(redis: RedisServer) -> None:
     assert [asyncio.run(hit_and_close()) for _ in range(3)] == [4, 3, 2]
 
 
+async def test_a_primary_that_became_a_replica_is_asked_over_no_old_connection() -> None:
+    with redis_server() as server, client_library.Redis(port=server.port) as raw:
+        store = RedisStore(server.url(), timeout=5)
+        charges = [Charge("key", SlidingWindow(100, per="day"))]
+
+        def connections() -> int:
+            return int(raw.info("stats")["total_connections_received"])
+
+        assert store.decide(charges)[0].allowed
+        assert (await store.adecide(charges))[0].allowed
+        raw.replicaof("127.0.0.1", free_port())
+        with pytest.raises(StoreUnavailableError, match=r"read only.*address of the primary"):
+            store.decide(charges)
+        with pytest.raises(StoreUnavailableError, match=r"read only.*address of the primary"):
+            await store.adecide(charges)
+        raw.replicaof("NO", "ONE")
+        before = connections()
+        assert store.decide(charges)[0].remaining == 97
+        assert connections() == before + 1
+        assert (await store.adecide(charges))[0].remaining == 96
+        assert connections() == before + 2
+        store.close()
+        await store.aclose()
+
+
 def test_a_unix_socket_is_an_address_too(tmp_path: Path) -> None:
     with redis_server("--unixsocket", str(tmp_path / "redis.sock")):
         limiter = Limiter("1/minute", store=f"unix://{tmp_path}/redis.sock?db=3")

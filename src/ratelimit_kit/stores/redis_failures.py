@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
-from ratelimit_kit.stores.redis_library import CONNECTIONS, TIMEOUTS, AuthenticationError, MaxConnectionsError
+from ratelimit_kit.stores.redis_library import (
+    CONNECTIONS,
+    TIMEOUTS,
+    AuthenticationError,
+    MaxConnectionsError,
+    ReadOnlyError,
+)
+
+
+def is_demoted(error: BaseException) -> bool:
+    """Whether a server that was the primary is a replica now: another connection may lead to the new primary.
+
+    Redis before version 7 names the error of a command only within that of its script.
+    """
+    return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
 
 
 class Failures:
@@ -34,6 +48,8 @@ class Failures:
         advice = "Check that the server runs and that the URL is right"
         if isinstance(error, AuthenticationError):
             advice = "The server runs: check the user and password in the URL"
+        elif is_demoted(error):
+            advice = "It is a replica: give the address of the primary, or of its Sentinels (redis+sentinel://)"
         elif not self._clustered and any(word in reason for word in ("CROSSSLOT", "MOVED", "same slot")):
             advice = "This is a node of a Redis Cluster: write redis+cluster://... for it"
         return StoreUnavailableError(f"{self._name} gave no decision: {reason}. {advice}")

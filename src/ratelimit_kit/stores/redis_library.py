@@ -26,6 +26,7 @@ try:
         MaxConnectionsError,
         NoPermissionError,
         NoScriptError,
+        ReadOnlyError,
         RedisClusterException,
         ResponseError,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "MaxConnectionsError",
     "NoPermissionError",
     "NoScriptError",
+    "ReadOnlyError",
     "ResponseError",
     "connection_of",
     "error_of",

@@ -13,6 +13,7 @@ import ssl
 from collections import deque
 from typing import Any
 
+from ratelimit_kit.stores.redis_failures import is_demoted
 from ratelimit_kit.stores.redis_library import ResponseError, connection_of
 
 
@@ -29,8 +30,11 @@ class Lines:
         try:
             line.connection.send_packed_command([command])
             answer = line.connection.read_response(disable_decoding=True)
-        except ResponseError:
-            self._free.append(line)
+        except ResponseError as error:
+            if is_demoted(error):
+                self._drop(line)
+            else:
+                self._free.append(line)
             raise
         except BaseException:
             self._drop(line)

@@ -23,7 +23,7 @@ from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.redis_answers import other_window
 from ratelimit_kit.stores.redis_batch import Batch, Call
 from ratelimit_kit.stores.redis_deadline import STALL, Deadline
-from ratelimit_kit.stores.redis_failures import Failures
+from ratelimit_kit.stores.redis_failures import Failures, is_demoted
 from ratelimit_kit.stores.redis_library import GONE, NoScriptError, connection_of
 from ratelimit_kit.stores.redis_scripts import Arguments, Script
 from ratelimit_kit.stores.redis_wire import Wire
@@ -98,7 +98,7 @@ class Merger:
             self._lost(wire, GONE("the connection was closed"))
             wire = None
         if wire is None:
-            self._connect()
+            self._connecting = self._connecting or self._run(self._connected())
         elif not self._under_way and monotonic() > self._quiet_since + LINGER:
             self._quiet_since = monotonic()
             self._go_on()  # an end that has come meanwhile is heard of before
@@ -152,6 +152,8 @@ class Merger:
             self._send_again(batch)
         elif isinstance(answer, Exception):
             batch.failed(partial(self._failures.meaning, answer))
+            if self._wire is not None and is_demoted(answer):
+                self._wire.end()
         elif (moment := other_window(answer)) is not None:
             self._arguments.learn_calendar(moment)
             batch.arguments = self._arguments.decide(batch.calls[0][1])
@@ -191,10 +193,6 @@ class Merger:
         if now >= oldest.deadline and self._wire is not None:
             self._lost(self._wire, TimeoutError())
         self._watch()
-
-    def _connect(self) -> None:
-        if self._connecting is None:
-            self._connecting = self._run(self._connected())
 
     async def _connected(self) -> None:
         """Open a connection, and send what waits for it; if there is none, all of them hear why."""
