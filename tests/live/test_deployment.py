@@ -19,6 +19,7 @@ import pytest
 
 from ratelimit_kit.web.source import LOOK
 from tests.live.test_deploy import samples
+from tests.clusters import wait_until
 from tests.processes import (
     EXAMPLES,
     Process,
@@ -133,8 +134,8 @@ def test_the_rollback_drill(redis: RedisServer, tmp_path: Path) -> None:
     with running(command, port, cwd=folder, env=environment) as process:
         assert Counter(request(port, "/login").status for _ in range(15)) == {200: 10, 429: 5}
         rows.append(("enforce", "at the start", "10 of 15 logins pass", "429"))
+        wait_until(lambda: len(workers_of(process.popen.pid)) == 4)
         at_first = workers_of(process.popen.pid)
-        assert len(at_first) == 4
         for mode, status, seen in (
             ("off", 200, "every login passes, none is counted"),
             ("shadow", 200, "every login passes; what would be refused is counted as shadow-denied"),
