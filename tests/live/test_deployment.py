@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from ratelimit_kit.web.source import LOOK
-from tests.live.test_deploy import samples
 from tests.clusters import wait_until
+from tests.live.test_deploy import samples
 from tests.processes import (
     EXAMPLES,
     Process,
