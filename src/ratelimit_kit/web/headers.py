@@ -24,6 +24,9 @@ Header = tuple[str, str]
 LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
 """Fields that are lists: a second field line adds items and replaces nothing."""
 
+_OURS: Final = frozenset({"RateLimit", "RateLimit-Policy"})
+"""Those of them that a family writes."""
+
 
 class Parameters(NamedTuple):
     """What a draft calls its parameters; a renaming of `left` and `effective` is pending in the working group."""
@@ -151,7 +154,7 @@ def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = Fals
     present = response.headers
     if 300 <= response.status < 400 or "age" in present or ("cache-control" in present and _is_shared(response)):
         return []
-    added = [field for field in fields if field[0].lower() in LISTS or field[0] not in present]
+    added = [field for field in fields if field[0] in _OURS or field[0] not in present]
     return [*added, exposing(added)] if exposed and added else added
 
 
