@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -161,7 +162,8 @@ def empty(place: Place) -> Callable[[], Any]:
     """A script that does nothing, called with the key and the arguments of one token bucket."""
     one = client(place)
     sha = one.script_load("return 1")
-    return lambda: one.evalsha(sha, 1, "rlk:tb-5000000-1000000-5000000:{default:hot}", "tb", 1, 5_000_000, 1, 5)
+    numbers = struct.pack("<4d", 1, 5_000_000, 1, 5)
+    return lambda: one.evalsha(sha, 1, "rlk:tb-5000000-1000000-5000000:{default:hot}", "tb", numbers)
 
 
 def hot(limiter: Limiter) -> Callable[[], Any]:

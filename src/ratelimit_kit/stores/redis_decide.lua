@@ -61,7 +61,7 @@ while skip < #KEYS do
       if left < 0 or refused or cost == 0 then
         after, first_value = left >= 0 and '' or nil, held
       else
-        after, reset, first_value = pack('<dd', stamp, left), ceil((capacity - left) / rate), left
+        after, reset, first_value = pack('<dd', stamp, left), (capacity - left) / rate, left
       end
 
     elseif kind == 'sw' then
@@ -91,7 +91,7 @@ while skip < #KEYS do
       end
       local left = limit - (total - base) % turn
       if cost > left or refused or cost == 0 then
-        local wait, wanted = 0, max(cost, 1) - left
+        local wait, wanted = 0, math.max(cost, 1) - left
         if wanted > 0 then
           local low, high = 0, (size + 1 - from) / wide -- the first group that reaches it, by halves
           local middle = 0 -- which it is where many wait
@@ -102,7 +102,7 @@ while skip < #KEYS do
             else
               high = middle
             end
-            middle = floor((low + high) / 2)
+            middle = math.floor((low + high) / 2)
           end
           from = from + low * wide
           wait = (from > size and last or last - (last - read(group, state, from)) % around) - horizon
@@ -113,8 +113,8 @@ while skip < #KEYS do
         local groups = ''
         if state then
           local number = 1 + (size + 1 - from) / wide
-          if number > 1 then groups = sub(state, from) end
-          if last ~= time and (number < resolution or floor(last / granule) ~= floor(time / granule)) then
+          if number > 1 then groups = string.sub(state, from) end
+          if last ~= time and (number < resolution or math.floor(last / granule) ~= math.floor(time / granule)) then
             groups = groups .. pack(group, last % around, total)
           elseif number == 1 then
             first = time
@@ -146,7 +146,7 @@ while skip < #KEYS do
 
     if one then
       if after and after ~= '' then
-        call('PSETEX', KEYS[1], max(1, ceil(reset / 1000)) + margin, after)
+        call('PSETEX', KEYS[1], reset > 0 and ceil(reset / 1000) + margin or 1, after)
       end
       if kind == 'tb' then
         return after and first_value or -1 - first_value
@@ -180,7 +180,7 @@ while skip < #KEYS do
       if after ~= '' and many then
         states[key], changed[key] = after, resets[i]
       elseif after ~= '' then
-        call('PSETEX', key, max(1, ceil(resets[i] / 1000)) + margin, after)
+        call('PSETEX', key, resets[i] > 0 and ceil(resets[i] / 1000) + margin or 1, after)
       end
     end
     local packed = pack('<' .. string.rep('d', #answer), unpack(answer))
@@ -197,7 +197,7 @@ while skip < #KEYS do
 end
 
 for key, reset in pairs(changed) do
-  call('PSETEX', key, max(1, ceil(reset / 1000)) + margin, states[key])
+  call('PSETEX', key, reset > 0 and ceil(reset / 1000) + margin or 1, states[key])
 end
 if charges == 1 then
   return pack('<' .. string.rep('d', #answers), unpack(answers))

@@ -2,5 +2,6 @@
 --
 -- `margin` is added to every time to live: the keys' real age says nothing about a test's clock.
 
+local call = redis.call
 local now = tonumber(table.remove(ARGV))
 local margin = 3600000

@@ -7,7 +7,7 @@
 --             fw  the end of the calendar window of those hits
 --             sw  window, around and turn; then, as arguments of their own, the formats of the head and of a group
 
-local refund = {}
+local refund, max, min = {}, math.max, math.min
 
 local function set(key, state, reset)
   call('PSETEX', key, max(1, ceil(reset / 1000)) + margin, state)

@@ -2,6 +2,7 @@
 --
 -- `margin` is added to every time to live, in milliseconds.
 
-local moment = redis.call('TIME')
+local call = redis.call
+local moment = call('TIME')
 local now = moment[1] * 1000000 + moment[2]
 local margin = 0

@@ -8,8 +8,7 @@
 --                  what lies within a window and a limit: they are known modulo `around` and `turn`.
 --
 -- These scripts run for every decision, so they are written for speed: no function is made (that takes
--- longer than most of the steps), and numbers travel packed, for writing one as text takes longer than all
+-- longer than most of the steps), only what every decision calls has a local name, and numbers travel packed, for writing one as text takes longer than all
 -- the arithmetic of a decision, and reading one longer than a packed list of them.
 
-local call, sub, pack, read = redis.call, string.sub, struct.pack, struct.unpack
-local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+local pack, read, ceil = struct.pack, struct.unpack, math.ceil
