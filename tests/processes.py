@@ -77,6 +77,15 @@ class Process:
             time.sleep(0.02)
         raise AssertionError(f"did not listen on {self.port} within {seconds} s:\n{self.text()}")
 
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It keeps its connections and answers nothing."""
+        os.kill(self.popen.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.popen.pid, signal.SIGCONT)
+
     def wait_until_ended(self, seconds: float) -> int:
         try:
             return self.popen.wait(seconds)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 import time
 from typing import Any, cast
 
@@ -141,8 +139,7 @@ async def test_a_server_that_hangs_fails_all_after_one_deadline_and_is_left() ->
     with redis_server() as server:
         limiter = Limiter("500/minute", store=server.url())
         assert await limiter.ahit("key")
-        os.kill(server.process.popen.pid, signal.SIGSTOP)
-        try:
+        with server.process.hanging():
             begun = time.monotonic()
             results = await asyncio.gather(
                 *(limiter.store.adecide([Charge("key", limiter.limits[0])]) for _ in range(200)), return_exceptions=True
@@ -150,8 +147,6 @@ async def test_a_server_that_hangs_fails_all_after_one_deadline_and_is_left() ->
             assert time.monotonic() - begun < 2
             assert {type(one) for one in results} <= {StoreUnavailableError, StoreContendedError}
             assert len({id(one) for one in results}) == 200
-        finally:
-            os.kill(server.process.popen.pid, signal.SIGCONT)
         await asyncio.sleep(0.1)
         assert (await limiter.store.adecide([Charge("key", limiter.limits[0])]))[0].allowed
         await limiter.aclose()
@@ -231,15 +226,12 @@ async def test_who_waits_while_the_store_is_closed_hears_of_it() -> None:
     with redis_server() as server:
         limiter = Limiter("100/day", store=server.url())
         assert await limiter.ahit("key")
-        os.kill(server.process.popen.pid, signal.SIGSTOP)
-        try:
+        with server.process.hanging():
             waiting = asyncio.create_task(limiter.ahit("key"))
             await asyncio.sleep(0.01)
             await limiter.aclose()
             with pytest.raises(StoreUnavailableError, match="closed"):
                 await waiting
-        finally:
-            os.kill(server.process.popen.pid, signal.SIGCONT)
 
 
 async def _again(store: RedisStore, charges: list[Charge]) -> Any:
