@@ -55,7 +55,7 @@ class Replay:
         if self.begin is None:
             self.begin = hit.time
         claims = self._plan.claims(_request(hit), self._plan.rules)
-        if not claims:
+        if not claims.all:
             return
         self.matched += 1
         clients = {_client(claim) for claim in claims.all}

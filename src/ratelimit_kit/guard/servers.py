@@ -144,16 +144,15 @@ def _process_number() -> int:
     return number
 
 
-def _process() -> Any:
-    """What multiprocessing knows of this process; without that module nobody has started it by that."""
-    module = sys.modules.get("multiprocessing.process")
-    return None if module is None else module.current_process()
-
-
 def is_child() -> bool:
-    """Whether multiprocessing has started this process."""
+    """Whether multiprocessing has started this process; nobody has where it was never imported."""
     module = sys.modules.get("multiprocessing.process")
     return module is not None and module.parent_process() is not None
+
+
+def _process() -> Any:
+    """What multiprocessing knows of this process, if it has started it."""
+    return sys.modules["multiprocessing.process"].current_process() if is_child() else None
 
 
 def _source(count: int, *variables: str) -> str:

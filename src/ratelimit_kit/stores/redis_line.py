@@ -30,14 +30,11 @@ class Lines:
         try:
             line.connection.send_packed_command([command])
             answer = line.connection.read_response(disable_decoding=True)
-        except ResponseError as error:
-            if is_demoted(error):
-                self._drop(line)
-            else:
+        except BaseException as error:
+            if isinstance(error, ResponseError) and not is_demoted(error):
                 self._free.append(line)
-            raise
-        except BaseException:
-            self._drop(line)
+            else:
+                self._drop(line)
             raise
         self._free.append(line)
         return answer

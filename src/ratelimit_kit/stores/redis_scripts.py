@@ -99,11 +99,11 @@ class Arguments:
                     shape = _shape(limit)
                     numbers = limit.limit, limit.window, limit.resolution, limit.granule
                     more = shape.around, shape.turn, shape.wide
-                    arguments += ("sw", packed(cost, *numbers, *more), shape.head, shape.group)
+                    arguments += ("sw", doubles(cost, *numbers, *more), shape.head, shape.group)
                 case TokenBucket():
-                    arguments += ("tb", packed(cost, limit.capacity, limit.unit, limit.rate))
+                    arguments += ("tb", doubles(cost, limit.capacity, limit.unit, limit.rate))
                 case FixedWindow():
-                    arguments += ("fw", packed(cost, limit.limit, *self._window_ends(limit)))
+                    arguments += ("fw", doubles(cost, limit.limit, *self._window_ends(limit)))
         return arguments
 
     def refund(self, charges: Sequence[Charge], stamp: int | None) -> Words:
@@ -115,11 +115,11 @@ class Arguments:
                 case SlidingWindow():
                     shape = _shape(limit)
                     numbers = *start, limit.window, shape.around, shape.turn
-                    arguments += ("sw", packed(*numbers), shape.head, shape.group)
+                    arguments += ("sw", doubles(*numbers), shape.head, shape.group)
                 case TokenBucket():
-                    arguments += ("tb", packed(*start, limit.capacity, limit.unit, limit.rate))
+                    arguments += ("tb", doubles(*start, limit.capacity, limit.unit, limit.rate))
                 case FixedWindow():
-                    arguments += ("fw", packed(*start, 0 if stamp is None else limit.window_end(stamp)))
+                    arguments += ("fw", doubles(*start, 0 if stamp is None else limit.window_end(stamp)))
         if self._clock is not None:
             arguments.append(self._clock() // 1000)
         return arguments
@@ -176,6 +176,6 @@ def _number(most: int) -> tuple[str, int, int]:
     return "d", EXACT, 8
 
 
-def packed(*numbers: int) -> bytes:
+def doubles(*numbers: int) -> bytes:
     """Whole numbers as the scripts read them: doubles, for Lua has no others."""
     return pack(f"<{len(numbers)}d", *numbers)

@@ -53,9 +53,6 @@ class Claims:
             if (counts := claim.rule.rule.counts) is not None
         ]
 
-    def __bool__(self) -> bool:
-        return bool(self.all)
-
     def without(self, ledger: Sequence[Claims]) -> Claims:
         """What the request has not been charged already, by another front door or a decorator."""
         known = {(charge.key, charge.limit.id) for claims in ledger for charge in claims.charges}

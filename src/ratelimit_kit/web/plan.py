@@ -107,7 +107,7 @@ class Plan:
         """The answer to a request that was admitted under enforced claims."""
         if decision.degraded:
             return PASS
-        returns = reserved(claims, decision, shown=True) if claims.counted else []
+        returns = reserved(claims, decision, shown=True)
         return Admission(_items(claims, decision), self._fields, gate, returns, self._is_exposed(request))
 
     def denial(self, request: Request, gate: Gate, claims: Claims, decision: Decision, on_outage: OnOutage) -> Answer:

@@ -46,7 +46,7 @@ def _line(name: str) -> bytes:
     return b"\n%b\n" % name.lower().encode("latin-1", "replace")
 
 
-_LINES = {name: _line(name) for name in ("origin", "age", "cache-control", "ratelimit", "ratelimit-policy")}
+_LINES = {name: _line(name) for name in ("origin", "age", "cache-control")}
 """The fields that every request or response is looked at for."""
 
 
