@@ -203,8 +203,8 @@ def test_the_app_refuses_several_workers_before_any_middleware(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("alias", "expected"),
     [
-        ("redis", "RedisStore('redis://:***@127.0.0.1:6399/3')"),
-        ("split", "RedisStore('redis://:***@127.0.0.1:6399/5')"),
+        ("redis", "RedisStore('redis://***@127.0.0.1:6399/3')"),
+        ("split", "RedisStore('redis://***@127.0.0.1:6399/5')"),
         ("memcached", "MemcachedStore('memcached://127.0.0.1:11299,127.0.0.1:11300')"),
         ("socket", "MemcachedStore('memcached:///run/memcached.sock')"),
     ],

@@ -17,7 +17,7 @@ from ratelimit_kit.errors import (
     StoreUnavailableError,
     StoreURLError,
 )
-from ratelimit_kit.stores import open_store, redacted
+from ratelimit_kit.stores import open_store
 from ratelimit_kit.stores.redis_failures import Failures
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
@@ -88,7 +88,7 @@ def test_the_deadline_is_a_number_of_seconds(timeout: Any) -> None:
     [
         ("redis", "did you mean 'redis://'"),
         ("reddis://localhost", "did you mean 'redis://'"),
-        ("redis://localhost:port/0", "is no Redis URL"),
+        ("redis://localhost:port/0", "host 1 is no host with a port"),
         ("memory://somewhere", "takes no address"),
         ("", "names no store"),
         (42, "neither a store nor a store URL"),
@@ -98,25 +98,6 @@ def test_a_url_that_names_no_store_is_an_error(url: Any, hint: str) -> None:
     with pytest.raises(StoreURLError, match="RLK104") as caught:
         open_store(url)
     assert hint in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://user:secret@host:6379/0",
-        "redis://:secret@host/0?password=secret",
-        "reddis://:secret@host",
-        "x:secret@host",
-    ],
-)
-def test_passwords_never_show(url: str) -> None:
-    assert "secret" not in redacted(url)
-    if url.startswith("redis://"):
-        assert "secret" not in repr(RedisStore(url))
-    else:
-        with pytest.raises(StoreURLError) as caught:
-            open_store(url)
-        assert "secret" not in str(caught.value)
 
 
 def test_a_server_that_takes_no_more_connections_is_busy_and_not_away() -> None:

@@ -10,11 +10,11 @@ import enum
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
-from urllib.parse import urlsplit, urlunsplit
 
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import OptionError, StoreURLError
+from ratelimit_kit.stores.urls import redacted
 
 if TYPE_CHECKING:
     from ratelimit_kit.core.decision import Decision, Verdict
@@ -137,7 +137,7 @@ def open_store(store: str | Store | None) -> Store:
     if not isinstance(store, str):
         if not isinstance(store, Store):
             raise StoreURLError(
-                f"{store!r} is neither a store nor a store URL: write for example 'redis://127.0.0.1:6379/0'"
+                f"a {type(store).__name__} is neither a store nor a store URL: write for example 'redis://127.0.0.1:6379/0'"
             )
         return store
     scheme, mark, _ = store.partition("://")
@@ -150,20 +150,6 @@ def open_store(store: str | Store | None) -> Store:
     module, _, function = _STORES[scheme].partition(":")
     opened: Store = getattr(import_module(module), function)(store)
     return opened
-
-
-def redacted(url: str) -> str:
-    """The URL without its password and without option values that may be secret."""
-    if "://" not in url:
-        return url.rpartition("@")[2]
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition("://")[0] + "://..."
-    login, at, host = parts.netloc.rpartition("@")
-    user = login.partition(":")[0]
-    query = "..." if parts.query else ""
-    return urlunsplit((parts.scheme, (user + ":***" if ":" in login else user) + at + host, parts.path, query, ""))
 
 
 def check_charges(charges: Sequence[Charge]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import DependencyError, StoreURLError, UnsafeCacheError
 from ratelimit_kit.stores import Scope, Store
 from ratelimit_kit.stores.django_options import django_redis_url, memcached_options, redis_url
+from ratelimit_kit.stores.urls import read_url, redacted
 
 try:
     from django.conf import settings
@@ -48,10 +48,10 @@ RATELIMIT_KIT = {"store": "django-cache://ratelimit", ...}"""
 
 def from_url(url: str) -> Store:
     """The store behind the cache that `django-cache://alias` names."""
-    alias = urlsplit(url).netloc
+    alias = read_url(url).hosts
     caches: Mapping[str, Mapping[str, Any]] = settings.CACHES
     if alias not in caches:
-        raise StoreURLError(f"store={url!r}: the setting CACHES has no {alias!r}; {nearest(alias, caches)}")
+        raise StoreURLError(f"store={redacted(url)!r}: the setting CACHES has no {alias!r}; {nearest(alias, caches)}")
     cache = caches[alias]
     backend = str(cache.get("BACKEND", ""))
     if backend in _REDIS:

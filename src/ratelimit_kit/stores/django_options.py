@@ -7,10 +7,12 @@ elsewhere, and is not understood, is refused: counting beside what the settings 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote
 
 from ratelimit_kit.errors import StoreURLError
+from ratelimit_kit.stores.urls import StoreURL, read_url
 
 _CONNECTING: Final = frozenset({"username", "password", "db", "protocol", "socket_timeout"})
 
@@ -92,7 +94,8 @@ class Options:
 
 def redis_url(alias: str, url: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The URL and the options of a RedisStore for one of Django's own Redis caches."""
-    return _single(url, Options(alias, given))
+    found, keywords = _single(url, Options(alias, given))
+    return found.text(), keywords
 
 
 def django_redis_url(alias: str, url: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -107,8 +110,8 @@ def django_redis_url(alias: str, url: str, given: Mapping[str, Any]) -> tuple[st
             pool.setdefault(name.lower(), value)
     sentinels, own = options.take("SENTINELS"), Options(alias, options.take("SENTINEL_KWARGS") or {})
     options.finish()
-    single, keywords = _single(url, Options(alias, pool))
-    return (_sentinel_url(single, sentinels, own), keywords) if by_sentinels else (single, keywords)
+    found, keywords = _single(url, Options(alias, pool))
+    return (_sentinel_url(found, sentinels, own) if by_sentinels else found).text(), keywords
 
 
 def memcached_options(alias: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,20 +133,18 @@ def _by_sentinels(options: Options) -> bool:
     return client in _SENTINELS or _FACTORIES.get(factory, False)
 
 
-def _single(url: str, options: Options) -> tuple[str, dict[str, Any]]:
+def _single(url: str, options: Options) -> tuple[StoreURL, dict[str, Any]]:
     """As in redis-py, what the URL says goes before an option."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
+    known = read_url(url)
+    query = dict(known.options)
     taken = {name: options.take(name) for name in _CONNECTING}
-    login, at, host = parts.netloc.rpartition("@")
-    user, colon, password = login.partition(":")
+    user, colon, password = known.login.partition(":")
     if not user and taken["username"] is not None:
         user = quote(str(taken["username"]), safe="")
     if not password and taken["password"] is not None:
         colon, password = ":", quote(str(taken["password"]), safe="")
-    at = "@" if user or password else at
-    path = parts.path
-    if taken["db"] is not None and parts.scheme == "unix":
+    path = known.path
+    if taken["db"] is not None and known.scheme == "unix":
         query.setdefault("db", str(taken["db"]))
     elif taken["db"] is not None and not path.strip("/"):
         path = f"/{taken['db']}"
@@ -154,8 +155,8 @@ def _single(url: str, options: Options) -> tuple[str, dict[str, Any]]:
     options.ignore(_VALUES)
     options.finish()
     timeout = query.pop("socket_timeout", None) or taken["socket_timeout"]
-    netloc = f"{user}{colon}{password}{at}{host}"
-    return _joined(parts.scheme, netloc, path, query), {} if timeout is None else {"timeout": float(timeout)}
+    found = replace(known, login=f"{user}{colon}{password}", path=path, options=query)
+    return found, {} if timeout is None else {"timeout": float(timeout)}
 
 
 def _tls(options: Options) -> Iterator[tuple[str, str]]:
@@ -172,13 +173,11 @@ def _required(value: Any) -> str:
     return str(getattr(value, "name", value)).removeprefix("CERT_").lower()
 
 
-def _sentinel_url(url: str, sentinels: Any, own: Options) -> str:
+def _sentinel_url(url: StoreURL, sentinels: Any, own: Options) -> StoreURL:
     """The primary's name stands where a URL has its host; `own` are options of the Sentinels themselves."""
-    parts = urlsplit(url)
-    login, at, service = parts.netloc.rpartition("@")
-    query = dict(parse_qsl(parts.query))
+    query = dict(url.options)
     query.pop("is_master", None)
-    database = query.pop("db", "") or parts.path.strip("/") or "0"
+    database = query.pop("db", "") or url.path.strip("/") or "0"
     if not sentinels:
         raise own.refuse("SENTINELS, which is empty", None)
     for name in ("username", "password"):
@@ -188,10 +187,5 @@ def _sentinel_url(url: str, sentinels: Any, own: Options) -> str:
     own.ignore({*_VALUES, "socket_timeout"})
     own.finish()
     hosts = ",".join(f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}" for host, port in sentinels)
-    path = f"/{service.partition(':')[0]}/{database}"
-    return _joined(f"{parts.scheme}+sentinel", login + at + hosts, path, query)
-
-
-def _joined(scheme: str, netloc: str, path: str, query: Mapping[str, str]) -> str:
-    """Not by `urlunsplit`, which leaves the slashes out of a scheme that it does not know."""
-    return f"{scheme}://{netloc}{path}" + (f"?{urlencode(query)}" if query else "")
+    path = f"/{url.hosts.partition(':')[0]}/{database}"
+    return replace(url, scheme=f"{url.scheme}+sentinel", hosts=hosts, path=path, options=query)

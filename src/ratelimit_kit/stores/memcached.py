@@ -25,7 +25,7 @@ from ratelimit_kit.stores.keys import encode, short_prefix
 from ratelimit_kit.stores.memcached_client import Servers
 from ratelimit_kit.stores.memcached_states import found_state, state_of, text_of
 from ratelimit_kit.stores.memcached_words import ATTEMPTS, Found, Read, Write, pause
-from ratelimit_kit.stores.options import taken_out
+from ratelimit_kit.stores.urls import read_url, taken_out
 
 Clock = Callable[[], int]
 """Nanoseconds of the epoch, like `time.time_ns`."""
@@ -57,12 +57,12 @@ class MemcachedStore:
         prefix: str = "rlk",
         clock: Clock | None = None,
     ) -> None:
-        url, given = taken_out(url, ["timeout", "skew"])
+        parsed, given = taken_out(read_url(url), ["timeout", "skew"])
         timeout, skew = given.get("timeout", timeout), given.get("skew", skew)
         for name, value, least in (("timeout", timeout, 0.001), ("skew", skew, 0.0)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 60:
                 raise OptionError(f"{name}={value!r} is no number of seconds from {least:g} to 60")
-        self._servers = Servers(url, timeout)
+        self._servers = Servers(parsed, timeout)
         self._skew = round(skew * MICROSECONDS)
         self._prefix = short_prefix(prefix)
         self._clock = clock or time.time_ns

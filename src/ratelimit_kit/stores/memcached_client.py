@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from ratelimit_kit.errors import (
     ClockOffsetWarning,
@@ -22,11 +21,11 @@ from ratelimit_kit.errors import (
     StartupWarning,
     StoreContendedError,
     StoreUnavailableError,
-    StoreURLError,
 )
 from ratelimit_kit.stores.memcached_line import FAILURES, Lines, RendezvousHash, expire
 from ratelimit_kit.stores.memcached_words import Found, Read, Wait, Write
 from ratelimit_kit.stores.turns import Turns
+from ratelimit_kit.stores.urls import StoreURL
 
 CONNECTIONS = 32
 """Connections per server and process at most; more threads wait for one within the deadline."""
@@ -38,8 +37,8 @@ OFFSET = 2.0
 class Servers:
     """The servers of a URL, and the clients of this process for them."""
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self._url = url
+    def __init__(self, url: StoreURL, timeout: float) -> None:
+        self._url = url.text()
         self._timeout = timeout
         self._addresses = dict(_addresses(url))
         self._only = next(iter(self._addresses)) if len(self._addresses) == 1 else None
@@ -193,23 +192,15 @@ class Servers:
         ) from error
 
 
-def _addresses(url: str) -> Iterator[tuple[str, tuple[str, int] | str]]:
+def _addresses(url: StoreURL) -> Iterator[tuple[str, tuple[str, int] | str]]:
     """Server names and their addresses."""
-    parts = urlsplit(url)
-    if parts.query or parts.fragment or "@" in parts.netloc or bool(parts.netloc) == (parts.path not in {"", "/"}):
-        raise StoreURLError(
-            f"store={url.rpartition('@')[2]!r} is no Memcached URL: write 'memcached://127.0.0.1:11211', several servers "
-            "with commas, or 'memcached:///path/to.sock'"
+    if url.options or url.login or bool(url.hosts) == (url.path not in {"", "/"}):
+        raise url.refused(
+            "is no Memcached URL: write 'memcached://127.0.0.1:11211', several servers with commas, or "
+            "'memcached:///path/to.sock'"
         )
-    if not parts.netloc:
-        yield parts.path, parts.path
+    if not url.hosts:
+        yield url.path, url.path
         return
-    for server in parts.netloc.split(","):
-        try:
-            one = urlsplit(f"//{server}")
-            host, port = one.hostname, one.port or 11211
-        except ValueError as error:
-            raise StoreURLError(f"store={url!r}: {server!r} is no address: {error}") from None
-        if not host:
-            raise StoreURLError(f"store={url!r}: {server!r} is no address: write for example 127.0.0.1:11211")
+    for host, port in url.nodes(11211):
         yield f"{host}:{port}", (host, port)

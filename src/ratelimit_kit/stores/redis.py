@@ -15,12 +15,12 @@ from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, St
 from ratelimit_kit.stores import Charge, Scope, check_charges
 from ratelimit_kit.stores.denials import forget, forget_all
 from ratelimit_kit.stores.keys import encode
-from ratelimit_kit.stores.options import taken_out
 from ratelimit_kit.stores.redis_answers import decisions, other_window
 from ratelimit_kit.stores.redis_checks import client_findings, refuse_repeating, server_facts, server_findings
 from ratelimit_kit.stores.redis_client import Clients
 from ratelimit_kit.stores.redis_cluster import Ask, Conversation, GiveBack, by_slot, deciding
 from ratelimit_kit.stores.redis_scripts import BY_SERVER, BY_TEST, Arguments
+from ratelimit_kit.stores.urls import read_url, taken_out
 
 
 class RedisStore:
@@ -52,8 +52,8 @@ class RedisStore:
                 "RedisStore takes a URL such as 'redis://127.0.0.1:6379/0', or clients, not both and not neither"
             )
         if url is not None:
-            url, given = taken_out(url, ["timeout"])
-            timeout = given.get("timeout", timeout)
+            parsed, given = taken_out(read_url(url), ["timeout"])
+            url, timeout = parsed.text(), given.get("timeout", timeout)
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
             raise OptionError(f"timeout={timeout!r} is no deadline: give seconds above 0, up to 60")
         if not isinstance(merge, bool):

@@ -14,11 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ratelimit_kit.core.options import nearest
-from ratelimit_kit.errors import StoreURLError
-from ratelimit_kit.stores import redacted
+from ratelimit_kit.stores.urls import StoreURL, read_url
 
 _PORTS = {"sentinel": 26379, "cluster": 6379}
 
@@ -41,11 +39,11 @@ class Address:
     """Where Redis is. `url` is one that redis-py reads, for a single server; `options` are for connections."""
 
     kind: Literal["single", "sentinel", "cluster"]
-    url: str = ""
+    url: str = field(default="", repr=False)
     nodes: tuple[tuple[str, int], ...] = ()
     service: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    sentinel_options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    sentinel_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def in_resp2(self) -> Address:
         """The same address, whatever protocol it wants to be spoken to in."""
@@ -55,53 +53,84 @@ class Address:
         return replace(self, url=base + (mark + kept if kept else ""), options=options)
 
 
-def read_address(url: str) -> Address:
+def read_address(text: str) -> Address:
     """The address that a URL gives; StoreURLError for one that gives none."""
-    try:
-        return _read(url.replace("valkey", "redis", 1))
-    except ValueError as error:
-        if isinstance(error, StoreURLError):
-            raise
-        raise StoreURLError(f"store={redacted(url)!r} is no Redis URL: {error}") from None
-
-
-def _read(url: str) -> Address:
-    scheme, _, kind = urlsplit(url).scheme.partition("+")
-    if not kind:
-        return Address("single", url)
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-    for name in query:
-        if name not in _OPTIONS:
-            raise StoreURLError(f"store={redacted(url)!r} has no option {name!r}; {nearest(name, _OPTIONS)}")
-    login, _, hosts = parts.netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    sentinels = {
-        name.removeprefix("sentinel_"): query.pop(name) for name in list(query) if name.startswith("sentinel_")
-    }
-    spoken = {"protocol": int(query.pop("protocol"))} if "protocol" in query else {}
-    if query and scheme != "rediss":
-        raise StoreURLError(f"store={redacted(url)!r}: {next(iter(query))} is about TLS: write {scheme}s+{kind}://")
-    security: dict[str, Any] = {**spoken, **query, "ssl": True} if scheme == "rediss" else {**spoken}
-    options = {**security, **{k: unquote(v) for k, v in (("username", user), ("password", password)) if v}}
-    nodes = tuple(_node(host, _PORTS[kind]) for host in hosts.split(","))
-    service, _, database = parts.path.strip("/").partition("/")
+    url = read_url(text)
+    url = replace(url, scheme=url.scheme.replace("valkey", "redis"))
+    scheme, _, kind = url.scheme.partition("+")
+    if scheme not in {"redis", "rediss", "unix"} or kind not in {"", "cluster", "sentinel"}:
+        raise url.refused("is no Redis URL: write for example 'redis://127.0.0.1:6379/0'")
     if kind == "cluster":
-        if service:
-            raise StoreURLError(f"store={redacted(url)!r}: a cluster has no databases, so nothing may follow the hosts")
-        return Address("cluster", nodes=nodes, options=options)
-    if not service:
-        raise StoreURLError(
-            f"store={redacted(url)!r} names no primary: write for example 'redis+sentinel://127.0.0.1:26379/mymaster/0'"
+        return _cluster(url, secure=scheme == "rediss")
+    if kind == "sentinel":
+        return _sentinel(url, secure=scheme == "rediss")
+    return _single(url)
+
+
+def _single(url: StoreURL) -> Address:
+    """redis-py reads the rest; what it would overlook in silence is refused here."""
+    if url.scheme == "unix":
+        if url.hosts or not url.path.strip("/"):
+            raise url.refused("names no socket: write for example 'unix:///run/redis.sock?db=0'")
+        return Address("single", url.text())
+    if url.hosts:
+        (_,) = replace(url, hosts=("localhost" if url.hosts.startswith(":") else "") + url.hosts).nodes(6379)[:1]
+    if "," in url.hosts:
+        raise url.refused(
+            f"names several servers: write '{url.scheme}+sentinel://' or '{url.scheme}+cluster://' for them"
         )
-    options["db"] = int(database or 0)
+    _database(url, url.path.removeprefix("/"))
+    return Address("single", url.text())
+
+
+def _cluster(url: StoreURL, *, secure: bool) -> Address:
+    security, _ = _options(url, secure=secure)
+    nodes = url.nodes(6379)
+    if url.path.strip("/"):
+        raise url.refused("has something after the hosts, and a cluster has no databases: leave it out")
+    return Address("cluster", nodes=nodes, options={**security, **_login(url)})
+
+
+def _sentinel(url: StoreURL, *, secure: bool) -> Address:
+    security, sentinels = _options(url, secure=secure)
+    nodes = url.nodes(26379)
+    service, _, database = url.path.strip("/").partition("/")
+    if not service:
+        raise url.refused("names no primary: write for example 'redis+sentinel://127.0.0.1:26379/mymaster/0'")
+    options = {**security, **_login(url), "db": _database(url, database)}
     return Address(
         "sentinel", nodes=nodes, service=service, options=options, sentinel_options={**security, **sentinels}
     )
 
 
-def _node(text: str, port: int) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname:
-        raise ValueError(f"{text!r} is no host")
-    return parts.hostname, parts.port or port
+def _login(url: StoreURL) -> dict[str, str]:
+    return {name: value for name, value in (("username", url.username), ("password", url.password)) if value}
+
+
+def _database(url: StoreURL, text: str) -> int:
+    if text and not (text.isascii() and text.isdigit()):
+        raise url.refused("has no number of a database after the host: write for example 'redis://127.0.0.1:6379/0'")
+    return int(text or 0)
+
+
+def _options(url: StoreURL, *, secure: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """The options of all connections, and those of connections to Sentinels besides."""
+    for name in url.options:
+        if name not in _OPTIONS:
+            raise url.refused(f"has no option {name!r}; {nearest(name, _OPTIONS)}")
+    security: dict[str, Any] = {}
+    sentinels: dict[str, str] = {}
+    for name, value in url.options.items():
+        if name == "protocol":
+            if value not in {"2", "3"}:
+                raise url.refused(f"has protocol={value!r}: choose 2 or 3")
+            security[name] = int(value)
+        elif name.startswith("sentinel_"):
+            sentinels[name.removeprefix("sentinel_")] = value
+        elif secure:
+            security[name] = value
+        else:
+            raise url.refused(
+                f"has the option {name}, which is about TLS: write {url.scheme.replace('redis', 'rediss')}://"
+            )
+    return security | ({"ssl": True} if secure else {}), sentinels

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from ratelimit_kit.errors import (
     ConfigurationError,
 )
-from ratelimit_kit.stores import redacted
 from ratelimit_kit.stores.redis_address import read_address
 from ratelimit_kit.stores.redis_deadline import Deadline
 from ratelimit_kit.stores.redis_failures import Failures
@@ -34,6 +33,7 @@ from ratelimit_kit.stores.redis_line import Lines
 from ratelimit_kit.stores.redis_merge import Merger
 from ratelimit_kit.stores.redis_scripts import Arguments, Script, Words, call_of
 from ratelimit_kit.stores.turns import Turns
+from ratelimit_kit.stores.urls import redacted
 
 __all__ = ["Clients"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ratelimit_kit.errors import DependencyError, StoreURLError
-from ratelimit_kit.stores import redacted
 from ratelimit_kit.stores.redis_address import Address
+from ratelimit_kit.stores.urls import redacted
 
 try:
     import redis

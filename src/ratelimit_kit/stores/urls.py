@@ -1,0 +1,147 @@
+"""Store URLs: read as they are written, and shown without what may be a password.
+
+    scheme://[[user][:password]@]host[:port][,host[:port]...][/path][?option=value&...]
+
+The standard library's `urlsplit` is not asked: newer Pythons refuse a list of hosts with brackets in it, and its
+errors quote what it could not read, which may be a piece of a password.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlencode
+
+from ratelimit_kit.errors import StoreURLError
+
+_END_OF_HOSTS = re.compile(r"[/?#]")
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
+_ENCODE: Final = "percent-encode / ? # @ in a user and a password (as %2F %3F %23 %40)"
+
+
+@dataclass(frozen=True)
+class StoreURL:
+    """The parts of a store's URL; `login` is as it was written, `options` are decoded."""
+
+    scheme: str
+    login: str = field(repr=False)
+    hosts: str
+    path: str
+    options: Mapping[str, str] = field(repr=False)
+
+    @property
+    def username(self) -> str:
+        """The user, decoded; empty where the URL names none."""
+        return unquote(self.login.partition(":")[0])
+
+    @property
+    def password(self) -> str:
+        """The password, decoded; empty where the URL has none."""
+        return unquote(self.login.partition(":")[2])
+
+    def nodes(self, port: int) -> tuple[tuple[str, int], ...]:
+        """The hosts with their ports, `port` where none is written; StoreURLError for what is no host."""
+        return tuple(_node(self, place, host, port) for place, host in enumerate(self.hosts.split(","), start=1))
+
+    def without(self, names: Sequence[str]) -> StoreURL:
+        """The same URL without these options."""
+        return replace(self, options={name: value for name, value in self.options.items() if name not in names})
+
+    def text(self) -> str:
+        """The URL, with everything that it holds: for a client, never for a message."""
+        login = f"{self.login}@" if self.login else ""
+        query = f"?{urlencode(self.options)}" if self.options else ""
+        return f"{self.scheme}://{login}{self.hosts}{self.path}{query}"
+
+    def refused(self, reason: str) -> StoreURLError:
+        """The error for a URL that names no store; `reason` must quote nothing of its login."""
+        return StoreURLError(f"store={redacted(self.text())!r} {reason}")
+
+
+def read_url(url: str) -> StoreURL:
+    """The parts of a URL; StoreURLError for one in which a login could be taken for something else."""
+    if not isinstance(url, str):
+        raise StoreURLError(f"a {type(url).__name__} is no store URL: write for example 'redis://127.0.0.1:6379/0'")
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        raise StoreURLError(f"store={redacted(url)!r} is no URL: write for example 'redis://127.0.0.1:6379/0'")
+    end = _END_OF_HOSTS.search(rest)
+    authority, place = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
+    login, _, hosts = authority.rpartition("@")
+    path, _, query = place.partition("?")
+    if "#" in place or ("@" in path and (hosts or scheme != "unix")) or ("@" in query and not login):
+        raise StoreURLError(f"store={redacted(url)!r} cannot be read, for its login ends too early: {_ENCODE}")
+    try:
+        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else {}
+    except ValueError:
+        raise StoreURLError(
+            f"store={redacted(url)!r} cannot be read: after '?' come options as name=value. Where there is a password, {_ENCODE}"
+        ) from None
+    return StoreURL(scheme, login, hosts, path, options)
+
+
+def _node(url: StoreURL, place: int, text: str, default: int) -> tuple[str, int]:
+    """A host and its port; what cannot be read may be a piece of a password, so only its place is told."""
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        mark, port = rest[:1], rest[1:]
+        good = bool(closed) and mark in {"", ":"}
+    else:
+        host, mark, port = text.partition(":")
+        good = True
+    if good and host and (not mark or (_PORT.fullmatch(port) and 0 < int(port) < 65536)):
+        return host, int(port) if mark else default
+    raise url.refused(
+        f"cannot be read: host {place} is no host with a port. Write for example 127.0.0.1:{default} or [::1]:{default}; "
+        f"where there is a password, {_ENCODE}"
+    )
+
+
+def taken_out(url: StoreURL, names: Sequence[str]) -> tuple[StoreURL, dict[str, float]]:
+    """The URL without these options, and their numbers of seconds; StoreURLError for what is no number."""
+    found: dict[str, float] = {}
+    for name in names:
+        if name in url.options:
+            try:
+                found[name] = float(url.options[name])
+            except ValueError:
+                raise StoreURLError(
+                    f"{name}= in the store's URL is no number of seconds: write for example {name}=1"
+                ) from None
+    return url.without(names), found
+
+
+def redacted(url: str) -> str:
+    """The URL as messages show it: without its login, the values of its options, and whatever may be a piece of them.
+
+    A password may hold what ends it elsewhere in a URL, so everything up to the last "@" is taken for the login; where
+    that may be wrong nothing but the scheme is shown.
+    """
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return _without_login(url)
+    before, query, after = rest.partition("?")
+    if "@" in after:
+        return f"{scheme}://***"
+    _, at, place = before.rpartition("@")
+    place = place.partition("#")[0]
+    hosts = place.partition("/")[0]
+    if not at and any(not _is_plain(host) for host in hosts.split(",")):
+        return f"{scheme}://***"
+    return f"{scheme}://{'***@' if at else ''}{place}{'?...' if query else ''}"
+
+
+def _without_login(text: str) -> str:
+    """What was given instead of a URL, such as "host:6379"; "user:password" has no digits for a port."""
+    place = text.rpartition("@")[2]
+    name, mark, rest = place.partition(":")
+    return place if not mark or _PORT.fullmatch(rest.partition("/")[0]) else f"{name}:***"
+
+
+def _is_plain(host: str) -> bool:
+    """Whether this is a host, with digits for a port if any."""
+    if host.startswith("["):
+        return bool(re.fullmatch(r"\[[0-9A-Fa-f:.%]*\](:\d*)?", host, re.ASCII))
+    return bool(re.fullmatch(r"[^:@]*(:\d*)?", host, re.ASCII))
