@@ -20,7 +20,7 @@ from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.assets import serving
 from ratelimit_kit.web.health import LIVE
 from ratelimit_kit.web.policy import Policy, started
-from ratelimit_kit.web.request import ANSWERS, LEDGER, POLICY, Response
+from ratelimit_kit.web.request import ANSWERS, APPLICATION, LEDGER, POLICY, Response
 from ratelimit_kit.web.scope import RawFields, Scope, raw_fields, request_of
 
 __all__ = ["HealthApplication", "RateLimitMiddleware"]
@@ -69,7 +69,13 @@ class RateLimitMiddleware:
         if scope["type"] == "websocket" and self.policy.message_rules:
             receive = _Conversation(self.policy, scope, receive, send).receive
         finishing = _Finishing(answer, send)
-        scope = {**scope, LEDGER: request.ledger, POLICY: self.policy, ANSWERS: finishing.answers}
+        scope = {
+            **scope,
+            LEDGER: request.ledger,
+            POLICY: self.policy,
+            ANSWERS: finishing.answers,
+            APPLICATION: scope.get("app", self.app),
+        }
         try:
             await self.app(scope, receive, finishing.send)
         except BaseException:
@@ -197,8 +203,8 @@ class _Conversation:
         answer = await self._policy.acheck(request, self._policy.message_rules)
         if not answer.denied:
             return message
-        wait = dict(answer.headers)["Retry-After"]
-        reason = f"Too many messages: try again in {wait} s"
+        wait = dict(answer.headers).get("Retry-After")
+        reason = f"Too many messages: try again in {wait} s" if wait else "This message asks for too much"
         await self._send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": reason})
         return {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER, "reason": reason}
 

@@ -11,8 +11,8 @@ add the RateLimit fields to the response. Rates are limits as everywhere in this
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from typing import Any, ClassVar, cast
 
 try:
@@ -27,20 +27,30 @@ except ImportError as error:
     ) from error
 
 from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.django.site import site_policy, translate
+from ratelimit_kit.django.site import finished, site_policy, translate
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.headers import Header
+from ratelimit_kit.web.identity import user_text
 from ratelimit_kit.web.keys import Key
 from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.request import Request, Response
+from ratelimit_kit.web.request import Request
 from ratelimit_kit.web.rules import Rule
 
 __all__ = ["AnonRateThrottle", "RateLimitThrottle", "ScopedRateThrottle", "StoreUnavailable", "UserRateThrottle"]
 
 DECIDED = "_ratelimit_kit_throttled"
 """The attribute of Django's request that keeps what the first throttle of a view has decided for all."""
+
+OWN_KEYS = "_ratelimit_kit_keys"
+"""The attribute that keeps, by class, what throttles with a key of their own count a request by."""
+
+
+_UNKNOWN = frozenset(
+    {"parse_rate", "throttle_success", "throttle_failure", "cache", "timer", "num_requests", "duration"}
+)
+"""What Django REST framework's throttles have besides, and ours cannot honour."""
 
 
 class StoreUnavailable(APIException):  # type: ignore[misc]  # Django REST framework is not typed
@@ -56,46 +66,109 @@ class StoreUnavailable(APIException):  # type: ignore[misc]  # Django REST frame
 
 
 class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST framework is not typed
-    """A throttle: subclass it with `limits` or a `scope` of DEFAULT_THROTTLE_RATES, and a `key` as rules have."""
+    """A throttle: subclass it with `limits`, a `rate` or a `scope` of DEFAULT_THROTTLE_RATES, and a `key` as rules have.
+
+    What subclasses of Django REST framework's own throttles say is honoured here too: `rate`, `THROTTLE_RATES`,
+    `get_rate`, `get_cache_key` (None: no limit), `get_ident` and `allow_request`.
+    """
 
     limits: ClassVar[str | Limit | Sequence[str | Limit]] = ()
-    scope: ClassVar[str | None] = None
+    rate: str | None = None
+    scope: str | None = None
     key: ClassVar[Key] = "user"
     cost: ClassVar[Any] = 1
+    cache_format = "throttle_%(scope)s_%(ident)s"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse what would be overlooked in silence."""
+        super().__init_subclass__(**options)
+        for name in sorted(_UNKNOWN & vars(cls).keys()):
+            raise OptionError(
+                f"{cls.__name__}.{name} would be overlooked: limits are parsed and counted by ratelimit_kit. Write limits, "
+                "rate or get_rate() with a limit such as '10/5 minutes', and the store in the setting RATELIMIT_KIT"
+            )
 
     def __init__(self) -> None:
         self._wait: float | None = None
 
-    def named(self, policy: Policy, request: Any, view: Any) -> NamedRule | None:  # noqa: ARG002 - subclasses look at them
+    @property
+    def THROTTLE_RATES(self) -> Mapping[str, str | None]:  # noqa: N802 - Django REST framework's name
+        """The rates by scope; a subclass may have a mapping of its own."""
+        rates: Mapping[str, str | None] = api_settings.DEFAULT_THROTTLE_RATES
+        return rates
+
+    def get_rate(self) -> str | None:
+        """The limit of this throttle's scope; OptionError where there is none."""
+        rate = self.THROTTLE_RATES.get(self.scope) if self.scope else None
+        if rate is None:
+            raise OptionError(
+                f'{type(self).__name__} has no limits: write limits = "5/minute" in it, or add {self.scope or "its scope"!r} '
+                'to REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]. To limit nobody, leave the throttle out'
+            )
+        return rate
+
+    def get_ident(self, request: Any) -> str:
+        """The client's address, as the policy finds it behind its trusted proxies."""
+        return site_policy().address_of(translate(request._request))  # noqa: SLF001 - its public way to Django's request
+
+    def get_cache_key(self, request: Any, view: Any) -> str | None:  # noqa: ARG002 - subclasses look at the view
+        """What a subclass adds to: the scope, and the user or else the address."""
+        user = user_text(request.user)
+        return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request) if user is None else user}
+
+    def named(self, policy: Policy, request: Any, view: Any) -> NamedRule | None:
         """The rule that this throttle applies to a request; None where it applies none."""
-        name = f"throttle.{self.scope or f'{type(self).__module__}.{type(self).__qualname__}'}"
-        return _named(policy, name, _limits(self.limits or _rate(self.scope, type(self))), cast("Any", type(self)))
+        limits = self.limits or self.rate or self.get_rate()
+        if limits is None:
+            return None
+        own = self._own_key(request, view)
+        if own == "":
+            return None
+        request._request.__dict__.setdefault(OWN_KEYS, {})[type(self)] = own  # noqa: SLF001 - its public way
+        return _named(policy, *self._names(), _limits(limits), cast("Any", type(self)), own is not None)
 
     def allow_request(self, request: Any, view: Any) -> bool:
-        """Whether the view may answer; the first throttle of a view asks for all of them."""
+        """Whether the view may answer; the first throttle of a view asks for all that leave it to this method."""
+        alone = _overrides(self, "allow_request")
         decided = getattr(request._request, DECIDED, None)  # noqa: SLF001 - its public way to Django's request
-        if decided is not None and decided[0] is view:
+        if not alone and decided is not None and decided[0] is view:
             return True
-        answer = self._decide(request, view)
-        setattr(request._request, DECIDED, (view, answer))  # noqa: SLF001 - its public way to Django's request
+        answer = self._decide(request, view, [self] if alone else _of(view))
+        if not alone:
+            setattr(request._request, DECIDED, (view, answer))  # noqa: SLF001 - its public way to Django's request
         if answer.denied:
             fields = dict(answer.headers)
             view.headers.update({name: value for name, value in answer.headers if _tells_of_limits((name, value))})
-            self._wait = float(fields["Retry-After"])
+            self._wait = float(fields["Retry-After"]) if "Retry-After" in fields else None
             if answer.status == 503:
-                raise StoreUnavailable(self._wait)
+                raise StoreUnavailable(self._wait or 1.0)
             return False
-        view.headers.update(dict(answer.finish(Response(200, view.headers))))
+        _finish_with(view, answer)
         return True
 
     def wait(self) -> float | None:
         """Seconds until the request may be tried again, for the Retry-After field."""
         return self._wait
 
-    def _decide(self, request: Any, view: Any) -> Answer:
+    def _names(self) -> tuple[str, str]:
+        """The name of the counter, and that in fields: by scope; by class where it has limits of its own and no scope."""
+        kind = type(self)
+        own = bool(self.limits or self.rate) or any(_overrides(self, name) for name in ("get_rate", "THROTTLE_RATES"))
+        if self.scope and (not own or "scope" in vars(self) or _overrides(self, "scope")):
+            return f"throttle.{self.scope}", f"throttle.{self.scope}"
+        return f"throttle.{kind.__module__}.{kind.__qualname__}", f"throttle.{kind.__name__}"
+
+    def _own_key(self, request: Any, view: Any) -> str | None:
+        """What a subclass counts by; "" for a request that it leaves out, None where it leaves that to `key`."""
+        if _overrides(self, "get_cache_key"):
+            return self.get_cache_key(request, view) or ""
+        if _overrides(self, "get_ident") and (self.key == "ip" or _is_anonymous(request)):
+            return f"ident:{self.get_ident(request)}"
+        return None
+
+    def _decide(self, request: Any, view: Any, throttles: Sequence[RateLimitThrottle]) -> Answer:
         policy = site_policy()
-        ours = [one for one in view.get_throttles() if isinstance(one, RateLimitThrottle)]
-        named = [one.named(policy, request, view) for one in ours]
+        named = [one.named(policy, request, view) for one in throttles]
         rules = {(one.name, one.rule.limits): one for one in named if one is not None}  # two of one scope count once
         return policy.check(_request(request), list(rules.values()))
 
@@ -114,7 +187,7 @@ class AnonRateThrottle(RateLimitThrottle):
 
     def named(self, policy: Policy, request: Any, view: Any) -> NamedRule | None:
         """The rule, for those who are not signed in."""
-        if request.user and request.user.is_authenticated:
+        if not _is_anonymous(request) and not _overrides(self, "get_cache_key"):
             return None
         return super().named(policy, request, view)
 
@@ -122,23 +195,38 @@ class AnonRateThrottle(RateLimitThrottle):
 class ScopedRateThrottle(RateLimitThrottle):
     """Limits each user, or address, by the rate that a view's `throttle_scope` names; views of one scope count together."""
 
-    def named(self, policy: Policy, request: Any, view: Any) -> NamedRule | None:  # noqa: ARG002 - the base class's signature
+    def named(self, policy: Policy, request: Any, view: Any) -> NamedRule | None:
         """The rule of the view's scope; none for a view without one."""
-        scope = getattr(view, "throttle_scope", None)
-        if not scope:
-            return None
-        return _named(policy, f"throttle.{scope}", _limits(_rate(scope, type(self))), cast("Any", type(self)))
+        self.scope = getattr(view, "throttle_scope", None)
+        return super().named(policy, request, view) if self.scope else None
 
 
-def _rate(scope: str | None, throttle: type) -> str:
-    rates = api_settings.DEFAULT_THROTTLE_RATES
-    rate = rates.get(scope) if scope else None
-    if rate is None:
-        raise OptionError(
-            f'{throttle.__name__} has no limits: write limits = "5/minute" in it, or add {scope or "its scope"!r} to '
-            'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]. To limit nobody, leave the throttle out'
-        )
-    return cast("str", rate)
+def _is_anonymous(request: Any) -> bool:
+    return request.user is None or not request.user.is_authenticated
+
+
+def _overrides(throttle: RateLimitThrottle, name: str) -> bool:
+    """Whether a subclass, and no class of this module, says what a method does."""
+    definer = next(kind for kind in type(throttle).__mro__ if name in vars(kind))
+    return definer.__module__ != __name__
+
+
+def _of(view: Any) -> list[RateLimitThrottle]:
+    """The throttles of a view that are decided together."""
+    throttles = [one for one in view.get_throttles() if isinstance(one, RateLimitThrottle)]
+    return [one for one in throttles if not _overrides(one, "allow_request")]
+
+
+def _finish_with(view: Any, answer: Answer) -> None:
+    """Let the view's response be finished: only then is it known what a cache may do with it."""
+    if not answer.touches:
+        return
+    finalize = view.finalize_response
+
+    def finalized(request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        return finished(answer, finalize(request, response, *args, **kwargs))
+
+    view.finalize_response = finalized
 
 
 def _limits(limits: str | Limit | Sequence[str | Limit]) -> tuple[str | Limit, ...]:
@@ -146,23 +234,35 @@ def _limits(limits: str | Limit | Sequence[str | Limit]) -> tuple[str | Limit, .
 
 
 @cache
-def _named(policy: Policy, name: str, limits: tuple[str | Limit, ...], throttle: Any) -> NamedRule:
+def _named(
+    policy: Policy,
+    name: str,
+    label: str,
+    limits: tuple[str | Limit, ...],
+    throttle: Any,
+    own: bool,  # noqa: FBT001 - one caller
+) -> NamedRule:
     policy.check_workers()
-    return policy.named(Rule(*limits, key=throttle.key, cost=throttle.cost), name)
+    key = partial(_own_key, throttle) if own else throttle.key
+    return policy.named(Rule(*limits, key=key, cost=throttle.cost), name, label)
+
+
+def _own_key(throttle: type, request: Request) -> str:
+    """What a throttle of a class has said that the request counts by."""
+    key: str = getattr(request.raw._request, OWN_KEYS)[throttle]  # noqa: SLF001 - its public way to Django's request
+    return key
 
 
 def _request(request: Any) -> Request:
     """Django's request with the user whom the API has authenticated."""
     seen = translate(request._request)  # noqa: SLF001 - its public way to Django's request
-    user = request.user
-    name = str(user.pk) if user is not None and user.is_authenticated else None
     return Request(
         method=seen.method,
         path=seen.path,
         peer=seen.peer,
         headers=seen.headers,
         raw=request,
-        user=lambda: name,
+        user=lambda: user_text(request.user),
         ledger=seen.ledger,
         path_params=lambda: seen.path_params,
     )

@@ -24,7 +24,9 @@
     │   ├── ClockOffsetWarning    RLK253     this machine's clock and the store's differ
     │   ├── OtherPortWarning      RLK254     a sibling on another port counts for itself
     │   ├── UntrustedProxyWarning RLK255     a proxy stands in front that nobody trusts: all its clients are one
-    │   └── ModeWarning           RLK256     the mode is "shadow" or "off": nobody is refused
+    │   ├── ModeWarning           RLK256     the mode is "shadow" or "off": nobody is refused
+    │   ├── MissingFieldWarning   RLK261     a trusted proxy's field does not arrive: all its clients are one
+    │   └── MergedFieldsWarning   RLK262     the server takes a client's X_Forwarded_For for the proxy's field
     ├── CostError             RLK102     a cost that no wait can satisfy (also a ValueError)
     ├── StoreError
     │   ├── StoreUnavailableError  RLK301   the store failed or missed the deadline
@@ -227,6 +229,18 @@ class ModeWarning(StartupWarning):
     """The mode is "shadow" or "off", so nobody is refused; somebody has chosen that, and may have forgotten it."""
 
     rlk = "RLK256"
+
+
+class MissingFieldWarning(StartupWarning):
+    """A trusted proxy sends no field with its client's address, or the server drops it: all its clients share one."""
+
+    rlk = "RLK261"
+
+
+class MergedFieldsWarning(StartupWarning):
+    """The server makes one field of X-Forwarded-For and X_Forwarded_For, so that a client may write the proxy's."""
+
+    rlk = "RLK262"
 
 
 class StoreError(RateLimitKitError):

@@ -7,12 +7,11 @@
 The dependency and the decorator count on the policy of the middleware that the request has passed.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from functools import cache, wraps
 from typing import Annotated, Any, TypeVar, cast, get_origin
+from weakref import WeakKeyDictionary
 
 from ratelimit_kit.asgi import RateLimitMiddleware, Receive, Send
 from ratelimit_kit.core.limits import Limit
@@ -21,8 +20,9 @@ from ratelimit_kit.web import scope
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.misplaced import misplaced, note
+from ratelimit_kit.web.pages import Page, decorated, is_asynchronous, label, mark, name_of, with_methods
 from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.request import ANSWERS, POLICY
+from ratelimit_kit.web.request import ANSWERS, APPLICATION, POLICY
 from ratelimit_kit.web.rules import Rule, Tiers
 
 try:
@@ -38,6 +38,9 @@ __all__ = ["RateLimit", "RateLimited", "install", "ratelimit"]
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
+DEPENDENCIES = "ratelimit_kit.dependencies"
+"""Where a request's dependencies are listed: a key of the scope."""
+
 PARAMETER = "ratelimit_kit_request"
 """The parameter through which the decorator is given the request of an endpoint that takes none."""
 
@@ -47,7 +50,8 @@ class RateLimited(HTTPException):
 
     def __init__(self, answer: Answer) -> None:
         fields = {name: value for name, value in answer.headers if not _describes_body(name)}
-        super().__init__(answer.status, f"{answer.reason}. Try again in {fields['Retry-After']} s.", fields)
+        wait = f" Try again in {fields['Retry-After']} s." if "Retry-After" in fields else ""
+        super().__init__(answer.status, f"{answer.reason}.{wait}", fields)
         self.answer = answer
 
 
@@ -60,9 +64,22 @@ class RateLimit:
     def __init__(self, *limits: str | Limit | Tiers, **options: Any) -> None:
         self._rule = Rule(*limits, **options)
 
+    # FastAPI reads the annotation; up to 0.123 it cannot resolve one that is text on a callable object.
     async def __call__(self, request: HTTPConnection) -> None:
         """Let the request pass, or raise RateLimited."""
-        await _aguard(request, self._rule, self._rule.name or _route(request))
+        await _aguard(request, self._rule, self._page(request))
+
+    def _page(self, connection: HTTPConnection) -> Page:
+        """The route, and which of its dependencies this is, in the order in which FastAPI asks them."""
+        others: list[RateLimit] = connection.scope.setdefault(DEPENDENCIES, [])
+        if self not in others:
+            others.append(self)
+        before = [one._rule for one in others[: others.index(self)]]  # noqa: SLF001 - its own class
+        if self._rule.name is not None:
+            return Page(self._rule.name, None, before)
+        name = with_methods(_route(connection), self._rule)
+        alike = sum(one.name is None and one.methods == self._rule.methods for one in before)
+        return Page(f"{name}#{alike + 1}" if alike else name, label(before), before)
 
 
 def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoint], Endpoint]:
@@ -76,23 +93,25 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
     def decorate(endpoint: Endpoint) -> Endpoint:
         if inspect.isclass(endpoint):
             raise OptionError(f"{endpoint.__name__} is a class: decorate its methods")
-        name = rule.name or f"{endpoint.__module__}.{endpoint.__qualname__}"
-        if inspect.iscoroutinefunction(endpoint):
+        page = decorated(endpoint, rule)
+        if is_asynchronous(endpoint):
 
             @wraps(endpoint)
             async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-                await _aguard(_connection(endpoint, args, kwargs), rule, name)
+                await _aguard(_connection(endpoint, args, kwargs), rule, page)
                 return await endpoint(*args, **kwargs)
 
             note(endpoint)
+            mark(asynchronous, endpoint, rule)
             return cast("Endpoint", _given_a_request(asynchronous, endpoint))
 
         @wraps(endpoint)
         def synchronous(*args: Any, **kwargs: Any) -> Any:
-            _guard(_connection(endpoint, args, kwargs), rule, name)
+            _guard(_connection(endpoint, args, kwargs), rule, page)
             return endpoint(*args, **kwargs)
 
         note(endpoint)
+        mark(synchronous, endpoint, rule)
         return cast("Endpoint", _given_a_request(synchronous, endpoint))
 
     return decorate
@@ -117,17 +136,14 @@ class _Middleware(RateLimitMiddleware):
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if not self._looked and "app" in scope:
             self._looked = True
-            refusal = misplaced(_endpoints(scope["app"].routes), "@app.get(...)")
+            refusal = misplaced(_endpoints(scope["app"]), "@app.get(...)")
             if refusal is not None and self._refusal is None:
                 self._refusal = refusal if scope["type"] == "lifespan" else refusal.without_exit()
         await super().__call__(scope, receive, send)
 
 
-def _endpoints(routes: Iterable[Any]) -> Iterator[Any]:
-    for route in routes:
-        if hasattr(route, "endpoint"):
-            yield route.endpoint
-        yield from _endpoints(getattr(route, "routes", None) or ())
+def _endpoints(application: Any) -> Iterator[Any]:
+    return (route.endpoint for _, route in _routes(application.routes) if hasattr(route, "endpoint"))
 
 
 async def _refusal(_request: Request, error: RateLimited) -> Response:
@@ -137,25 +153,27 @@ async def _refusal(_request: Request, error: RateLimited) -> Response:
     return response
 
 
-def _guard(connection: HTTPConnection, rule: Rule, name: str) -> None:
+def _guard(connection: HTTPConnection, rule: Rule, page: Page) -> None:
     policy = _policy(connection)
-    answer = policy.check(scope.request_of(connection.scope, raw=connection), [_named(policy, rule, name)])
+    request = scope.request_of(connection.scope, raw=connection)
+    answer = policy.check(request, [_named(policy, rule, page.name, page.label)], page.beside)
     if answer.denied:
         raise RateLimited(answer)
     connection.scope[ANSWERS].append(answer)
 
 
-async def _aguard(connection: HTTPConnection, rule: Rule, name: str) -> None:
+async def _aguard(connection: HTTPConnection, rule: Rule, page: Page) -> None:
     policy = _policy(connection)
-    answer = await policy.acheck(scope.request_of(connection.scope, raw=connection), [_named(policy, rule, name)])
+    request = scope.request_of(connection.scope, raw=connection)
+    answer = await policy.acheck(request, [_named(policy, rule, page.name, page.label)], page.beside)
     if answer.denied:
         raise RateLimited(answer)
     connection.scope[ANSWERS].append(answer)
 
 
 @cache
-def _named(policy: Policy, rule: Rule, name: str) -> NamedRule:
-    return policy.named(rule, name)
+def _named(policy: Policy, rule: Rule, name: str, label: str | None) -> NamedRule:
+    return policy.named(rule, name, label)
 
 
 def _policy(connection: HTTPConnection) -> Policy:
@@ -168,9 +186,43 @@ def _policy(connection: HTTPConnection) -> Policy:
 
 
 def _route(connection: HTTPConnection) -> str:
-    """The path of the route as it is written, with its mount point; one for all values of its parameters."""
-    path = getattr(connection.scope.get("route"), "path", connection.scope["path"])
-    return f"path.{connection.scope.get('root_path', '')}{path}"
+    """The path of the route as it is written, with its mount point; one for all values of its parameters.
+
+    A page without a route of FastAPI's is called by its endpoint.
+    """
+    application = connection.scope[APPLICATION]
+    template = _template(application, connection.scope.get("route"))
+    return name_of(connection.scope.get("endpoint", application)) if template is None else f"path.{template}"
+
+
+def _template(application: Any, route: Any) -> str | None:
+    """The whole path that leads from an application to a route: the first one, where several do."""
+    if route is None:
+        return None
+    known = _templates.setdefault(application, {})
+    if id(route) not in known:
+        for path, found in _routes(getattr(application, "routes", ())):
+            known.setdefault(id(found), (found, path))
+        known.setdefault(id(route), (route, getattr(route, "path", "")))
+    return known[id(route)][1]
+
+
+_templates: WeakKeyDictionary[Any, dict[int, tuple[Any, str]]] = WeakKeyDictionary()
+"""Of each application its routes, which are kept so that their ids stay theirs, and the whole paths to them."""
+
+
+def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every route with its whole path: those of mounted applications and included routers have a prefix.
+
+    FastAPI used to copy the routes of an included router; newer ones keep it, as an `original_router`.
+    """
+    for route in routes:
+        path = prefix + getattr(route, "path", "")
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            path += getattr(getattr(route, "include_context", None), "prefix", "")
+        yield path, route
+        yield from _routes(getattr(included or route, "routes", None) or (), path)
 
 
 def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> HTTPConnection:
@@ -180,7 +232,7 @@ def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any])
         if isinstance(value, HTTPConnection):
             return value
     raise OptionError(
-        f"@ratelimit was given no request by {endpoint.__qualname__}: it limits endpoints, beneath their route. For other "
+        f"@ratelimit was given no request by {name_of(endpoint)}: it limits endpoints, beneath their route. For other "
         "functions use ratelimit_kit.ratelimit"
     )
 

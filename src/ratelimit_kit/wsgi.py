@@ -6,7 +6,7 @@ never calls the application twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ratelimit_kit.web.headers import Header
 from ratelimit_kit.web.health import LIVE
 from ratelimit_kit.web.policy import Policy, started
 from ratelimit_kit.web.request import POLICY, Headers, Response
+from ratelimit_kit.web.unsettled import UnsettledBody
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -33,7 +34,7 @@ class RateLimitMiddleware:
 
     def __init__(self, application: WSGIApplication, policy: Policy, *, assets: str | None = None) -> None:
         self._asset = serving(assets)
-        self.policy = started(policy)
+        self.policy = started(policy, wsgi=True)
         self.application = application
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -46,13 +47,17 @@ class RateLimitMiddleware:
         environ[POLICY] = self.policy
         if not answer.touches:
             return self.application(environ, start_response)
-        finishing = _Finishing(answer, start_response)
         try:
-            body = self.application(environ, finishing)
+            body = self.application(environ, finishing := _Finishing(answer, start_response))
         except BaseException:
-            finishing.fail()
+            answer.fail()
             raise
-        return body if finishing.begun or not answer.reserved else _Late(body, finishing)
+        if not answer.reserved:
+            return body
+        if finishing.begun and _is_whole(body, environ):
+            answer.give_back()
+            return body
+        return UnsettledBody(body, answer)
 
 
 class HealthApplication:
@@ -73,7 +78,7 @@ class HealthApplication:
 
 
 class _Finishing:
-    """A `start_response` that finishes the answer with the first response, and adds its fields to every one."""
+    """A `start_response` that adds the answer's fields to every response: another one may follow, with `exc_info`."""
 
     def __init__(self, answer: Answer, start_response: StartResponse) -> None:
         self._answer = answer
@@ -81,34 +86,20 @@ class _Finishing:
         self.begun = False
 
     def __call__(self, status: str, headers: list[Header], exc_info: Any = None, /) -> Callable[[bytes], object]:
-        if self.begun:  # an error page instead of a response that was begun
-            self._answer.settle()
         self.begun = True
-        added = self._answer.finish(Response(int(status[:3]), Headers(lambda: headers)))
-        return self._start_response(status, [*headers, *added], exc_info)
+        response = Response(int(status[:3]), Headers(lambda: headers))
+        write = self._start_response(status, [*headers, *self._answer.judge(response)], exc_info)
+        if not self._answer.reserved:
+            return write
 
-    def fail(self) -> None:
-        """The application raised: without a response begun, that counts as an answer of 500."""
-        if not self.begun:
-            self._answer.fail()
+        def written(data: bytes) -> object:
+            self._answer.give_back()
+            return write(data)
+
+        return written
 
 
-class _Late:
-    """The body of an application that starts its response only when it is iterated, as a generator function does."""
-
-    def __init__(self, body: Iterable[bytes], finishing: _Finishing) -> None:
-        self._body = body
-        self._finishing = finishing
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self._body
-        except Exception:
-            self._finishing.fail()
-            raise
-
-    def close(self) -> None:
-        """Servers close a body that can be closed."""
-        close = getattr(self._body, "close", None)
-        if close is not None:
-            close()
+def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
+    """Whether nothing can happen to the response any more: its body is there as it is, or is a file for the server."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(body, list | tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper))

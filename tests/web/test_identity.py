@@ -102,8 +102,8 @@ def request(**options: Any) -> Request:
 )
 async def test_a_key_names_who_is_counted(key: Any, options: dict[str, Any], identity: str) -> None:
     parts = read_key(key)
-    assert identify(parts, request(**options), ClientAddress()) == identity
-    assert await aidentify(parts, request(**options), ClientAddress()) == identity
+    assert identify(parts, request(**options), ClientAddress()) == [identity]
+    assert await aidentify(parts, request(**options), ClientAddress()) == [identity]
 
 
 async def test_an_async_key_works_in_async_doors_and_is_an_error_in_others() -> None:
@@ -111,7 +111,7 @@ async def test_an_async_key_works_in_async_doors_and_is_an_error_in_others() -> 
         return "later"
 
     parts = read_key(key)  # type: ignore[arg-type]
-    assert await aidentify(parts, request(), ClientAddress()) == "key:later"
+    assert await aidentify(parts, request(), ClientAddress()) == ["key:later"]
     with pytest.raises(IdentityError, match="synchronous front door"):
         identify(parts, request(), ClientAddress())
 

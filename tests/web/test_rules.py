@@ -38,11 +38,11 @@ def test_exempt_requests_are_left_alone() -> None:
     assert statuses(whole, request(), request(path="/free"), request()) == [0, 0, 429]
 
 
-def test_a_preflight_is_limited_only_by_a_rule_that_names_options() -> None:
-    usual = policy(Rule("1/minute"))
+def test_preflights_have_a_budget_of_their_own_unless_a_rule_names_options() -> None:
+    usual = policy(Rule("2/minute"))
     preflights = [request(method="OPTIONS", fields=PREFLIGHT) for _ in range(3)]
-    assert statuses(usual, *preflights) == [0, 0, 0]
-    capped = policy(Rule("1/minute"), Rule("2/minute", methods=["OPTIONS"], name="preflights"))
+    assert statuses(usual, *preflights, request(), request(), request()) == [0, 0, 429, 0, 0, 429]
+    capped = policy(Rule("2/minute", methods=["OPTIONS"], name="preflights"))
     assert statuses(capped, *preflights) == [0, 0, 429]
 
 

@@ -54,7 +54,7 @@ TABLE: list[tuple[str, dict[str, Any], str | None, dict[str, str], str]] = [
     ("Forwarded, unknown", FORWARDED, PEER, {FWD: "for=unknown"}, PEER),
     ("Forwarded, no for", FORWARDED, PEER, {FWD: "for=6.6.6.6, by=10.1.1.1"}, PEER),
     ("Forwarded, a comma in quotes", FORWARDED, PEER, {FWD: 'for="6.6.6.6, for=7.7.7.7", for=203.0.113.9'}, "203.0.113.9"),
-    ("Forwarded, a quote left open", FORWARDED, PEER, {FWD: 'for=6.6.6.6, for=", for="[2001:db8::9]:80"'}, PEER),
+    ("Forwarded, a quote left open", FORWARDED, PEER, {FWD: 'for=6.6.6.6, for=", for="[2001:db8::9]:80"'}, "2001:db8::/64"),
     ("Forwarded, a quote left open before plain", FORWARDED, PEER, {FWD: 'for=6.6.6.6;x=", for=203.0.113.9'}, "203.0.113.9"),
     ("an edge", EDGE, PEER, {CF: "203.0.113.9"}, "203.0.113.9"),
     ("an edge, from elsewhere", EDGE, "203.0.113.9", {CF: "6.6.6.6"}, "203.0.113.9"),

@@ -113,9 +113,9 @@ def _of_rules(
                 raise OptionError(f"the rule {name!r} counts by {_spelt(rule)}: name that, or give --raw TEXT")
             continue
         found = True
-        identity = options.raw if request is None else identify(rule.key, request, address)
-        text = scoped(policy.name, scoped(name, identity))
-        yield Counter(name, identity, [Charge(text, limit, 0) for limit in _limits(rule, name, options.limit)])
+        for identity in [options.raw] if request is None else identify(rule.key, request, address):
+            text = scoped(policy.name, scoped(name, identity))
+            yield Counter(name, identity, [Charge(text, limit, 0) for limit in _limits(rule, name, options.limit)])
     if not found:
         raise OptionError(
             f"no rule counts by what {' '.join(options.key)!r} names: see the rules' keys, or give --rule NAME"
@@ -166,9 +166,8 @@ def as_request(words: Sequence[str]) -> Request:
         else:
             peer = _address(value if kind == "ip" and mark else word)
             named.add("ip")
-    path = "/" + "/".join(
-        params.get(str(number), "") for number in range(1, 100) if str(number) in params or number == 1
-    )
+    last = max([int(name) for name in params if name.isdigit()], default=0)
+    path = "/" + "/".join(params.get(str(number), "-") for number in range(1, min(last, 99) + 1))
     return Request(
         method="GET", path=path, peer=peer, headers=headers, raw=named, user=lambda: user, path_params=lambda: params
     )

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 
 from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.django.site import add_fields, denial, response_of, site_policy, translate
+from ratelimit_kit.django.site import afinished, denial, finished, site_policy, translate
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.claims import NamedRule
+from ratelimit_kit.web.pages import RULES, Page, decorated, is_asynchronous, label, mark, name_of, with_methods
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.rules import Rule, Tiers
 
@@ -38,28 +39,32 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[View], 
             )
         if not callable(view):
             raise OptionError('@ratelimit needs limits and parentheses: write for example @ratelimit("5/minute")')
-        if iscoroutinefunction(view):
+        page = _page(view, rule)
+        if iscoroutinefunction(view) or is_asynchronous(view):
 
             @wraps(view)
             async def asynchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-                return await _aguarded(rule, request, view, args, kwargs)
+                return await _aguarded(rule, page, request, view, args, kwargs)
 
+            mark(asynchronous, view, rule)
             return cast("View", asynchronous)
 
         @wraps(view)
         def synchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             guard = _aguarded if _awaits(request) else _guarded
-            return guard(rule, request, view, args, kwargs)
+            return guard(rule, page, request, view, args, kwargs)
 
+        mark(synchronous, view, rule)
         return cast("View", synchronous)
 
     return decorate
 
 
-def _guarded(rule: Rule, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def _guarded(rule: Rule, page: Page, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """The view's response, or the refusal."""
     policy = site_policy()
-    answer = policy.check(translate(request), [_named(policy, rule, rule.name or _view_name(request, view))])
+    named = _named(policy, rule, _name(page, rule, request, view), page.label)
+    answer = policy.check(translate(request), [named], page.beside)
     if answer.denied:
         return denial(answer)
     try:
@@ -67,13 +72,16 @@ def _guarded(rule: Rule, request: HttpRequest, view: Callable[..., Any], args: A
     except BaseException:
         answer.fail()
         raise
-    return add_fields(answer.finish(response_of(response)), response) if answer.touches else response
+    return finished(answer, response)
 
 
-async def _aguarded(rule: Rule, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+async def _aguarded(
+    rule: Rule, page: Page, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+) -> Any:
     """Do what `_guarded` does."""
     policy = site_policy()
-    answer = await policy.acheck(translate(request), [_named(policy, rule, rule.name or _view_name(request, view))])
+    named = _named(policy, rule, _name(page, rule, request, view), page.label)
+    answer = await policy.acheck(translate(request), [named], page.beside)
     if answer.denied:
         return denial(answer)
     try:
@@ -81,7 +89,7 @@ async def _aguarded(rule: Rule, request: HttpRequest, view: Callable[..., Any], 
     except BaseException:
         await answer.afail()
         raise
-    return add_fields(await answer.afinish(response_of(response)), response) if answer.touches else response
+    return await afinished(answer, response)
 
 
 def _awaits(request: HttpRequest) -> bool:
@@ -99,19 +107,31 @@ def _awaits(request: HttpRequest) -> bool:
 
 
 @cache
-def _named(site: Policy, rule: Rule, name: str) -> NamedRule:
+def _named(site: Policy, rule: Rule, name: str, label: str | None) -> NamedRule:
     """The rule under its name; the first use of a view refuses what must not run."""
     site.check_workers()
-    return site.named(rule, name)
+    return site.named(rule, name, label)
 
 
-def _view_name(request: HttpRequest, view: Callable[..., Any]) -> str:
-    """The view that the URL leads to: every `dispatch` has the same name, its class has not; other methods add theirs."""
+def _page(view: Callable[..., Any], rule: Rule) -> Page:
+    """`method_decorator` decorates a method anew in each request: it is called by its class, which the URL leads to."""
+    if isinstance(view, partial) and hasattr(view, "__wrapped__"):
+        beside = getattr(view, RULES, ())
+        return Page(rule.name or "", None if rule.name else label(beside), beside)
+    return decorated(view, rule)
+
+
+def _name(page: Page, rule: Rule, request: HttpRequest, view: Callable[..., Any]) -> str:
+    """The counter's name; of an unnamed method the class that the URL leads to, for every `dispatch` has the same name."""
+    if rule.name is not None:
+        return rule.name
     match = request.resolver_match
     found = match.func if match else view
     cls = getattr(found, "view_class", None) or getattr(found, "cls", None)  # Django's, Django REST framework's
     if cls is None:
-        return f"{found.__module__}.{found.__qualname__}"
+        return page.name or with_methods(name_of(view), rule)
     name = cls.__qualname__ if cls.__qualname__.endswith(cls.__name__) else cls.__name__  # @api_view renames its class
     own = getattr(view, "__name__", "view")
-    return f"{cls.__module__}.{name}" if own in {"dispatch", "view"} else f"{cls.__module__}.{name}.{own}"
+    of_class = f"{cls.__module__}.{name}" if own in {"dispatch", "view"} else f"{cls.__module__}.{name}.{own}"
+    beneath = sum(one.name is None and one.methods == rule.methods for one in page.beside)
+    return with_methods(of_class, rule) + (f"#{beneath + 1}" if beneath else "")

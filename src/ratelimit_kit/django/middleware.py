@@ -9,7 +9,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 
 from ratelimit_kit.django.exemption import is_exempt
-from ratelimit_kit.django.site import add_fields, denial, response_of, site_policy, translate
+from ratelimit_kit.django.site import afinished, denial, finished, site_policy, translate
 
 
 class RateLimitMiddleware:
@@ -23,9 +23,9 @@ class RateLimitMiddleware:
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        site_policy().start()
         self.get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
+        site_policy().start(wsgi=not self._is_async)
         if self._is_async:
             markcoroutinefunction(self)
 
@@ -40,7 +40,8 @@ class RateLimitMiddleware:
         if answer.denied:
             return denial(answer)
         response = self.get_response(request)
-        return add_fields(answer.finish(response_of(response)), response) if answer.touches else response
+        limited: HttpResponseBase = finished(answer, response)
+        return limited
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Do what `__call__` does."""
@@ -51,4 +52,5 @@ class RateLimitMiddleware:
         if answer.denied:
             return denial(answer)
         response = await self.get_response(request)
-        return add_fields(await answer.afinish(response_of(response)), response) if answer.touches else response
+        limited: HttpResponseBase = await afinished(answer, response)
+        return limited

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, MutableSequence, Sequence
+from collections.abc import Iterator, MutableMapping, MutableSequence, Sequence
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -11,14 +11,17 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse
+from django.http.response import ResponseHeaders
 
 from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.environ import EnvironHeaders
-from ratelimit_kit.web.headers import LISTS, Header
+from ratelimit_kit.web.headers import LISTS, Header, is_shared
 from ratelimit_kit.web.health import LIVE, Health
+from ratelimit_kit.web.identity import user_text
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import LEDGER, Request, Response
+from ratelimit_kit.web.unsettled import UnsettledBody
 
 SETTING = "RATELIMIT_KIT"
 
@@ -54,10 +57,11 @@ def translate(request: HttpRequest) -> Request:
         peer=request.META.get("REMOTE_ADDR") or None,
         headers=EnvironHeaders(request.META),
         raw=request,
-        user=lambda: _id(_known(request, "user")),
+        user=lambda: user_text(_known(request, "user")),
         auser=lambda: _auser(request),
         ledger=_ledger(request),
         path_params=lambda: None if request.resolver_match is None else request.resolver_match.kwargs,
+        mount=request.path.removesuffix(request.path_info),
     )
 
 
@@ -74,7 +78,7 @@ def response_of(response: Any) -> Response:
 
 
 async def _auser(request: HttpRequest) -> str | None:
-    return _id(await _known(request, "auser")())
+    return user_text(await _known(request, "auser")())
 
 
 def _known(request: HttpRequest, name: str) -> Any:
@@ -84,10 +88,6 @@ def _known(request: HttpRequest, name: str) -> Any:
             'django.contrib.auth.middleware.AuthenticationMiddleware in MIDDLEWARE, or count by key="ip"'
         )
     return getattr(request, name)
-
-
-def _id(user: Any) -> str | None:
-    return str(user.pk) if user.is_authenticated else None
 
 
 def denial(answer: Answer) -> HttpResponse:
@@ -120,9 +120,63 @@ def _told(request: HttpRequest, found: Health) -> HttpResponse:
     return response
 
 
+def finished(answer: Answer, response: Any) -> Any:
+    """The response, with the rate-limit fields; what it does not count is given back once it is on its way."""
+    if not answer.touches:
+        return response
+    if not _is_unsettled(answer, response):
+        return add_fields(answer.finish(response_of(response)), response)
+    fields = answer.judge(response_of(response))
+    response.streaming_content = UnsettledBody(response.streaming_content, answer)
+    return add_fields(fields, response)
+
+
+async def afinished(answer: Answer, response: Any) -> Any:
+    """Do what `finished` does."""
+    if not answer.touches:
+        return response
+    if not _is_unsettled(answer, response):
+        return add_fields(await answer.afinish(response_of(response)), response)
+    fields = await answer.ajudge(response_of(response))
+    response.streaming_content = UnsettledBody(response.streaming_content, answer)
+    return add_fields(fields, response)
+
+
+def _is_unsettled(answer: Answer, response: Any) -> bool:
+    """Whether an error may still make another response of it: a body that is made while it is sent, and is no file."""
+    made = getattr(response, "streaming", False) and not response.is_async
+    return bool(answer.reserved) and made and getattr(response, "file_to_stream", None) is None
+
+
+class _ClientFields(ResponseHeaders):
+    """The fields of a response, some of them one client's own: nobody else may be given those.
+
+    Whether a cache may keep the response is often said further out, as by `cache_page`, so it is looked at
+    when the fields are sent; and what a cache of Django's keeps is pickled without them.
+    """
+
+    own: frozenset[str] = frozenset()
+    """The names of those, in lower case."""
+
+    def __iter__(self) -> Iterator[str]:
+        if not is_shared(self):
+            return super().__iter__()
+        return (name for name in super().__iter__() if name.lower() not in self.own)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ResponseHeaders, ({name: self[name] for name in super().__iter__() if name.lower() not in self.own},)
+
+
 def add_fields(fields: Sequence[Header], response: Any) -> Any:
     """The response with the rate-limit fields; items of a list join those that it has."""
+    if not fields:
+        return response
     for name, value in fields:
         joined = name.lower() in LISTS and response.has_header(name)
         response[name] = f"{response[name]}, {value}" if joined else value
+    own = {name.lower() for name, _ in fields} - {"access-control-expose-headers"}
+    if type(response.headers) is ResponseHeaders:
+        response.headers.__class__ = _ClientFields  # a copy would be checked and encoded once more
+    if isinstance(response.headers, _ClientFields):
+        response.headers.own |= own
     return response

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any, TypeVar, cast
 
 import flask
@@ -14,6 +14,7 @@ from ratelimit_kit.errors import OptionError
 from ratelimit_kit.flask.requests import decided, policy_in_force, translate
 from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.misplaced import note
+from ratelimit_kit.web.pages import RULES, Page, decorated, is_asynchronous, label, mark, with_methods
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.rules import Rule, Tiers
 
@@ -31,28 +32,29 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited
 
     def decorate(limited: Limited) -> Limited:
         if isinstance(limited, flask.Blueprint):
-            name = rule.name or f"blueprint.{limited.name}"
-            limited.before_request(lambda: _guard(rule, name))
+            limited.before_request(partial(_guard, rule, _of_blueprint(limited, rule)))
             return limited
         if inspect.isclass(limited):
             raise OptionError(f"{limited.__name__} is a class: write decorators = [ratelimit(...)] in it")
-        name = rule.name or f"{limited.__module__}.{limited.__qualname__}"
-        if inspect.iscoroutinefunction(limited):
+        page = decorated(limited, rule)
+        if is_asynchronous(limited):
 
             @wraps(limited)
             async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-                _guard(rule, name)
+                _guard(rule, page)
                 return await limited(*args, **kwargs)
 
             note(limited)
+            mark(asynchronous, limited, rule)
             return cast("Limited", asynchronous)
 
         @wraps(limited)
         def synchronous(*args: Any, **kwargs: Any) -> Any:
-            _guard(rule, name)
+            _guard(rule, page)
             return limited(*args, **kwargs)
 
         note(limited)
+        mark(synchronous, limited, rule)
         return cast("Limited", synchronous)
 
     return decorate
@@ -72,12 +74,23 @@ def is_exempt() -> bool:
     return any(getattr(one, MARK, False) for one in (view, *blueprints))
 
 
-def _guard(rule: Rule, name: str) -> None:
+def _guard(rule: Rule, page: Page) -> None:
     """Before a decorated view: its own rule."""
     policy = policy_in_force()
-    decided(policy.check(translate(), [_named(policy, rule, name)]))
+    decided(policy.check(translate(), [_named(policy, rule, page.name, page.label)], page.beside))
+
+
+def _of_blueprint(blueprint: flask.Blueprint, rule: Rule) -> Page:
+    """All views of a blueprint are one page."""
+    beside: tuple[Rule, ...] = getattr(blueprint, RULES, ())
+    setattr(blueprint, RULES, (*beside, rule))
+    if rule.name is not None:
+        return Page(rule.name, None, beside)
+    alike = sum(one.name is None and one.methods == rule.methods for one in beside)
+    name = with_methods(f"blueprint.{blueprint.name}", rule)
+    return Page(f"{name}#{alike + 1}" if alike else name, label(beside), beside)
 
 
 @cache
-def _named(policy: Policy, rule: Rule, name: str) -> NamedRule:
-    return policy.named(rule, name)
+def _named(policy: Policy, rule: Rule, name: str, label: str | None) -> NamedRule:
+    return policy.named(rule, name, label)

@@ -38,7 +38,7 @@ class RateLimit:
         """Limit this application; raises StartupRefused when the policy could not be enforced."""
         policy = policy or self._policy or _configured(app)
         if _is_served():
-            started(policy, needs_rules=False)
+            started(policy, needs_rules=False, wsgi=True)
         app.extensions[EXTENSION] = policy
         app.before_request_funcs.setdefault(None, []).insert(0, _limit)
         app.after_request_funcs.setdefault(None, []).insert(0, finish)

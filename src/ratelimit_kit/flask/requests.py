@@ -13,8 +13,10 @@ from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web import environ
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.headers import LISTS, Header
+from ratelimit_kit.web.identity import user_text
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import ANSWERS, POLICY, Headers, Request, Response
+from ratelimit_kit.web.unsettled import UnsettledBody
 
 EXTENSION = "ratelimit_kit"
 """Under which name an application keeps its policy."""
@@ -53,7 +55,12 @@ def finish(response: flask.Response) -> flask.Response:
                 [field for field in answer.headers if _tells_of_limits(field) and field[0].lower() not in kept],
             )
         else:
-            _add(response, answer.finish(Response(response.status_code, Headers(lambda: response.headers), response)))
+            seen = Response(response.status_code, Headers(lambda: response.headers), response)
+            if answer.reserved and response.is_streamed and not response.direct_passthrough:
+                _add(response, answer.judge(seen))
+                response.response = UnsettledBody(response.response, answer)  # an error may still make a 500 of it
+            else:
+                _add(response, answer.finish(seen))
     return response
 
 
@@ -80,7 +87,7 @@ def _user() -> str | None:
     if hasattr(flask.current_app, "login_manager"):
         from flask_login import current_user
 
-        return str(current_user.get_id()) if current_user.is_authenticated else None
+        return user_text(current_user.get_id()) if current_user.is_authenticated else None
     name: str | None = flask.request.environ.get("REMOTE_USER")
     if name is None:
         raise IdentityError(

@@ -53,6 +53,11 @@ def within_request() -> bool:
     return False
 
 
+def is_built_in_request() -> bool:
+    """Whether what is being built now is built by a function that serves a request, and not by a module's import."""
+    return _place() is not None
+
+
 def _place() -> tuple[str, int] | None:
     """The file and line that builds a limiter within a request; None outside of one, and while a module is imported."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack

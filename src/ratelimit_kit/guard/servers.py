@@ -86,13 +86,7 @@ def _forking() -> Workers | None:
 
 def _gunicorn() -> Workers | None:
     """Find gunicorn's Arbiter, which holds the merged setting; a worker is forked below its call."""
-    module = sys.modules.get("gunicorn.arbiter")
-    if module is None:
-        return None
-    arbiter = next(_locals_of(module.Arbiter), None)
-    if arbiter is None and not _searched:
-        _searched.append(True)  # it takes long, and what is not there will not come
-        arbiter = next((thing for thing in gc.get_objects() if type(thing) is module.Arbiter), None)
+    arbiter = _arbiter()
     if arbiter is None:
         return None
     count = max(arbiter.num_workers or 0, arbiter.cfg.workers)
@@ -101,6 +95,17 @@ def _gunicorn() -> Workers | None:
     if worker is None:
         return Workers(count, found)
     return Workers(count, found, number=worker.age, stopping=lambda: not worker.alive, initial=arbiter.cfg.workers)
+
+
+def _arbiter() -> Any:
+    module = sys.modules.get("gunicorn.arbiter")
+    if module is None:
+        return None
+    arbiter = next(_locals_of(module.Arbiter), None)
+    if arbiter is None and not _searched:
+        _searched.append(True)  # it takes long, and what is not there will not come
+        arbiter = next((thing for thing in gc.get_objects() if type(thing) is module.Arbiter), None)
+    return arbiter
 
 
 def _spawned() -> Workers | None:
@@ -172,6 +177,20 @@ def within_lifespan() -> bool:
     """Whether an ASGI server's lifespan call led here: there an exception would only mean "no lifespan"."""
     scopes: Iterator[Any] = (values.get("scope") for values in _locals())
     return any(issubclass(type(scope), MutableMapping) and scope.get("type") == "lifespan" for scope in scopes)
+
+
+def packages_that_led_here() -> Iterator[str]:
+    """The packages whose code is among the calls that led here, innermost first."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
+    while frame is not None:
+        yield str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        frame = frame.f_back
+
+
+def gunicorn_setting(name: str) -> Any:
+    """A setting of the gunicorn that runs this process; None where none does, or it does not know the setting."""
+    arbiter = _arbiter()
+    return None if arbiter is None else getattr(arbiter.cfg, name, None)
 
 
 def _locals_of(wanted: type) -> Iterator[Any]:

@@ -1,7 +1,8 @@
 """What a front door has to do with a request, as one neutral value: let it pass, or send a denial.
 
 Of a request that passes the door shows the response to `finish` (or `afinish`), which gives back
-what does not count and returns the fields to add.
+what does not count and returns the fields to add. Where a response may still become another one, as in
+WSGI until its first byte, the door asks `judge` for the fields of each and calls `give_back` for the last.
 """
 
 from __future__ import annotations
@@ -42,16 +43,31 @@ class Answer:
     body = b""
     reserved: Sequence[Reserved] = ()
 
-    def finish(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
-        """Give back what this response does not count; the fields to add to it."""
+    def judge(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
+        """See what this response does not count; the fields to add to it."""
         return []
 
-    async def afinish(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
+    async def ajudge(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
+        """Do what `judge` does."""
+        return []
+
+    def give_back(self) -> None:
+        """Give back what the response that was judged last does not count; that is final."""
+
+    async def agive_back(self) -> None:
+        """Do what `give_back` does."""
+
+    def finish(self, response: Response) -> list[Header]:
+        """Judge a response that is final, and give back what it does not count; the fields to add to it."""
+        fields = self.judge(response)
+        self.give_back()
+        return fields
+
+    async def afinish(self, response: Response) -> list[Header]:
         """Do what `finish` does."""
-        return []
-
-    def settle(self) -> None:
-        """Give nothing back any more: what counts is decided."""
+        fields = await self.ajudge(response)
+        await self.agive_back()
+        return fields
 
     def fail(self) -> None:
         """Take note that the application raised: that counts as a response with status 500."""
@@ -78,7 +94,7 @@ class DirectAnswer(Answer):
 class Admission(Answer):
     """The application answers; its response gets the fields of `items`, and may give back what is `reserved`."""
 
-    __slots__ = ("_exposed", "_fields", "_gate", "items", "reserved")
+    __slots__ = ("_exposed", "_fields", "_gate", "_returned", "items", "reserved")
     touches = True
 
     def __init__(
@@ -94,35 +110,52 @@ class Admission(Answer):
         self._fields = fields
         self._gate = gate
         self._exposed = exposed
+        self._returned: Sequence[Reserved] = ()
 
-    def finish(self, response: Response) -> list[Header]:
-        """Give back what this response does not count; the fields to add to it."""
-        for one in self.reserved:
-            if not called(one.counts, response):
-                self._gate.refund(one.charges, one.decision)
-                self._give_back(one)
-        return to_add(self._fields(self.items), response, exposed=self._exposed) if self.items else []
+    def judge(self, response: Response) -> list[Header]:
+        """See what this response does not count; the fields to add to it, which speak of that as given back."""
+        if self.reserved:
+            self._returned = [one for one in self.reserved if not called(one.counts, response)]
+        return self._told(response)
 
-    async def afinish(self, response: Response) -> list[Header]:
-        """Do what `finish` does."""
-        for one in self.reserved:
-            if not await acalled(one.counts, response):
-                await self._gate.arefund(one.charges, one.decision)
-                self._give_back(one)
-        return to_add(self._fields(self.items), response, exposed=self._exposed) if self.items else []
+    async def ajudge(self, response: Response) -> list[Header]:
+        """Do what `judge` does."""
+        if self.reserved:
+            self._returned = [one for one in self.reserved if not await acalled(one.counts, response)]
+        return self._told(response)
 
-    def settle(self) -> None:
-        """Give nothing back any more: what counts is decided."""
-        self.reserved = []
+    def give_back(self) -> None:
+        """Give back what the response that was judged last does not count; that is final."""
+        returned, self._returned, self.reserved = self._returned, (), []
+        for one in returned:
+            self._gate.refund(one.charges, one.decision)
 
-    def _give_back(self, one: Reserved) -> None:
-        """Let the fields say what is left after the refund."""
-        if one.first is None:
-            return
-        for at, charge in enumerate(one.charges, start=one.first):
-            name, before = self.items[at]
-            left = min(before.limit.most, before.remaining + charge.cost)
-            self.items[at] = name, Verdict(True, before.limit, left, 0, before.reset)
+    async def agive_back(self) -> None:
+        """Do what `give_back` does."""
+        returned, self._returned, self.reserved = self._returned, (), []
+        for one in returned:
+            await self._gate.arefund(one.charges, one.decision)
+
+    def _told(self, response: Response) -> list[Header]:
+        """The fields, of what is left after the refunds."""
+        if not self.items:
+            return []
+        items = self.items
+        if self._returned:
+            items = list(items)
+            for one in self._returned:
+                _give_back(items, one)
+        return to_add(self._fields(items), response, exposed=self._exposed)
+
+
+def _give_back(items: list[Item], one: Reserved) -> None:
+    """Let the items say what is left after a refund."""
+    if one.first is None:
+        return
+    for at, charge in enumerate(one.charges, start=one.first):
+        name, before = items[at]
+        left = min(before.limit.most, before.remaining + charge.cost)
+        items[at] = name, Verdict(True, before.limit, left, 0, before.reset)
 
 
 PASS = Answer()

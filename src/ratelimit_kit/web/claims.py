@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ratelimit_kit.core.durations import spell
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import CostError, OptionError
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.keys import scoped
 from ratelimit_kit.web.calls import acalled, called
@@ -22,27 +22,39 @@ REMEMBERED = 4096
 """Clients whose claims are remembered, of a rule and of a policy: a flood of others only costs the making of theirs."""
 
 
+LONGEST = 250
+"""Characters of an identity that is remembered: a client must not fill the memory with texts of its own making."""
+
+
 class Claim(NamedTuple):
-    """What a request is charged under one rule; `items` are the names of the charges in responses."""
+    """What a request is charged under one rule; `items` are the names of the charges in responses, "" of hidden ones.
+
+    `beyond` is true where a limit never admits so high a cost; `repeated` where several identities are charged.
+    """
 
     rule: NamedRule
     charges: Sequence[Charge]
     items: Sequence[str]
+    beyond: bool = False
+    repeated: bool = False
 
 
 class Claims:
     """What a request is charged under several rules in one step, and what they say together.
 
-    `names` are those of the charges in responses; `counted` are the claims of which some responses give back, with the
-    place of their first charge; `outages` is what each rule wants of an outage, empty where all leave it to the policy.
+    `names` are those of the charges in responses; `plain` is true where each of them is to be shown as it is;
+    `counted` are the claims of which some responses give back, with the place of their first charge; `beyond` are those
+    that no limit ever admits; `outages` is what each rule wants of an outage, empty where all leave it to the policy.
     """
 
-    __slots__ = ("all", "charges", "counted", "names", "outages", "shadow")
+    __slots__ = ("all", "beyond", "charges", "counted", "names", "outages", "plain", "shadow")
 
     def __init__(self, claims: Sequence[Claim]) -> None:
         self.all = claims
         self.charges: tuple[Charge, ...] = tuple([charge for claim in claims for charge in claim.charges])
         self.names = [name for claim in claims for name in claim.items]
+        self.plain = all(claim.rule.shown and not claim.repeated for claim in claims)
+        self.beyond = [claim for claim in claims if claim.beyond]
         self.shadow = any(claim.rule.rule.shadow for claim in claims)
         outages = [claim.rule.rule.on_outage for claim in claims]
         self.outages = outages if any(outages) else []
@@ -54,17 +66,24 @@ class Claims:
         ]
 
     def without(self, ledger: Sequence[Claims]) -> Claims:
-        """What the request has not been charged already, by another front door or a decorator."""
-        known = {(charge.key, charge.limit.id) for claims in ledger for charge in claims.charges}
+        """What the request has not been charged already by another front door or a decorator.
+
+        What a response may still give back has paid only for a rule that gives back on the same terms.
+        """
+        earlier = [(claim, charge) for claims in ledger for claim in claims.all for charge in claim.charges]
         new: list[Claim] = []
         for claim in self.all:
+            paid: dict[tuple[str, str], int] = {}
+            for other, charge in earlier:
+                if other.rule.rule.counts in {None, claim.rule.rule.counts}:
+                    paid[charge.key, charge.limit.id] = paid.get((charge.key, charge.limit.id), 0) + charge.cost
             kept = [
-                (charge, item)
+                (charge._replace(cost=charge.cost - already), item)
                 for charge, item in zip(claim.charges, claim.items, strict=True)
-                if (charge.key, charge.limit.id) not in known
+                if (already := paid.get((charge.key, charge.limit.id), 0)) < charge.cost
             ]
             if kept:
-                new.append(Claim(claim.rule, [charge for charge, _ in kept], [item for _, item in kept]))
+                new.append(claim._replace(charges=[charge for charge, _ in kept], items=[item for _, item in kept]))
         return Claims(new)
 
     def parted(self) -> tuple[Claims, Claims]:
@@ -74,27 +93,35 @@ class Claims:
         enforced = [claim for claim in self.all if not claim.rule.rule.shadow]
         return Claims(enforced), Claims([claim for claim in self.all if claim.rule.rule.shadow])
 
+    def possible(self) -> Claims:
+        """Those that some limit may admit."""
+        return Claims([claim for claim in self.all if not claim.beyond]) if self.beyond else self
+
 
 NOTHING = Claims([])
 
 
 class NamedRule:
-    """A rule with its name in the namespace of a policy.
+    """A rule with its name in the namespace of a policy; `label` is what fields call it, where that is something else.
 
     What a client is charged under a rule whose limits and cost are fixed is made once and remembered for a while.
+    `shown` is false of a rule that no field speaks of.
     """
 
-    __slots__ = ("_items", "_made", "_plain", "_prefix", "always", "fixed", "name", "rule")
+    __slots__ = ("_made", "_plain", "_prefix", "fixed", "label", "name", "preflights", "rule", "shown")
 
-    def __init__(self, rule: Rule, name: str, namespace: str) -> None:
+    def __init__(self, rule: Rule, name: str, namespace: str, *, label: str | None = None, shown: bool = True) -> None:
         self.rule = rule
-        self.name = check_name(name)
-        self.always = rule.always
+        self.name = name
+        self.label = check_name(name if label is None else label) if shown else ""
+        self.shown = shown
         self.fixed = rule.tiers is None and not callable(rule.cost)
         self._plain = rule.key[0] if self.fixed and rule.key in {("ip",), ("global",)} else None
         self._prefix = scoped(namespace, scoped(name, ""))
-        self._items = item_names(name, rule.limits)
         self._made: dict[str, Claim] = {}
+        self.preflights: NamedRule | None = None
+        if shown and rule.methods is None and not rule.messages:
+            self.preflights = NamedRule(rule.of_preflights(), preflight_name(name), namespace, shown=False)
 
     def known(self, request: Request, address: ClientAddress) -> Claim | None:
         """What a client is charged who is remembered, where nothing but his address has to be looked at."""
@@ -105,40 +132,56 @@ class NamedRule:
     def claim(self, request: Request, address: ClientAddress) -> Claim:
         """What the request is charged."""
         rule = self.rule
-        identity = identify(rule.key, request, address)
+        identities = identify(rule.key, request, address)
         if self.fixed:
-            return self._made.get(identity) or self._remembered(identity)
+            return self._remembered(identities)
         limits = rule.limits if rule.tiers is None else tier(called(rule.tiers, request), rule)
         cost = called(rule.cost, request) if callable(rule.cost) else rule.cost
-        return self._claim(identity, limits, cost)
+        return self._claim(identities, limits, cost)
 
     async def aclaim(self, request: Request, address: ClientAddress) -> Claim:
         """Do what `claim` does."""
         rule = self.rule
-        identity = await aidentify(rule.key, request, address)
+        identities = await aidentify(rule.key, request, address)
         if self.fixed:
-            return self._made.get(identity) or self._remembered(identity)
+            return self._remembered(identities)
         limits = rule.limits if rule.tiers is None else tier(await acalled(rule.tiers, request), rule)
         cost = await acalled(rule.cost, request) if callable(rule.cost) else rule.cost
-        return self._claim(identity, limits, cost)
+        return self._claim(identities, limits, cost)
 
-    def _remembered(self, identity: str) -> Claim:
-        if len(self._made) >= REMEMBERED:
-            self._made.clear()
-        claim = self._made[identity] = self._claim(identity, self.rule.limits, self.rule.cost)
-        return claim
+    def _remembered(self, identities: Sequence[str]) -> Claim:
+        """The claim of one identity is remembered, unless its text is longer than any that we make."""
+        identity = identities[0]
+        made = self._made.get(identity) if len(identities) == 1 else None
+        if made is None:
+            made = self._claim(identities, self.rule.limits, self.rule.cost)
+            if len(identities) == 1 and len(identity) <= LONGEST:
+                if len(self._made) >= REMEMBERED:
+                    self._made.clear()
+                self._made[identity] = made
+        return made
 
-    def _claim(self, identity: str, limits: Sequence[Limit], cost: Any) -> Claim:
-        text = self._prefix + identity
-        items = self._items if limits is self.rule.limits else item_names(self.name, tuple(limits))
-        return Claim(self, [Charge(text, limit, cost) for limit in limits], items)
+    def _claim(self, identities: Sequence[str], limits: Sequence[Limit], cost: Any) -> Claim:
+        if type(cost) is not int:
+            raise CostError(
+                f"the cost of rule {self.name!r} is {cost!r}, no whole number: return the units that it uses"
+            )
+        items = item_names(self.label, tuple(limits))
+        charges = [Charge(self._prefix + identity, limit, cost) for identity in identities for limit in limits]
+        beyond = not 0 <= cost <= min([limit.most for limit in limits])
+        return Claim(self, charges, items * len(identities), beyond, len(identities) > 1)
+
+
+def preflight_name(name: str) -> str:
+    """What the counter of a rule's preflights is called."""
+    return f"{name}-preflight"
 
 
 @lru_cache(maxsize=1024)
 def item_names(name: str, limits: Sequence[Limit]) -> list[str]:
     """What each limit of a rule is called in responses: several limits are told apart by their span."""
-    if len(limits) == 1:
-        return [name]
+    if len(limits) == 1 or not name:
+        return [name] * len(limits)
     names: list[str] = []
     for limit in limits:
         span = (
@@ -154,13 +197,17 @@ def item_names(name: str, limits: Sequence[Limit]) -> list[str]:
 def named_rules(rules: Sequence[Rule], namespace: str) -> list[NamedRule]:
     """Rules with their names; two rules of one name would share counters and headers."""
     named: list[NamedRule] = []
+    taken: set[str] = set()
     for number, rule in enumerate(rules, start=1):
         if not isinstance(rule, Rule):
             raise OptionError(f'{rule!r} is no Rule: write for example Rule("100/minute", key="ip")')
         name = rule.name or f"rule-{number}"
-        if any(name == other.name for other in named):
+        names = {name, preflight_name(name)}
+        if names & taken:
             raise OptionError(
-                f"two rules are named {name!r}: they would share their counters. Give each a name of its own"
+                f"two rules are named {min(names & taken)!r} (a rule's preflights are counted as NAME-preflight): they "
+                "would share their counters. Give each a name of its own"
             )
+        taken |= names
         named.append(NamedRule(rule, name, namespace))
     return named

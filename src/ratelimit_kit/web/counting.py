@@ -7,6 +7,7 @@ that no number of requests at once can pass a limit of failures.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ratelimit_kit.core.options import nearest
@@ -22,6 +23,17 @@ _WORDS: dict[str, Counts | None] = {
 }
 
 
+@dataclass(frozen=True)
+class Statuses:
+    """A test of responses by their status; two of the same statuses are equal."""
+
+    listed: frozenset[int]
+
+    def __call__(self, response: Response) -> bool:
+        """Whether the response counts."""
+        return response.status in self.listed
+
+
 def read_count(count: Any) -> Counts | None:
     """A test of responses, None where every request counts; OptionError for what is none."""
     if callable(count):
@@ -30,7 +42,7 @@ def read_count(count: Any) -> Counts | None:
     if isinstance(count, list | tuple | set | frozenset) and count:
         statuses = frozenset(count)
         if all(type(status) is int and 100 <= status <= 599 for status in statuses):
-            return lambda response: response.status in statuses
+            return Statuses(statuses)
     if not isinstance(count, str) or count not in _WORDS:
         raise OptionError(
             f"count={count!r} says not which responses count; {nearest(str(count), _WORDS)}, give statuses such as "

@@ -17,6 +17,7 @@ from ratelimit_kit.web.headers import no_fields
 from ratelimit_kit.web.plan import Plan, reserved
 from ratelimit_kit.web.reports import Reports
 from ratelimit_kit.web.request import Request
+from ratelimit_kit.web.rules import Rule
 
 
 class Enforcement:
@@ -26,54 +27,72 @@ class Enforcement:
         self._gate = gate
         self._reports = Reports(gate, name)
 
-    def check(self, plan: Plan, request: Request, rules: Sequence[NamedRule]) -> Answer:
+    def check(
+        self, plan: Plan, request: Request, rules: Sequence[NamedRule], beside: Sequence[Rule] | None = None
+    ) -> Answer:
         """Decide a request under every one of the rules that matches it."""
         if plan.mode == "off":
             return PASS
-        if self._reports.wary:
+        if self._reports.wary and not plan.frees_path(request):
             self._reports.look(plan.address, request)
-        claims = plan.claims(request, rules)
+        claims = plan.claims(request, rules, beside)
         if request.ledger:
             claims = claims.without(request.ledger)
         if not claims.all:
             return PASS
         enforced, watched = (NOTHING, claims) if plan.mode == "shadow" else claims.parted()
         answer = PASS
+        if enforced.beyond:
+            self._reports.tell_of_beyond(enforced.beyond, shadow=False)
+            return plan.beyond(request, enforced)
         if enforced.all:
             on_outage = plan.strictest(enforced)
             decision = self._ask(enforced, on_outage, shadow=False)
             if not decision.allowed:
                 return plan.denial(request, self._gate, enforced, decision, on_outage)
             answer = plan.admission(request, self._gate, enforced, decision)
+            _note(request, enforced, decision)
+        if watched.beyond:
+            self._reports.tell_of_beyond(watched.beyond, shadow=True)
+            watched = watched.possible()
         if watched.all:
             decision = self._ask(watched, "allow", shadow=True)
             answer = self._watched(answer, watched, decision)
-        request.ledger.append(claims)
+            _note(request, watched, decision)
         return answer
 
-    async def acheck(self, plan: Plan, request: Request, rules: Sequence[NamedRule]) -> Answer:
+    async def acheck(
+        self, plan: Plan, request: Request, rules: Sequence[NamedRule], beside: Sequence[Rule] | None = None
+    ) -> Answer:
         """Do what `check` does."""
         if plan.mode == "off":
             return PASS
-        if self._reports.wary:
+        if self._reports.wary and not plan.frees_path(request):
             self._reports.look(plan.address, request)
-        claims = await plan.aclaims(request, rules)
+        claims = await plan.aclaims(request, rules, beside)
         if request.ledger:
             claims = claims.without(request.ledger)
         if not claims.all:
             return PASS
         enforced, watched = (NOTHING, claims) if plan.mode == "shadow" else claims.parted()
         answer = PASS
+        if enforced.beyond:
+            self._reports.tell_of_beyond(enforced.beyond, shadow=False)
+            return plan.beyond(request, enforced)
         if enforced.all:
             on_outage = plan.strictest(enforced)
             decision = await self._aask(enforced, on_outage, shadow=False)
             if not decision.allowed:
                 return plan.denial(request, self._gate, enforced, decision, on_outage)
             answer = plan.admission(request, self._gate, enforced, decision)
+            _note(request, enforced, decision)
+        if watched.beyond:
+            self._reports.tell_of_beyond(watched.beyond, shadow=True)
+            watched = watched.possible()
         if watched.all:
             decision = await self._aask(watched, "allow", shadow=True)
             answer = self._watched(answer, watched, decision)
-        request.ledger.append(claims)
+            _note(request, watched, decision)
         return answer
 
     def _ask(self, claims: Claims, on_outage: OnOutage, *, shadow: bool) -> Decision:
@@ -104,3 +123,9 @@ class Enforcement:
             answer.reserved = [*answer.reserved, *returns]
             return answer
         return Admission([], no_fields, self._gate, returns, exposed=False)
+
+
+def _note(request: Request, claims: Claims, decision: Decision) -> None:
+    """Note what the store has really been charged, so that nobody charges it again: a refusal and an outage charge nothing."""
+    if decision.allowed and not decision.degraded:
+        request.ledger.append(claims)

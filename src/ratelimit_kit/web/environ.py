@@ -54,9 +54,10 @@ def request_of(
     path_params: Callable[[], Mapping[str, Any] | None] | None = None,
 ) -> Request:
     """The request that an environ describes; `raw`, `user` and `path_params` where a framework knows more."""
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    if not path.isascii():  # WSGI writes the bytes of a path as latin-1
-        path = path.encode("latin-1", "replace").decode("utf-8", "replace")
+    mount = environ.get("SCRIPT_NAME", "")
+    path = mount + environ.get("PATH_INFO", "")
+    if not path.isascii():
+        mount, path = _decoded(mount), _decoded(path)
     ledger = environ.get(LEDGER)
     if ledger is None:
         ledger = environ[LEDGER] = []
@@ -70,4 +71,10 @@ def request_of(
         None,
         ledger,
         path_params,
+        mount,
     )
+
+
+def _decoded(path: str) -> str:
+    """WSGI writes the bytes of a path as latin-1."""
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")

@@ -13,18 +13,40 @@ from typing import Final
 HOPS: Final = 32
 """Nodes that are read at most, from the right: a client can write as many as it likes."""
 
-_ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
+LONGEST: Final = 16_384
+"""Characters of a field that are read; servers take half of that for a line."""
+
+_MARK = re.compile('[",]')
 _PAIR = re.compile(r'\s*([^=;\s]+)=(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))\s*(?:;|$)')
 
 
 def comma_separated(field: str) -> list[str]:
     """The nodes of X-Forwarded-For, which no standard describes: addresses between commas."""
-    return field.rsplit(",", HOPS)[-HOPS:]
+    return field[-LONGEST:].rsplit(",", HOPS)[-HOPS:]
 
 
 def forwarded(field: str) -> list[str]:
     """The `for` nodes of Forwarded, one an element; empty where an element has none or cannot be read."""
-    return [_for(element) for element in _ELEMENT.findall(field)[-HOPS:]]
+    return [_for(element) for element in _elements(field[-LONGEST:])]
+
+
+def _elements(field: str) -> list[str]:
+    """The last elements, between commas that stand outside of quotes.
+
+    They are read from the right, where the nearest proxy has written: quotes that a client leaves open further to the
+    left cannot swallow that. What a proxy writes has no escaped quotes.
+    """
+    elements: list[str] = []
+    end, quoted = len(field), False
+    for mark in reversed(list(_MARK.finditer(field))):
+        if mark[0] == '"':
+            quoted = not quoted
+        elif not quoted and len(elements) < HOPS:
+            elements.append(field[mark.end() : end])
+            end = mark.start()
+    if len(elements) < HOPS:
+        elements.append(field[:end])
+    return [element for element in reversed(elements) if element.strip()]
 
 
 def single(field: str) -> list[str]:

@@ -10,8 +10,9 @@ none         no fields but Retry-After
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -152,7 +153,7 @@ def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = Fals
     read the fields (CORS).
     """
     present = response.headers
-    if 300 <= response.status < 400 or "age" in present or ("cache-control" in present and _is_shared(response)):
+    if 300 <= response.status < 400 or is_shared(present):
         return []
     added = [field for field in fields if field[0] in _OURS or field[0] not in present]
     return [*added, exposing(added)] if exposed and added else added
@@ -164,7 +165,42 @@ def exposing(fields: Sequence[Header]) -> Header:
     return ("Access-Control-Expose-Headers", ", ".join(names))
 
 
-def _is_shared(response: Response) -> bool:
-    """Whether a shared cache may keep the response."""
-    control = response.headers["cache-control"].lower()
-    return "public" in control or "s-maxage" in control
+def is_shared(headers: Mapping[str, str]) -> bool:
+    """Whether a shared cache may keep a response: it has come from one, or says how long it is fresh (RFC 9111, 4.2.1).
+
+    What is `private` or `no-store` is not shared. A field for one kind of cache goes before Cache-Control there (RFC
+    9213), so each is looked at by itself.
+    """
+    if "age" in headers:
+        return True
+    for name in _CDN_CONTROLS:
+        if name in headers and not _keeps_out(headers[name]):
+            return True
+    control = headers.get("cache-control", "")
+    fresh = "expires" in headers or "x-accel-expires" in headers or not _FRESH.isdisjoint(_directives(control))
+    return fresh and not _keeps_out(control)
+
+
+def _keeps_out(control: str) -> bool:
+    """Whether a directive keeps shared caches out; `private="set-cookie"` is about one field only."""
+    found = _directives(control)
+    return "no-store" in found or found.get("private") == ""
+
+
+def _directives(control: str) -> dict[str, str]:
+    """The directives of a Cache-Control field in lower case, with their arguments."""
+    return {name.lower(): argument for name, argument in _DIRECTIVE.findall(control)}
+
+
+_FRESH: Final = frozenset({"max-age", "s-maxage", "public", "stale-while-revalidate", "immutable"})
+
+_CDN_CONTROLS: Final = (
+    "cdn-cache-control",
+    "surrogate-control",
+    "cloudflare-cdn-cache-control",
+    "vercel-cdn-cache-control",
+    "netlify-cdn-cache-control",
+    "edge-control",
+)
+
+_DIRECTIVE: Final = re.compile(r'([^\s,;="]+)\s*(?:=\s*("[^"]*"|[^\s,;"]*))?')

@@ -8,6 +8,7 @@ proxy has; or, where a number of proxies is trusted, exactly so far.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import (
@@ -19,9 +20,9 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import Any
+from typing import Any, Final
 
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.fields import FIELD_NAME
 from ratelimit_kit.web.forwarded import HOPS, READERS, single
 from ratelimit_kit.web.request import Request
@@ -63,10 +64,14 @@ class ClientAddress:
         self._networks = _networks([text for text in proxies if text != "unix"])
         self.trusts_nobody = not (self._hops or proxies)
 
+    def is_trusted(self, request: Request) -> bool:
+        """Whether the transport's other end is a proxy that is believed."""
+        return bool(self._hops) or self._trusts(parse_address(request.peer or ""), request.peer)
+
     def key(self, request: Request) -> str:
         """The address under which this client is counted, as text."""
         if self.trusts_nobody:
-            return _key(request.peer, self._ipv6_prefix)
+            return _key((request.peer or "")[:_LONGEST], self._ipv6_prefix)
         return _key(self._client(request), self._ipv6_prefix)
 
     def _client(self, request: Request) -> Address | None:
@@ -92,6 +97,13 @@ class ClientAddress:
         return any(address in network for network in self._networks if network.version == address.version)
 
 
+_LONGEST: Final = 100
+"""Characters of what may be an address: the longest has 45, a zone and a port."""
+
+_NAT64: Final = ip_network("64:ff9b::/96")
+"""In its last 32 bits an address of this prefix holds the IPv4 address that it stands for (RFC 6052)."""
+
+
 @lru_cache(maxsize=4096)
 def _key(client: Address | str | None, ipv6_prefix: int) -> str:
     address = parse_address(client) if isinstance(client, str) else client
@@ -105,8 +117,10 @@ def _key(client: Address | str | None, ipv6_prefix: int) -> str:
 def parse_address(text: str) -> Address | None:
     """The address in `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]:80` or `fe80::1%eth0`; else None.
 
-    IPv4-mapped IPv6 addresses become IPv4: they are the same client.
+    IPv6 addresses that stand for an IPv4 address, mapped or by NAT64, become that one: they are the same client.
     """
+    if len(text) > _LONGEST:
+        return None
     text = text.strip()
     if text.startswith("["):
         text, closed, port = text[1:].partition("]")
@@ -120,7 +134,35 @@ def parse_address(text: str) -> Address | None:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
+    if isinstance(address, IPv6Address) and address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def user_text(user: Any) -> str | None:
+    """What tells a signed-in user from the others; None for an anonymous visitor.
+
+    That is the user's `pk`, `id`, `username` or (Starlette's own) `identity`, or the user itself where that is text or a
+    number. What an object looks like as text is no identity: it may change with each request.
+    """
+    if user is None or not getattr(user, "is_authenticated", True):
+        return None
+    if isinstance(user, str | int) and not isinstance(user, bool):
+        return str(user)
+    for name in ("pk", "id", "username", "identity"):
+        with suppress(NotImplementedError):  # Starlette's base class has an `identity` to be written
+            value = getattr(user, name, None)
+            if value is not None and _has_a_text(value):
+                return str(value)
+    raise IdentityError(
+        f'key="user" finds nothing that tells one {type(user).__name__} from another: give the user a pk, an id, a username '
+        'or an identity, or count by a callable such as key=lambda request: f"user:{request.user.email}"'
+    )
+
+
+def _has_a_text(value: object) -> bool:
+    """Whether a value's text says more than where the object lies in memory."""
+    return not callable(value) and type(value).__repr__ != object.__repr__
 
 
 def _is_port(text: str) -> bool:

@@ -1,22 +1,32 @@
 """The `key` of a rule: "ip", "user", "header:NAME", "cookie:NAME", "path:NAME", "global", a callable, or a list.
 
 Each becomes one text per client. A signed-in user and an address never share a counter, and
-visitors without a user, the header or the cookie are counted by their address.
+visitors without a user, the header or the cookie are counted by their address. A field or a cookie that is sent
+with several values counts under each of them, for nobody knows which one the application will take.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from itertools import product
+from math import prod
+from typing import Any, Final
 from urllib.parse import quote
 
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.calls import acalled, called
+from ratelimit_kit.web.cookies import cookie_values
 from ratelimit_kit.web.fields import FIELD_NAME
+from ratelimit_kit.web.forwarded import LONGEST
 from ratelimit_kit.web.identity import ClientAddress, hashed
 from ratelimit_kit.web.request import Request
+
+SEVERAL: Final = 4
+"""Different values of one field or cookie that are charged, each for itself; with more the address is."""
 
 Part = str | Callable[[Request], str | Awaitable[str]]
 Key = Part | list[Part] | tuple[Part, ...]
@@ -47,18 +57,18 @@ def _check(part: Part) -> None:
     raise OptionError(f"key={part!r} names nothing to count by; {hint} Or give a callable")
 
 
-def identify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> str:
-    """The text under which this request is counted."""
+def identify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> Sequence[str]:
+    """The texts under which this request is counted: one, unless a field or a cookie was sent with several values."""
     if len(parts) == 1:
-        return _text(parts[0], _value(parts[0], request), request, address)
-    return _join([_text(part, _value(part, request), request, address) for part in parts])
+        return _texts(parts[0], _value(parts[0], request), request, address)
+    return _joined([_texts(part, _value(part, request), request, address) for part in parts], request, address)
 
 
-async def aidentify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> str:
+async def aidentify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> Sequence[str]:
     """Do what `identify` does; a callable may be a coroutine function."""
     if len(parts) == 1:
-        return _text(parts[0], await _avalue(parts[0], request), request, address)
-    return _join([_text(part, await _avalue(part, request), request, address) for part in parts])
+        return _texts(parts[0], await _avalue(parts[0], request), request, address)
+    return _joined([_texts(part, await _avalue(part, request), request, address) for part in parts], request, address)
 
 
 def _value(part: Part, request: Request) -> Any:
@@ -75,28 +85,60 @@ async def _avalue(part: Part, request: Request) -> Any:
     return await request.auser_id() if part == "user" else None
 
 
-def _text(part: Part, value: Any, request: Request, address: ClientAddress) -> str:
+def _texts(part: Part, value: Any, request: Request, address: ClientAddress) -> Sequence[str]:
     if part == "ip":
-        return "ip:" + address.key(request)
+        return ["ip:" + address.key(request)]
     if callable(part):
-        return "key:" + _checked(part, value)
+        return ["key:" + _checked(part, value)]
     if part == "global":
-        return "global"
+        return ["global"]
     if part == "user" and value is not None:
-        return f"user:{value}"
+        return [f"user:{value}"]
     word, _, name = part.partition(":")
     if word == "path":
-        return f"{part}={_of_path(name, request)}"
-    given = {"header": lambda: request.headers.get(name), "cookie": lambda: request.cookies.get(name)}
-    if word in given and (field := given[word]()):
-        return f"{part.lower() if word == 'header' else part}={hashed(field)}"
-    return "ip:" + address.key(request)
+        return [f"{part}={_of_path(name, request)}"]
+    label = part.lower() if word == "header" else part
+    values = _SENT[word](request, name) if word in _SENT else []
+    if 0 < len(values) <= SEVERAL:
+        return [f"{label}={hashed(one)}" for one in values]
+    return ["ip:" + address.key(request)]
+
+
+def _of_header(request: Request, name: str) -> Sequence[str]:
+    """The different values of a field, each in the one form that frameworks read."""
+    values = request.values(name)
+    if name.lower() in _CREDENTIALS:
+        values = [credentials(value) for value in values]
+    return list(dict.fromkeys(values))
+
+
+def _of_cookie(request: Request, name: str) -> Sequence[str]:
+    """The different values of a cookie; none of a field too long to be read."""
+    text = "; ".join(request.values("cookie"))
+    return cookie_values(text, name) if len(text) <= LONGEST else []
+
+
+_SENT: dict[str, Callable[[Request, str], Sequence[str]]] = {"header": _of_header, "cookie": _of_cookie}
+
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization"})
+
+
+def credentials(value: str) -> str:
+    """Credentials in one form: the scheme in lower case, one blank, and for Basic what its base64 stands for.
+
+    Frameworks take any case for the scheme and any number of blanks, and Python's base64 overlooks what is none.
+    """
+    scheme, _, rest = re.sub(r"[ \t\r\n]+", " ", value).partition(" ")
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            rest = b64decode(rest).decode("latin-1")
+    return f"{scheme.lower()} {rest}"
 
 
 def _of_path(name: str, request: Request) -> str:
     """A segment by its number, counted from 1; or what routing has found under a name."""
     if name.isdigit():
-        segments = request.path.split("/")[1:]
+        segments = request.canonical_path.split("/")[1:]
         return segments[int(name) - 1] if int(name) <= len(segments) else ""
     found = request.path_params
     if found is None or name not in found:
@@ -117,5 +159,8 @@ def _checked(part: Callable[[Request], Any], value: Any) -> str:
     )
 
 
-def _join(texts: list[str]) -> str:
-    return "|".join(quote(text, safe=":/=.@", errors="surrogatepass") for text in texts)
+def _joined(parts: Sequence[Sequence[str]], request: Request, address: ClientAddress) -> Sequence[str]:
+    """Every combination; where they are too many, what has several values is counted by the address."""
+    if prod(map(len, parts)) > SEVERAL:
+        parts = [texts if len(texts) == 1 else ["ip:" + address.key(request)] for texts in parts]
+    return ["|".join(quote(text, safe=":/=.@", errors="surrogatepass") for text in texts) for texts in product(*parts)]

@@ -1,17 +1,81 @@
-"""Path patterns: an exact path, `"/prefix/*"`, or a compiled regular expression that is searched for."""
+"""Path patterns, and the spellings of a path that they are compared with.
+
+A router takes more spellings for one path than the one that a rule names: `//login`, `/login/`, a line end. A rule
+therefore sees every spelling, and limits at least what the router behind it answers; an exemption sees only what is
+spelt plainly, and frees at most that.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Final
+from urllib.parse import unquote
 
 from ratelimit_kit.errors import OptionError
 
 Pattern = str | re.Pattern[str]
 
+_ODD: Final = re.compile(r"\A(?!/)|//|/\.|[%\r\n]|(?<=.)/\Z")
+"""What a canonical path has none of."""
 
-def read_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str], bool]:
-    """A test for decoded paths: true when one of the patterns matches. `option` names them in errors."""
+_TEMPLATE: Final = re.compile(r"\{[^{}]*\}|<[^<>]*>")
+"""A parameter as frameworks write it in a route: {id} or <int:id>."""
+
+
+def canonical(path: str) -> str:
+    """The path without what routers overlook: repeated slashes, dot segments, escapes, a line end, a slash at the end."""
+    if _ODD.search(path) is None:
+        return path
+    kept: list[str] = []
+    for segment in unquote(path).rstrip("\r\n").split("/"):
+        if segment == "..":
+            del kept[-1:]
+        elif segment not in {"", "."}:
+            kept.append(segment)
+    if kept:
+        kept[-1] = kept[-1].rstrip("\r\n")
+    return "/" + "/".join(kept)
+
+
+def spellings(path: str, mount: str) -> tuple[str, ...]:
+    """The path as it came and in canonical form, complete and as the application mounted there may see it."""
+    both = [path]
+    mount = mount.rstrip("/")
+    if mount:
+        both.append(path[len(mount) :] if f"{path}/".startswith(f"{mount}/") else mount + path)
+    return tuple(dict.fromkeys([*both, *map(canonical, both)]))
+
+
+def read_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[Iterable[str]], bool]:
+    """A test for the spellings of a path: true when a pattern matches one of them. `option` names them in errors."""
+    exact, prefixes, expressions = _read(option, patterns)
+    exact |= {canonical(path) for path in exact}
+    starts = tuple({*prefixes, *(canonical(prefix).rstrip("/") + "/" for prefix in prefixes)})
+
+    def matches(paths: Iterable[str]) -> bool:
+        return any(
+            path in exact or path.startswith(starts) or any(expression.search(path) for expression in expressions)
+            for path in paths
+        )
+
+    return matches
+
+
+def read_exempt_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str], bool]:
+    """A test for a path as it came: true when a pattern matches it, and it is spelt plainly but for a slash at its end."""
+    exact, prefixes, expressions = _read(option, patterns)
+    starts = tuple(prefixes)
+
+    def matches(path: str) -> bool:
+        found = path in exact or path.startswith(starts) or any(expression.search(path) for expression in expressions)
+        return found and canonical(path) in {path, path.removesuffix("/")}
+
+    return matches
+
+
+def _read(option: str, patterns: Iterable[Pattern]) -> tuple[set[str], list[str], list[re.Pattern[str]]]:
+    """Whole paths, prefixes that end in a slash, and regular expressions."""
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
         raise OptionError(f"{option}={patterns!r} is no list of paths: write {option}=[{patterns!r}]")
     exact: set[str] = set()
@@ -20,24 +84,32 @@ def read_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str], bool
     for pattern in patterns:
         if isinstance(pattern, re.Pattern):
             expressions.append(pattern)
-        elif not isinstance(pattern, str) or not pattern.startswith("/") or "*" in pattern[:-1]:
+        elif not isinstance(pattern, str) or not pattern.startswith("/"):
             raise _unreadable(option, pattern)
-        elif pattern.endswith("/*"):
-            prefixes.append(pattern[:-1])
-            exact.add(pattern[:-2])
-        elif pattern.endswith("*"):
-            raise _unreadable(option, pattern)
-        else:
+        elif _TEMPLATE.search(pattern):
+            raise _template(option, pattern)
+        elif "*" not in pattern:
             exact.add(pattern)
-    starts = tuple(prefixes)
-
-    def matches(path: str) -> bool:
-        return path in exact or path.startswith(starts) or any(expression.search(path) for expression in expressions)
-
-    return matches
+        elif pattern.endswith("/*") and "*" not in pattern[:-1]:
+            prefixes.append(pattern[:-1])
+            exact.add(pattern[:-2] or "/")
+        else:
+            raise _unreadable(option, pattern)
+    return exact, prefixes, expressions
 
 
 def _unreadable(option: str, pattern: object) -> OptionError:
     return OptionError(
         f'{option}: {pattern!r} is no path pattern: write "/login", "/api/*", or a compiled regular expression'
+    )
+
+
+def _template(option: str, pattern: str) -> OptionError:
+    """A route's template would be compared letter by letter, and match no request."""
+    before, _, after = _TEMPLATE.sub("*", pattern).partition("*")
+    whole = "[^/]+".join(re.escape(part).replace(r"\-", "-") for part in _TEMPLATE.split(pattern))
+    prefix = f'"{before}*", or ' if before.endswith("/") and not after.strip("/") else ""
+    return OptionError(
+        f"{option}: {pattern!r} is a route's template, and rules are compared with paths: write {prefix}"
+        f're.compile(r"^{whole}$"), in a file "re:^{whole}$"'
     )

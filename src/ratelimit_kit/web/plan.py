@@ -6,10 +6,12 @@ cannot, and belong to the Policy itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal, get_args
 
-from ratelimit_kit.core.decision import Decision
+from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.environment import MODE, variable
 from ratelimit_kit.errors import OptionError
@@ -27,7 +29,7 @@ Mode = Literal["enforce", "shadow", "off"]
 
 _STRICTEST: tuple[OnOutage, ...] = ("raise", "deny", "local", "allow")
 
-_REASONS = {429: "Too Many Requests", 503: "Service Unavailable"}
+_REASONS = {413: "Content Too Large", 429: "Too Many Requests", 503: "Service Unavailable"}
 
 
 class Plan:
@@ -47,7 +49,10 @@ class Plan:
         on_outage: OnOutage = "allow",
         mode: Mode = "enforce",
         denial: Respond | None = None,
+        cost_status: int = 429,
     ) -> None:
+        if cost_status not in {429, 413} or isinstance(cost_status, bool):
+            raise OptionError(f"cost_status={cost_status!r} is neither 429 nor 413 (Content Too Large)")
         if headers not in FAMILIES:
             raise OptionError(f"headers={headers!r} is no family of fields; {nearest(str(headers), FAMILIES)}")
         if denial is not None and not callable(denial):
@@ -61,29 +66,56 @@ class Plan:
         self.messages = [named for named in self.named if named.rule.messages]
         self._fields = FAMILIES[headers]
         self._exposed = expose_headers
-        self._exempt = read_exempt(exempt)
+        self._exempt = None if callable(exempt) else read_exempt(exempt)
+        self._frees = exempt if callable(exempt) else None
         self._denial = denial
+        self._cost_status = cost_status
         self._known: dict[tuple[int, ...], Claims] = {}
 
-    def claims(self, request: Request, rules: Sequence[NamedRule]) -> Claims:
-        """What the request is charged, under each of these rules that matches it."""
-        if self._exempt is not None and called(self._exempt, request):
+    def claims(self, request: Request, rules: Sequence[NamedRule], beside: Sequence[Rule] | None = None) -> Claims:
+        """What the request is charged, under each of these rules that matches it.
+
+        `beside` are the other rules of a decorated page; None says that the policy's own rules are asked for.
+        """
+        if self._frees is not None and called(self._frees, request):
             return NOTHING
+        if beside is None and self._exempt is not None and called(self._exempt, request):
+            return NOTHING
+        if request.method == "HEAD":
+            named_rules = [*(beside or ()), *(named.rule for named in rules)]
+            named_head = [rule for rule in named_rules if rule.names_head and rule.matches(request)]
+            request.answers_as_get = not named_head and not _names_head(request.ledger)
+        preflight = request.method == "OPTIONS" and request.is_preflight()
         claims = []
         for named in rules:
-            if (named.always and request.method != "OPTIONS") or named.rule.matches(request):
-                claims.append(named.known(request, self.address) or named.claim(request, self.address))  # noqa: PERF401 - the twin awaits
+            if named.rule.always or named.rule.matches(request):
+                charged = (preflight and named.preflights) or named
+                claims.append(charged.known(request, self.address) or charged.claim(request, self.address))
         return self._together(claims)
 
-    async def aclaims(self, request: Request, rules: Sequence[NamedRule]) -> Claims:
+    async def aclaims(
+        self, request: Request, rules: Sequence[NamedRule], beside: Sequence[Rule] | None = None
+    ) -> Claims:
         """Do what `claims` does."""
-        if self._exempt is not None and await acalled(self._exempt, request):
+        if self._frees is not None and await acalled(self._frees, request):
             return NOTHING
+        if beside is None and self._exempt is not None and await acalled(self._exempt, request):
+            return NOTHING
+        if request.method == "HEAD":
+            named_rules = [*(beside or ()), *(named.rule for named in rules)]
+            named_head = [rule for rule in named_rules if rule.names_head and await rule.amatches(request)]
+            request.answers_as_get = not named_head and not _names_head(request.ledger)
+        preflight = request.method == "OPTIONS" and request.is_preflight()
         claims = []
         for named in rules:
-            if (named.always and request.method != "OPTIONS") or await named.rule.amatches(request):
-                claims.append(named.known(request, self.address) or await named.aclaim(request, self.address))  # noqa: PERF401 - both must look alike
+            if named.rule.always or await named.rule.amatches(request):
+                charged = (preflight and named.preflights) or named
+                claims.append(charged.known(request, self.address) or await charged.aclaim(request, self.address))
         return self._together(claims)
+
+    def frees_path(self, request: Request) -> bool:
+        """Whether the policy's own rules leave the path alone, as that of a health check."""
+        return self._exempt is not None and bool(self._exempt(request))
 
     def _together(self, claims: list[Claim]) -> Claims:
         """The claims of a request as one value; that of remembered ones, which it keeps alive, is remembered too."""
@@ -108,20 +140,32 @@ class Plan:
         if decision.degraded:
             return PASS
         returns = reserved(claims, decision, shown=True)
-        return Admission(_items(claims, decision), self._fields, gate, returns, self._is_exposed(request))
+        fields = self._fields if claims.plain else partial(_shown, self._fields)
+        return Admission(_items(claims, decision), fields, gate, returns, self._is_exposed(request))
 
     def denial(self, request: Request, gate: Gate, claims: Claims, decision: Decision, on_outage: OnOutage) -> Answer:
         """The answer to a request that was refused."""
         quota = not decision.degraded or (on_outage == "local" and not gate.watch.closed)
         items = [] if decision.degraded else _items(claims, decision)
+        if not claims.plain:
+            items = _merged(items)
         names = [name for name, verdict in items if not verdict.allowed]
-        wait = decision.retry_after
-        status, data, fields = say(Denial(request, 429 if quota else 503, names, wait), self._denial)
-        if request.method == "HEAD":
-            data = b""
         limits = self._fields(items) if items else []
-        fields = [*fields, retry_after(wait), *limits]
-        if self._is_exposed(request):
+        return self._refusal(Denial(request, 429 if quota else 503, names, decision.retry_after), limits)
+
+    def beyond(self, request: Request, claims: Claims) -> Answer:
+        """The answer to a request that costs more than a limit ever admits: no wait helps."""
+        names = list(dict.fromkeys(name for claim in claims.beyond for name in claim.items if name))
+        return self._refusal(Denial(request, self._cost_status, names, math.inf), [])
+
+    def _refusal(self, denial: Denial, limits: Sequence[Header]) -> Answer:
+        status, data, fields = say(denial, self._denial)
+        if denial.request.method == "HEAD":
+            data = b""
+        if denial.helps:
+            fields = [*fields, retry_after(denial.retry_after)]
+        fields = [*fields, *limits]
+        if self._is_exposed(denial.request):
             fields.append(exposing(limits))
         return DirectAnswer(status, _REASONS.get(status, "Refused"), _once(fields), data)
 
@@ -143,6 +187,30 @@ def reserved(claims: Claims, decision: Decision, *, shown: bool) -> list[Reserve
 
 def _items(claims: Claims, decision: Decision) -> list[Item]:
     return list(zip(claims.names, decision.verdicts, strict=True))
+
+
+def _merged(items: Sequence[Item]) -> list[Item]:
+    """One item for each name that is shown: of several identities under one rule, the one that has the least left."""
+    merged: dict[str, Verdict] = {}
+    for name, verdict in items:
+        other = merged.get(name)
+        if name and (other is None or _strictness(verdict) < _strictness(other)):
+            merged[name] = verdict
+    return list(merged.items())
+
+
+def _strictness(verdict: Verdict) -> tuple[bool, int, int]:
+    return verdict.allowed, -verdict.wait, verdict.remaining
+
+
+def _shown(fields: Callable[[Sequence[Item]], list[Header]], items: Sequence[Item]) -> list[Header]:
+    merged = _merged(items)
+    return fields(merged) if merged else []
+
+
+def _names_head(ledger: Sequence[Claims]) -> bool:
+    """Whether a rule that names HEAD has been charged already, by the policy or another decorator."""
+    return any(claim.rule.rule.names_head for claims in ledger for claim in claims.all)
 
 
 def _once(fields: Sequence[Header]) -> list[Header]:

@@ -44,10 +44,12 @@ class Policy:
         ipv6_prefix: bits by which IPv6 clients are told apart.
         headers: the family of response fields: "draft11", "draft6", "x-ratelimit" or "none".
         expose_headers: let scripts of other origins read those fields (CORS).
-        exempt: paths that no rule limits, such as ["/healthz"], or a callable of the request.
+        exempt: paths that no rule of the policy limits, such as ["/healthz"], spelt as they are written; or a callable of
+            the request, which frees decorated pages too.
         mode: "enforce", "shadow" (count and report, refuse nobody) or "off"; RATELIMIT_KIT_MODE has the last word.
         denial: a callable of the Denial that returns the body of a refusal: text, bytes, a mapping for JSON,
             a Reply, or None for the usual one.
+        cost_status: the answer to a request that costs more than a limit ever admits: 429 (without Retry-After) or 413.
         on_outage: when the store fails: "allow" (and say so in the log), "local" (each process keeps to its
             share of the limits), "deny" (503) or "raise".
         start_without_store: start although the store does not answer.
@@ -73,6 +75,7 @@ class Policy:
         exempt: Exempt = (),
         mode: Mode = "enforce",
         denial: Respond | None = None,
+        cost_status: int = 429,
         on_outage: OnOutage = "allow",
         start_without_store: bool = False,
         workers: int | None = None,
@@ -94,6 +97,7 @@ class Policy:
             exempt=exempt,
             mode=mode,
             denial=denial,
+            cost_status=cost_status,
             on_outage=on_outage,
         )
         self._gate = Gate(
@@ -154,19 +158,26 @@ class Policy:
         """The mode in force: "enforce", "shadow" or "off"."""
         return self._in_force().mode
 
-    def named(self, rule: Rule, name: str) -> NamedRule:
-        """A rule outside of this policy's own, for decorators: it counts on the same store under that name."""
-        return NamedRule(rule, name, self.name)
+    def named(self, rule: Rule, name: str, label: str | None = None) -> NamedRule:
+        """A rule outside of this policy's own, for decorators: it counts on the same store under that name.
+
+        Fields call it by its `label`, where it has one.
+        """
+        return NamedRule(rule, name, self.name, label=label)
+
+    def address_of(self, request: Request) -> str:
+        """The address under which a request's client is counted, as text."""
+        return self._in_force().address.key(request)
 
     def check_workers(self) -> None:
         """Refuse several workers on a per-process store; asks nothing of the network."""
         self._gate.watch.start()
 
-    def start(self, *, messages: bool = False, needs_rules: bool = True) -> None:
+    def start(self, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> None:
         """Raise StartupRefused when this policy could not be enforced: front doors call it when built.
 
         `messages` is true of a door that limits the messages of WebSockets; `needs_rules` is false of one whose
-        decorators bring rules of their own.
+        decorators bring rules of their own; `wsgi` is true of one that stands on WSGI.
         """
         if self._plan.messages and not messages:
             raise OptionError(
@@ -174,7 +185,13 @@ class Policy:
                 "ratelimit_kit.asgi.RateLimitMiddleware"
             )
         self.check_workers()
-        startup.start(self._plan, self._gate, start_without_store=self._start_without_store, needs_rules=needs_rules)
+        startup.start(
+            self._plan,
+            self._gate,
+            start_without_store=self._start_without_store,
+            needs_rules=needs_rules,
+            wsgi=wsgi,
+        )
 
     async def abegin(self) -> StartupRefused | None:
         """The refusal to answer an ASGI server's lifespan with: a sibling serves already, on a per-process store."""
@@ -197,15 +214,24 @@ class Policy:
         plan = self._in_force()
         return Health.of(self._gate, await self._gate.ameasure(), plan.on_outage, plan.mode)
 
-    def check(self, request: Request, rules: Sequence[NamedRule] | None = None) -> Answer:
-        """Decide a request under every rule that matches it, in one step; decorators bring rules of their own."""
-        plan = self._in_force()
-        return self._enforcement.check(plan, request, plan.rules if rules is None else rules)
+    def check(self, request: Request, rules: Sequence[NamedRule] | None = None, beside: Sequence[Rule] = ()) -> Answer:
+        """Decide a request under every rule that matches it, in one step.
 
-    async def acheck(self, request: Request, rules: Sequence[NamedRule] | None = None) -> Answer:
+        Decorators bring rules of their own, and `beside` them the others of the same page.
+        """
+        plan = self._in_force()
+        if rules is None:
+            return self._enforcement.check(plan, request, plan.rules)
+        return self._enforcement.check(plan, request, rules, beside)
+
+    async def acheck(
+        self, request: Request, rules: Sequence[NamedRule] | None = None, beside: Sequence[Rule] = ()
+    ) -> Answer:
         """Do what `check` does."""
         plan = self._in_force()
-        return await self._enforcement.acheck(plan, request, plan.rules if rules is None else rules)
+        if rules is None:
+            return await self._enforcement.acheck(plan, request, plan.rules)
+        return await self._enforcement.acheck(plan, request, rules, beside)
 
     @property
     def message_rules(self) -> Sequence[NamedRule]:
@@ -242,9 +268,9 @@ class Policy:
             raise found
 
 
-def started(policy: object, *, messages: bool = False, needs_rules: bool = True) -> Policy:
+def started(policy: object, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> Policy:
     """The policy, started; front doors call this, so that anything else is said to be no policy."""
     if not isinstance(policy, Policy):
         raise OptionError(f'{policy!r} is no policy: write Policy(Rule("100/minute"), store="redis://...")')
-    policy.start(messages=messages, needs_rules=needs_rules)
+    policy.start(messages=messages, needs_rules=needs_rules, wsgi=wsgi)
     return policy

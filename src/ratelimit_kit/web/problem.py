@@ -25,11 +25,16 @@ _PAGE = """<!doctype html>
 </html>
 """
 
+_TITLES = {413: "Request too large", 429: "Too many requests", 503: "Temporarily unavailable"}
+
 _TYPES = ("application/problem+json", "application/json", "text/html", "text/plain")
 
 
 class Denial(NamedTuple):
-    """A refusal to put into words: `status` 429 or 503, the `names` of what refused, `retry_after` in seconds."""
+    """A refusal to put into words: `status` 429, 503 or 413, the `names` of what refused, `retry_after` in seconds.
+
+    `retry_after` is infinite, and `helps` false, where the request costs more than the limit ever admits.
+    """
 
     request: Request
     status: int
@@ -37,18 +42,25 @@ class Denial(NamedTuple):
     retry_after: float
 
     @property
+    def helps(self) -> bool:
+        """Whether waiting helps: there is a Retry-After."""
+        return self.retry_after < math.inf
+
+    @property
     def wait(self) -> int:
-        """Whole seconds to wait, rounded up and never 0, as in Retry-After."""
-        return max(1, math.ceil(self.retry_after))
+        """Whole seconds to wait, rounded up and never 0, as in Retry-After; 0 where no wait helps."""
+        return max(1, math.ceil(self.retry_after)) if self.helps else 0
 
     @property
     def title(self) -> str:
         """The refusal in three words."""
-        return "Too many requests" if self.status == 429 else "Temporarily unavailable"
+        return _TITLES[self.status]
 
     @property
     def detail(self) -> str:
         """What the client can do about it."""
+        if not self.helps:
+            return "This request asks for more at once than the limit ever allows. Ask for less."
         return f"Try again in {self.wait} second{'' if self.wait == 1 else 's'}."
 
 
@@ -83,7 +95,7 @@ def _by_accept(denial: Denial) -> tuple[str, str]:
         text = f"{denial.title}. {denial.detail}\n"
     else:
         problem: dict[str, Any] = {
-            "type": QUOTA_EXCEEDED if denial.status == 429 else REDUCED_CAPACITY,
+            "type": REDUCED_CAPACITY if denial.status == 503 else QUOTA_EXCEEDED,
             "title": denial.title,
             "status": denial.status,
             "detail": denial.detail,
@@ -116,7 +128,7 @@ def _fields(content_type: str, data: bytes, more: Sequence[Header]) -> list[Head
 def preferred(accept: str) -> str:
     """Which of our forms the Accept field rates highest (RFC 9110, 12.5.1); problem details by default."""
     ratings: dict[str, float] = {}
-    for item in accept.split(",")[:32]:
+    for item in accept[:4096].split(",")[:32]:
         name, _, parameters = item.strip().lower().partition(";")
         ratings[name.strip()] = _quality(parameters)
     return max(_TYPES, key=lambda form: _rating(form, ratings)) if ratings else _TYPES[0]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.event import Decided, Event
-from ratelimit_kit.errors import UntrustedProxyWarning
+from ratelimit_kit.errors import MissingFieldWarning, StartupWarning, UntrustedProxyWarning
 from ratelimit_kit.gate import Gate
 from ratelimit_kit.web.claims import Claim
 from ratelimit_kit.web.identity import ClientAddress, parse_address
@@ -15,6 +15,9 @@ from ratelimit_kit.web.request import Request
 
 FIRST = 200
 """Requests of a process that are looked at for a proxy that nobody trusts."""
+
+SILENT = 20
+"""Requests in a row without the field of a trusted proxy, after which it is taken to send none."""
 
 
 class Reports:
@@ -29,11 +32,13 @@ class Reports:
         self._store = type(gate.store).__name__
         self.counting = self._observer.counting
         self._left = FIRST
+        self._silent = 0
+        self._seen: Sequence[object] = ()
         self.wary = True
 
-    def count(self, claims: Sequence[Claim], decision: Decision, seconds: float, *, shadow: bool) -> None:
+    def count(self, claims: Sequence[Claim], decision: Decision, seconds: float | None, *, shadow: bool) -> None:
         """One report for each rule."""
-        took: float | None = seconds
+        took = seconds
         for claim, verdicts in _parts(claims, decision):
             names = self._name, claim.rule.name, self._store
             self._observer.on_decision(Decided.of(names, decision, verdicts, took, shadow=shadow))
@@ -50,24 +55,62 @@ class Reports:
                 facts = {"policy": self._name, "rule": claim.rule.name}
                 self._observer.on_event(Event("shadow-denied", message, logging.WARNING, facts))
 
+    def tell_of_beyond(self, claims: Sequence[Claim], *, shadow: bool) -> None:
+        """Say which rules refuse, or would refuse, a request that costs more than they ever admit."""
+        for claim in claims:
+            verdicts = [Verdict(False, charge.limit, 0, 0, 0) for charge in claim.charges]
+            decision = Decision(verdicts)
+            if self.counting:
+                self.count([claim], decision, None, shadow=shadow)
+            if shadow:
+                self.tell_of_shadow([claim], decision)
+
     def look(self, address: ClientAddress, request: Request) -> None:
-        """Say once that a proxy seems to stand in front: then all clients share its address, and its quota."""
+        """Say once that a proxy is overlooked, or that one is silent: all its clients share its address, and its quota."""
+        if request.ledger is self._seen:  # a decorator, after the middleware
+            return
+        self._seen = request.ledger
         self._left -= 1
         self.wary = self._left > 0
-        if not address.trusts_nobody or address.header not in request.headers:
+        if not address.trusts_nobody:
+            self._look_for_silence(address, request)
+        elif address.header in request.headers:
+            self._tell_of_proxy(address, request)
+
+    def _look_for_silence(self, address: ClientAddress, request: Request) -> None:
+        """A proxy that is trusted and sends no field leaves all its clients with one address."""
+        if not address.is_trusted(request):
             return
+        self._silent = 0 if address.header in request.headers else self._silent + 1
+        if self._silent < SILENT:
+            return
+        self.wary = False
+        self._warn(
+            "missing-field",
+            MissingFieldWarning(
+                f"{SILENT} requests in a row came from the trusted proxy {request.peer or 'on a UNIX socket'} without the field "
+                f'{address.header}: by key="ip" all its clients are one. Let the proxy send it (nginx: proxy_set_header '
+                "X-Forwarded-For $proxy_add_x_forwarded_for), and the server keep it (waitress: --trusted-proxy-headers)"
+            ),
+        )
+
+    def _tell_of_proxy(self, address: ClientAddress, request: Request) -> None:
         peer = parse_address(request.peer or "")
         if peer is None or peer.is_private:
             self.wary = False
             where = str(peer or "a UNIX socket")
-            warning = UntrustedProxyWarning(
-                f"a request came from {where} with the field {address.header}, as from a proxy, and no proxy is trusted: "
-                f'by key="ip" all its clients are one. Write trusted_proxies=["{where if peer else "unix"}"], or remove '
-                "the field before it gets here"
+            self._warn(
+                "untrusted-proxy",
+                UntrustedProxyWarning(
+                    f"a request came from {where} with the field {address.header}, as from a proxy, and no proxy is trusted: "
+                    f'by key="ip" all its clients are one. Write trusted_proxies=["{where if peer else "unix"}"], or remove '
+                    "the field before it gets here"
+                ),
             )
-            self._observer.on_event(
-                Event("untrusted-proxy", str(warning), logging.WARNING, {"warning": warning.rlk, "policy": self._name})
-            )
+
+    def _warn(self, name: str, warning: StartupWarning) -> None:
+        facts = {"warning": warning.rlk, "policy": self._name}
+        self._observer.on_event(Event(name, str(warning), logging.WARNING, facts))
 
 
 def _parts(claims: Sequence[Claim], decision: Decision) -> Iterator[tuple[Claim, Sequence[Verdict]]]:

@@ -7,8 +7,11 @@ work where they exist.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from typing import Any
+
+from ratelimit_kit.web.cookies import BLANKS, read_cookies
+from ratelimit_kit.web.paths import canonical, spellings
 
 LEDGER = "ratelimit_kit.ledger"
 """Where the front doors keep what a request has been charged: a key of the WSGI environ or the ASGI scope."""
@@ -18,6 +21,10 @@ POLICY = "ratelimit_kit.policy"
 
 ANSWERS = "ratelimit_kit.answers"
 """Where they leave the answers that have to see the response, their own and those of decorators."""
+
+
+APPLICATION = "ratelimit_kit.application"
+"""Where the ASGI middleware leaves the application that it stands in, whose routes lead to every page."""
 
 
 class Headers(Mapping[str, str]):
@@ -53,13 +60,27 @@ class Headers(Mapping[str, str]):
 class Request:
     """A request as rules see it.
 
-    `path` is decoded and complete (with the mount point); `peer` is the transport's other end,
-    None on a UNIX socket; `raw` is the framework's own request: a WSGI environ, an ASGI scope, a
-    request of Django, Flask or Starlette; `ledger` lists what was claimed by all who limit this request;
-    `path_params` are the values that routing has found in the path, None before routing.
+    `method` is in capitals, for frameworks do not tell `post` from `POST`; `path` is decoded and complete (with
+    the mount point); `peer` is the transport's other end, None on a UNIX socket; `raw` is the framework's own
+    request: a WSGI environ, an ASGI scope, a request of Django, Flask or Starlette; `ledger` lists what the
+    request was charged by all who limit it; `path_params` are the values that routing has found in the path,
+    None before routing. `answers_as_get` is false of a HEAD request for which some rule names HEAD.
     """
 
-    __slots__ = ("_auser", "_path_params", "_user", "headers", "ledger", "method", "path", "peer", "raw")
+    __slots__ = (
+        "_auser",
+        "_mount",
+        "_path_params",
+        "_spellings",
+        "_user",
+        "answers_as_get",
+        "headers",
+        "ledger",
+        "method",
+        "path",
+        "peer",
+        "raw",
+    )
 
     def __init__(
         self,
@@ -72,8 +93,10 @@ class Request:
         auser: Callable[[], Awaitable[str | None]] | None = None,
         ledger: MutableSequence[Any] | None = None,
         path_params: Callable[[], Mapping[str, Any] | None] | None = None,
+        mount: str = "",
     ) -> None:
-        self.method = method
+        self.method = method.upper()
+        self.answers_as_get = True
         self.path = path
         self.peer = peer
         self.headers = headers
@@ -82,6 +105,8 @@ class Request:
         self._user = user
         self._auser = auser
         self._path_params = path_params
+        self._mount = mount
+        self._spellings: Sequence[str] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
@@ -100,14 +125,27 @@ class Request:
         return None if self._path_params is None else self._path_params()
 
     @property
+    def spellings(self) -> Sequence[str]:
+        """The path as it came and in canonical form, complete and as an application mounted there sees it."""
+        if self._spellings is None:
+            self._spellings = spellings(self.path, self._mount)
+        return self._spellings
+
+    @property
+    def canonical_path(self) -> str:
+        """The complete path without repeated slashes, dot segments, escapes, and a slash or a line end at its end."""
+        return canonical(self.path)
+
+    @property
     def cookies(self) -> dict[str, str]:
-        """The cookies by name, as they were sent; of several with one name the first (RFC 6265, 5.4)."""
-        found: dict[str, str] = {}
-        for pair in self.headers.get("cookie", "").split(";"):
-            name, mark, value = pair.strip().partition("=")
-            if mark:
-                found.setdefault(name, value)
-        return found
+        """The cookies by name, unquoted; of several with one name the first (RFC 6265, 5.4)."""
+        return read_cookies("; ".join(self.values("cookie")))
+
+    def values(self, name: str) -> list[str]:
+        """The values of a field, one for each line in which it was sent, without blanks around them."""
+        lines = getattr(self.headers, "lines", None)
+        found = [self.headers.get(name, "")] if lines is None else lines(name)
+        return [value for line in found if (value := line.strip(BLANKS))]
 
     def is_preflight(self) -> bool:
         """Whether the browser asks for CORS permission before the real request."""

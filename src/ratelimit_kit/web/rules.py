@@ -18,7 +18,7 @@ from ratelimit_kit.limiter import read_limits
 from ratelimit_kit.web.calls import acalled, called
 from ratelimit_kit.web.counting import read_count
 from ratelimit_kit.web.keys import Key, read_key
-from ratelimit_kit.web.paths import Pattern, read_paths
+from ratelimit_kit.web.paths import Pattern, read_exempt_paths, read_paths
 from ratelimit_kit.web.request import Request, Response
 
 _METHOD = re.compile(r"[A-Z]+", re.ASCII)
@@ -42,10 +42,13 @@ class Rule:
         key: what to count by: "ip", "user", "header:NAME", "cookie:NAME", "path:NAME", "global", a callable
             of the request, or a list of those for their combination.
         paths: "/login", a prefix ending in a slash and a star, or compiled regular expressions; default: every path.
-        methods: ["POST"]; default: every method.
+            Each is compared with every spelling of the path that a router may take for it.
+        methods: ["POST"]; default: every method. "GET" includes HEAD, unless another rule names HEAD. Without methods
+            the browser's questions for CORS permission (preflights) have a budget of their own, of the same size.
         when: a callable of the request; the rule applies when it returns true.
         exempt: paths that the rule does not limit, or a callable of the request.
-        cost: units per request, or a callable of the request that returns them.
+        cost: units per request, or a callable of the request that returns them. A request that costs more than a limit
+            ever admits is refused, with 429 and no Retry-After.
         count: which responses count: "all", "failures" (status 400 and above), "successes", a list of
             statuses, or a callable of the response; the others are given back.
         shadow: count and report, but refuse nobody.
@@ -86,7 +89,8 @@ class Rule:
         if self.messages and self.counts is not None:
             raise OptionError("messages=True has no responses to look at: leave out count")
         self._path = None if paths is None else read_paths("paths", _some("paths", paths))
-        self._methods = None if methods is None else frozenset(_method(word) for word in _some("methods", methods))
+        self.methods = None if methods is None else frozenset(_method(word) for word in _some("methods", methods))
+        self.names_head = self.methods is not None and "HEAD" in self.methods and not self.shadow
         self._exempt = read_exempt(exempt)
         if when is not None and not callable(when):
             raise OptionError(
@@ -119,13 +123,18 @@ class Rule:
             and (self._when is None or bool(await acalled(self._when, request)))
         )
 
+    def of_preflights(self) -> Rule:
+        """The same limits for a browser's questions for CORS permission, which name no user: by address, one unit each."""
+        limits = self.limits if self.tiers is None else (self.tiers,)
+        return Rule(*limits, key="ip", shadow=self.shadow, on_outage=self.on_outage)
+
     def _is_for(self, request: Request) -> bool:
-        """By path and method; a browser's question for CORS permission is only limited by a rule that names OPTIONS."""
-        if self._path is not None and not self._path(request.path):
+        """By path and method; HEAD is answered by what answers GET."""
+        if self._path is not None and not self._path(request.spellings):
             return False
-        if self._methods is not None:
-            return request.method in self._methods
-        return request.method != "OPTIONS" or not request.is_preflight()
+        if self.methods is None or request.method in self.methods:
+            return True
+        return request.method == "HEAD" and request.answers_as_get and "GET" in self.methods
 
 
 @lru_cache(maxsize=1024)
@@ -153,7 +162,7 @@ def read_exempt(exempt: Exempt) -> Test | None:
     listed = exempt if isinstance(exempt, str) else list(exempt) if isinstance(exempt, Iterable) else exempt
     if listed in ([], ()):
         return None
-    matches = read_paths("exempt", listed)
+    matches = read_exempt_paths("exempt", listed)
     return lambda request: matches(request.path)
 
 

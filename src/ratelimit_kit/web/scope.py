@@ -7,6 +7,7 @@ from typing import Any
 
 from ratelimit_kit.errors import IdentityError
 from ratelimit_kit.web.headers import Header
+from ratelimit_kit.web.identity import user_text
 from ratelimit_kit.web.request import LEDGER, Request
 
 Scope = MutableMapping[str, Any]
@@ -28,6 +29,11 @@ class RawFields(Mapping[str, str]):
         if not found:
             raise KeyError(name)
         return b", ".join(found).decode("latin-1")
+
+    def lines(self, name: str) -> list[str]:
+        """The values of a field, one for each line in which it was sent."""
+        wanted = name.lower().encode("latin-1", "replace")
+        return [value.decode("latin-1") for key, value in self._fields if bytes(key).lower() == wanted]
 
     def __contains__(self, name: object) -> bool:
         names = self._names
@@ -63,6 +69,7 @@ def request_of(scope: Scope, *, raw: Any = None) -> Request:
         None,
         scope.get(LEDGER),
         lambda: scope.get("path_params"),
+        scope.get("root_path", ""),
     )
 
 
@@ -79,11 +86,4 @@ def _user(scope: Scope) -> str | None:
         raise IdentityError(
             'key="user" finds no user in the ASGI scope: put the authentication middleware outside of the rate limit, or count by key="ip"'
         )
-    user = scope["user"]
-    if not getattr(user, "is_authenticated", user is not None):
-        return None
-    for name in ("pk", "id", "username"):
-        value = getattr(user, name, None)
-        if value is not None:
-            return str(value)
-    return str(user)
+    return user_text(scope["user"])

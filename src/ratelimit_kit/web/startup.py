@@ -20,6 +20,7 @@ from ratelimit_kit.errors import (
     StoreUnreachableError,
 )
 from ratelimit_kit.gate import Gate
+from ratelimit_kit.guard import fields
 from ratelimit_kit.guard.reach import unreachable
 from ratelimit_kit.guard.refusal import refuse, replaces_another
 from ratelimit_kit.stores import Charge, Store
@@ -35,22 +36,30 @@ PROBE = SlidingWindow(1, 1)
 """The limit that a store is asked for at start: a cost of 0 writes nothing, and shows that decisions are possible."""
 
 
-def start(plan: Plan, gate: Gate, *, start_without_store: bool, needs_rules: bool = True) -> None:
+def start(plan: Plan, gate: Gate, *, start_without_store: bool, needs_rules: bool = True, wsgi: bool = False) -> None:
     """Refuse for the first error, log every warning.
 
     A worker that replaces another starts even without the store: a server that runs goes by
     `on_outage`, and must not end because a worker was recycled during an outage. In mode "off" the store is not
-    asked at all: that switch is for the day on which the store is what fails.
+    asked at all: that switch is for the day on which the store is what fails. `wsgi` is true of a door on WSGI, whose
+    servers may have changed the fields of requests.
     """
+    warning = None if not wsgi or plan.address.trusts_nobody else fields.finding(plan.address.header)
+    if warning is not None:
+        _warn(gate, warning)
     for found in findings(plan, gate, live=plan.mode != "off", needs_rules=needs_rules):
         if isinstance(found, StartupWarning):
-            gate.observer.on_event(Event("startup-warning", str(found), logging.WARNING, {"warning": found.rlk}))
+            _warn(gate, found)
         elif not isinstance(found, StartupRefused):
             raise found
         elif isinstance(found, LateWorkersError):
             continue  # the watch goes by on_unsafe
         elif not isinstance(found, StoreUnreachableError) or not (start_without_store or replaces_another()):
             refuse(found)
+
+
+def _warn(gate: Gate, warning: StartupWarning) -> None:
+    gate.observer.on_event(Event("startup-warning", str(warning), logging.WARNING, {"warning": warning.rlk}))
 
 
 def findings(plan: Plan, gate: Gate, *, live: bool, needs_rules: bool = True) -> Findings:
