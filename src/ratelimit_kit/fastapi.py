@@ -20,7 +20,7 @@ from ratelimit_kit.web import scope
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.misplaced import misplaced, note
-from ratelimit_kit.web.pages import Page, decorated, is_asynchronous, label, mark, name_of, with_methods
+from ratelimit_kit.web.pages import Page, decorated, is_asynchronous, label, mark, name_of, numbered, with_methods
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import ANSWERS, APPLICATION, POLICY
 from ratelimit_kit.web.rules import Rule, Tiers
@@ -77,9 +77,8 @@ class RateLimit:
         before = [one._rule for one in others[: others.index(self)]]  # noqa: SLF001 - its own class
         if self._rule.name is not None:
             return Page(self._rule.name, None, before)
-        name = with_methods(_route(connection), self._rule)
-        alike = sum(one.name is None and one.methods == self._rule.methods for one in before)
-        return Page(f"{name}#{alike + 1}" if alike else name, label(before), before)
+        name = numbered(with_methods(_route(connection), self._rule), self._rule, before)
+        return Page(name, label(before), before)
 
 
 def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoint], Endpoint]:
@@ -101,7 +100,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
                 await _aguard(_connection(endpoint, args, kwargs), rule, page)
                 return await endpoint(*args, **kwargs)
 
-            note(endpoint)
+            note(endpoint, asynchronous)
             mark(asynchronous, endpoint, rule)
             return cast("Endpoint", _given_a_request(asynchronous, endpoint))
 
@@ -110,7 +109,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
             _guard(_connection(endpoint, args, kwargs), rule, page)
             return endpoint(*args, **kwargs)
 
-        note(endpoint)
+        note(endpoint, synchronous)
         mark(synchronous, endpoint, rule)
         return cast("Endpoint", _given_a_request(synchronous, endpoint))
 

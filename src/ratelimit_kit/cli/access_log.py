@@ -25,8 +25,8 @@ LONGEST: Final = 65_536
 """Bytes of a line that are read; the rest of it is a malformed line of its own."""
 
 _LINE = re.compile(
-    r'(?P<address>\S+) \S+ (?P<user>\S+) \[(?P<time>[^\]]{1,64})\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) \S+'
-    r'(?: "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)")?(?: .*)?'
+    r'(?P<address>\S+) \S+ (?P<user>\S+) \[(?P<time>[^\]]{1,64})\] "(?P<request>[^"\\]*(?:\\.[^"\\]*)*)" (?P<status>\d{3}) \S+'
+    r'(?: "(?P<referer>[^"\\]*(?:\\.[^"\\]*)*)" "(?P<agent>[^"\\]*(?:\\.[^"\\]*)*)")?(?: .*)?'
 )
 _TIME = re.compile(r"(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})", re.ASCII)
 _MONTHS = {"JanFebMarAprMayJunJulAugSepOctNovDec"[at : at + 3]: at // 3 + 1 for at in range(0, 36, 3)}

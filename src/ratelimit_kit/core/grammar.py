@@ -21,6 +21,12 @@ from ratelimit_kit.errors import QuotaError
 ALGORITHMS = ("sliding-window", "token-bucket", "fixed-window")
 
 _TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<word>[A-Za-z][A-Za-z-]*)|(?P<mark>[/:])|(?P<other>\S))", re.ASCII)
+_LONGEST = 1000
+"""Characters of a text of limits: it may come from a configuration or a database, and is quoted in errors."""
+
+_DIGITS = 15
+"""Digits of a number: no limit is above 2**40."""
+
 _EXAMPLE = "write for example '100/minute' or 'token-bucket: 10/second burst 50'"
 
 
@@ -31,6 +37,8 @@ def parse(text: str) -> tuple[Limit, ...]:
     """
     if not isinstance(text, str):
         raise QuotaError(f"{text!r} is no text of a limit: {_EXAMPLE}")
+    if len(text) > _LONGEST:
+        raise QuotaError(f"the text of a limit is {len(text)} characters long, and may have {_LONGEST}: {_EXAMPLE}")
     limits = []
     start = 0
     for part in text.split(";"):
@@ -106,6 +114,8 @@ class _Reader:
         if self.kind != "number":
             found = repr(self.token) if self.token else "the end"
             raise self._error(f"expected {what}, a whole number, and found {found}; {_EXAMPLE}")
+        if len(self.token) > _DIGITS:
+            raise self._error(f"{what} is above 2**40")
         if int(self.token) == 0:
             raise self._error(f"{what} must be 1 or more")
         value = int(self.token)

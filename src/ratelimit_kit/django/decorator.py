@@ -7,18 +7,30 @@ views and, through `method_decorator`, on class-based views, sync and async.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial, wraps
 from typing import Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings
 from django.http import HttpRequest
 
+from django.urls import get_resolver, get_urlconf
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.django.site import afinished, denial, finished, site_policy, translate
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.claims import NamedRule
-from ratelimit_kit.web.pages import RULES, Page, decorated, is_asynchronous, label, mark, name_of, with_methods
+from ratelimit_kit.web.pages import (
+    RULES,
+    Page,
+    decorated,
+    is_asynchronous,
+    label,
+    mark,
+    name_of,
+    numbered,
+    with_methods,
+)
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.rules import Rule, Tiers
 
@@ -133,5 +145,21 @@ def _name(page: Page, rule: Rule, request: HttpRequest, view: Callable[..., Any]
     name = cls.__qualname__ if cls.__qualname__.endswith(cls.__name__) else cls.__name__  # @api_view renames its class
     own = getattr(view, "__name__", "view")
     of_class = f"{cls.__module__}.{name}" if own in {"dispatch", "view"} else f"{cls.__module__}.{name}.{own}"
-    beneath = sum(one.name is None and one.methods == rule.methods for one in page.beside)
-    return with_methods(of_class, rule) + (f"#{beneath + 1}" if beneath else "")
+    same = _classes(getattr(request, "urlconf", None) or get_urlconf() or settings.ROOT_URLCONF).get(cls, 1)
+    of_class += f"({same})" if same > 1 else ""
+    return numbered(with_methods(of_class, rule), rule, page.beside)
+
+
+@cache
+def _classes(urlconf: Any) -> Mapping[type, int]:
+    """The number of each class among those of its name, in the order of the URLs: the classes of one factory."""
+    known: dict[str, list[type]] = {}
+    ahead = list(get_resolver(urlconf).url_patterns)
+    while ahead:
+        pattern = ahead.pop(0)
+        ahead[:0] = getattr(pattern, "url_patterns", ())
+        view = getattr(pattern, "callback", None)
+        cls = getattr(view, "view_class", None) or getattr(view, "cls", None)
+        if cls is not None and cls not in (alike := known.setdefault(f"{cls.__module__}.{cls.__qualname__}", [])):
+            alike.append(cls)
+    return {cls: number for alike in known.values() for number, cls in enumerate(alike, start=1)}

@@ -14,7 +14,7 @@ from ratelimit_kit.errors import OptionError
 from ratelimit_kit.flask.requests import decided, policy_in_force, translate
 from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.misplaced import note
-from ratelimit_kit.web.pages import RULES, Page, decorated, is_asynchronous, label, mark, with_methods
+from ratelimit_kit.web.pages import RULES, Page, decorated, is_asynchronous, label, mark, numbered, with_methods
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.rules import Rule, Tiers
 
@@ -44,7 +44,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited
                 _guard(rule, page)
                 return await limited(*args, **kwargs)
 
-            note(limited)
+            note(limited, asynchronous)
             mark(asynchronous, limited, rule)
             return cast("Limited", asynchronous)
 
@@ -53,7 +53,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited
             _guard(rule, page)
             return limited(*args, **kwargs)
 
-        note(limited)
+        note(limited, synchronous)
         mark(synchronous, limited, rule)
         return cast("Limited", synchronous)
 
@@ -81,14 +81,13 @@ def _guard(rule: Rule, page: Page) -> None:
 
 
 def _of_blueprint(blueprint: flask.Blueprint, rule: Rule) -> Page:
-    """All views of a blueprint are one page."""
-    beside: tuple[Rule, ...] = getattr(blueprint, RULES, ())
-    setattr(blueprint, RULES, (*beside, rule))
+    """All views of a blueprint are one page; the list of its rules is kept, for more of them may follow."""
+    rules: list[Rule] = vars(blueprint).setdefault(RULES, [])
+    before = list(rules)
+    rules.append(rule)
     if rule.name is not None:
-        return Page(rule.name, None, beside)
-    alike = sum(one.name is None and one.methods == rule.methods for one in beside)
-    name = with_methods(f"blueprint.{blueprint.name}", rule)
-    return Page(f"{name}#{alike + 1}" if alike else name, label(beside), beside)
+        return Page(rule.name, None, rules)
+    return Page(numbered(with_methods(f"blueprint.{blueprint.name}", rule), rule, before), label(before), rules)
 
 
 @cache

@@ -80,7 +80,7 @@ class Claims:
             kept = [
                 (charge._replace(cost=charge.cost - already), item)
                 for charge, item in zip(claim.charges, claim.items, strict=True)
-                if (already := paid.get((charge.key, charge.limit.id), 0)) < charge.cost
+                if not (already := paid.get((charge.key, charge.limit.id), 0)) or already < charge.cost
             ]
             if kept:
                 new.append(claim._replace(charges=[charge for charge, _ in kept], items=[item for _, item in kept]))

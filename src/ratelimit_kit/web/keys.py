@@ -21,7 +21,6 @@ from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.calls import acalled, called
 from ratelimit_kit.web.cookies import cookie_values
 from ratelimit_kit.web.fields import FIELD_NAME
-from ratelimit_kit.web.forwarded import LONGEST
 from ratelimit_kit.web.identity import ClientAddress, hashed
 from ratelimit_kit.web.request import Request
 
@@ -113,9 +112,7 @@ def _of_header(request: Request, name: str) -> Sequence[str]:
 
 
 def _of_cookie(request: Request, name: str) -> Sequence[str]:
-    """The different values of a cookie; none of a field too long to be read."""
-    text = "; ".join(request.values("cookie"))
-    return cookie_values(text, name) if len(text) <= LONGEST else []
+    return cookie_values("; ".join(request.values("cookie")), name)
 
 
 _SENT: dict[str, Callable[[Request, str], Sequence[str]]] = {"header": _of_header, "cookie": _of_cookie}

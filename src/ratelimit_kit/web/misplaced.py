@@ -15,8 +15,9 @@ from ratelimit_kit.errors import MisplacedDecoratorError
 MARK: Final = "_ratelimit_kit_decorated"
 
 
-def note(view: Callable[..., Any]) -> None:
-    """Note that a view was decorated; after its wrapper has taken over its attributes."""
+def note(view: Callable[..., Any], wrapper: Any) -> None:
+    """Note that a view was decorated. Its wrapper may have taken the note over, where the view was decorated before."""
+    vars(wrapper).pop(MARK, None)
     with contextlib.suppress(AttributeError):
         setattr(view, MARK, True)
 

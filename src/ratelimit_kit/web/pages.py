@@ -54,6 +54,12 @@ def label(beside: Sequence[Rule]) -> str:
     return LABEL if number == 1 else f"{LABEL}-{number}"
 
 
+def numbered(name: str, rule: Rule, before: Sequence[Rule]) -> str:
+    """The name of an unnamed rule's counter, with a number where others for the same methods come before it."""
+    number = 1 + sum(one.name is None and one.methods == rule.methods for one in before)
+    return name if number == 1 else f"{name}#{number}"
+
+
 def name_of(view: Any) -> str:
     """The module and name of a view: of the function in a partial, of the class of a callable object."""
     while isinstance(view, partial):
