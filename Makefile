@@ -22,9 +22,10 @@ test: servers lint types unit docs ## Everything: lint, types, all tests with li
 test-fast: $(VENV)/developed ## Unit tests without servers, in under a minute
 	$(BIN)/python -m pytest -q -m "not live and not slow"
 
-test-servers: $(VENV)/developed ## The guard on every server, however its workers are given; writes the table in the docs
+test-servers: $(VENV)/developed ## The guard on every server, however its workers are given, and what they do to fields; writes the tables in the docs
 	@sh scripts/install_servers.sh all
-	SERVER_TABLE=docs/reference/servers-table.md $(BIN)/python -m pytest -q tests/live/test_servers.py
+	SERVER_TABLE=docs/reference/servers-table.md FIELD_TABLE=docs/how-to/fields-table.md \
+	  $(BIN)/python -m pytest -q tests/live/test_servers.py tests/live/test_fields.py
 
 test-long-ways: $(VENV)/developed servers ## The correctness tests with each fast path switched off
 	for path in denials merging lanes; do \
