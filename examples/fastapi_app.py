@@ -17,7 +17,7 @@ from ratelimit_kit.fastapi import RateLimit, install, ratelimit
 policy = Policy(
     Rule("10/minute", key="ip", paths=["/", "/missing"], name="site"),
     store=os.environ.get("STORE_URL", "redis://127.0.0.1:6379/0"),
-    exempt=["/healthz"],
+    exempt=["/healthz/*"],
 )
 app = FastAPI()
 install(app, policy)

@@ -38,7 +38,14 @@ from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import Request
 from ratelimit_kit.web.rules import Rule
 
-__all__ = ["AnonRateThrottle", "RateLimitThrottle", "ScopedRateThrottle", "StoreUnavailable", "UserRateThrottle"]
+__all__ = [
+    "AnonRateThrottle",
+    "RateLimitThrottle",
+    "RequestTooCostly",
+    "ScopedRateThrottle",
+    "StoreUnavailable",
+    "UserRateThrottle",
+]
 
 DECIDED = "_ratelimit_kit_throttled"
 """The attribute of Django's request that keeps what the first throttle of a view has decided for all."""
@@ -63,6 +70,14 @@ class StoreUnavailable(APIException):  # type: ignore[misc]  # Django REST frame
     def __init__(self, wait: float) -> None:
         super().__init__()
         self.wait = wait  # becomes Retry-After
+
+
+class RequestTooCostly(APIException):  # type: ignore[misc]  # Django REST framework is not typed
+    """A request costs more than its limit ever admits, and the policy answers that with cost_status=413."""
+
+    status_code = 413
+    default_detail = "This request asks for more at once than the limit ever allows."
+    default_code = "request_too_costly"
 
 
 class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST framework is not typed
@@ -142,6 +157,8 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
             self._wait = float(fields["Retry-After"]) if "Retry-After" in fields else None
             if answer.status == 503:
                 raise StoreUnavailable(self._wait or 1.0)
+            if answer.status == 413:
+                raise RequestTooCostly
             return False
         _finish_with(view, answer)
         return True
@@ -169,8 +186,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
     def _decide(self, request: Any, view: Any, throttles: Sequence[RateLimitThrottle]) -> Answer:
         policy = site_policy()
         named = [one.named(policy, request, view) for one in throttles]
-        rules = {(one.name, one.rule.limits): one for one in named if one is not None}  # two of one scope count once
-        return policy.check(_request(request), list(rules.values()))
+        return policy.check(_request(request), [one for one in named if one is not None])
 
 
 class UserRateThrottle(RateLimitThrottle):
@@ -185,6 +201,10 @@ class AnonRateThrottle(RateLimitThrottle):
     scope = "anon"
     key = "ip"
 
+    def get_cache_key(self, request: Any, view: Any) -> str | None:
+        """What a subclass adds to: the scope and the address; None for those who are signed in."""
+        return super().get_cache_key(request, view) if _is_anonymous(request) else None
+
     def named(self, policy: Policy, request: Any, view: Any) -> NamedRule | None:
         """The rule, for those who are not signed in."""
         if not _is_anonymous(request) and not _overrides(self, "get_cache_key"):
@@ -193,11 +213,16 @@ class AnonRateThrottle(RateLimitThrottle):
 
 
 class ScopedRateThrottle(RateLimitThrottle):
-    """Limits each user, or address, by the rate that a view's `throttle_scope` names; views of one scope count together."""
+    """Limits each user, or address, by the rate that a view's `throttle_scope` names; views of one scope count together.
+
+    A subclass may name another attribute of the view, as its `scope_attr`.
+    """
+
+    scope_attr = "throttle_scope"
 
     def named(self, policy: Policy, request: Any, view: Any) -> NamedRule | None:
         """The rule of the view's scope; none for a view without one."""
-        self.scope = getattr(view, "throttle_scope", None)
+        self.scope = getattr(view, self.scope_attr, None)
         return super().named(policy, request, view) if self.scope else None
 
 
@@ -265,6 +290,7 @@ def _request(request: Any) -> Request:
         user=lambda: user_text(request.user),
         ledger=seen.ledger,
         path_params=lambda: seen.path_params,
+        mount=seen.mount,
     )
 
 

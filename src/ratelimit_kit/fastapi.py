@@ -20,15 +20,26 @@ from ratelimit_kit.web import scope
 from ratelimit_kit.web.answer import Answer
 from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.misplaced import misplaced, note
-from ratelimit_kit.web.pages import Page, decorated, is_asynchronous, label, mark, name_of, numbered, with_methods
+from ratelimit_kit.web.pages import (
+    Page,
+    decorated,
+    is_asynchronous,
+    label,
+    mark,
+    name_of,
+    numbered,
+    of_instance,
+    with_methods,
+)
 from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.request import ANSWERS, APPLICATION, POLICY
+from ratelimit_kit.web.request import ANSWERS, APPLICATION, LEDGER, POLICY
 from ratelimit_kit.web.rules import Rule, Tiers
 
 try:
     from starlette.exceptions import HTTPException
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import Response
+    from starlette.routing import compile_path
 except ImportError as error:
     raise DependencyError(
         "ratelimit_kit.fastapi needs Starlette or FastAPI, which is not installed: pip install 'ratelimit-kit[fastapi]'"
@@ -66,14 +77,15 @@ class RateLimit:
 
     # FastAPI reads the annotation; up to 0.123 it cannot resolve one that is text on a callable object.
     async def __call__(self, request: HTTPConnection) -> None:
-        """Let the request pass, or raise RateLimited."""
-        await _aguard(request, self._rule, self._page(request))
-
-    def _page(self, connection: HTTPConnection) -> Page:
-        """The route, and which of its dependencies this is, in the order in which FastAPI asks them."""
-        others: list[RateLimit] = connection.scope.setdefault(DEPENDENCIES, [])
-        if self not in others:
+        """Let the request pass, or raise RateLimited; asked by hand again, as for each message of a WebSocket, charge again."""
+        others: list[RateLimit] = request.scope.setdefault(DEPENDENCIES, [])
+        again = self in others
+        if not again:
             others.append(self)
+        await _aguard(request, self._rule, self._page(request, others), again=again)
+
+    def _page(self, connection: HTTPConnection, others: "list[RateLimit]") -> Page:
+        """The route, and which of its dependencies this is, in the order in which FastAPI asks them."""
         before = [one._rule for one in others[: others.index(self)]]  # noqa: SLF001 - its own class
         if self._rule.name is not None:
             return Page(self._rule.name, None, before)
@@ -97,7 +109,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
 
             @wraps(endpoint)
             async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-                await _aguard(_connection(endpoint, args, kwargs), rule, page)
+                await _aguard(_connection(endpoint, args, kwargs), rule, of_instance(page, endpoint, args))
                 return await endpoint(*args, **kwargs)
 
             note(endpoint, asynchronous)
@@ -106,7 +118,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
 
         @wraps(endpoint)
         def synchronous(*args: Any, **kwargs: Any) -> Any:
-            _guard(_connection(endpoint, args, kwargs), rule, page)
+            _guard(_connection(endpoint, args, kwargs), rule, of_instance(page, endpoint, args))
             return endpoint(*args, **kwargs)
 
         note(endpoint, synchronous)
@@ -161,13 +173,14 @@ def _guard(connection: HTTPConnection, rule: Rule, page: Page) -> None:
     connection.scope[ANSWERS].append(answer)
 
 
-async def _aguard(connection: HTTPConnection, rule: Rule, page: Page) -> None:
+async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
     policy = _policy(connection)
-    request = scope.request_of(connection.scope, raw=connection)
+    request = scope.request_of({**connection.scope, LEDGER: []} if again else connection.scope, raw=connection)
     answer = await policy.acheck(request, [_named(policy, rule, page.name, page.label)], page.beside)
     if answer.denied:
         raise RateLimited(answer)
-    connection.scope[ANSWERS].append(answer)
+    if not again:
+        connection.scope[ANSWERS].append(answer)
 
 
 @cache
@@ -189,24 +202,29 @@ def _route(connection: HTTPConnection) -> str:
 
     A page without a route of FastAPI's is called by its endpoint.
     """
-    application = connection.scope[APPLICATION]
-    template = _template(application, connection.scope.get("route"))
-    return name_of(connection.scope.get("endpoint", application)) if template is None else f"path.{template}"
-
-
-def _template(application: Any, route: Any) -> str | None:
-    """The whole path that leads from an application to a route: the first one, where several do."""
+    application, route = connection.scope[APPLICATION], connection.scope.get("route")
     if route is None:
-        return None
-    known = _templates.setdefault(application, {})
+        return name_of(connection.scope.get("endpoint", application))
+    paths = _paths(application, route)
+    if len(paths) == 1:
+        return f"path.{paths[0]}"
+    outer = connection.scope.get("app_root_path", connection.scope.get("root_path", ""))
+    asked = connection.scope["path"].removeprefix(outer)
+    return f"path.{next((path for path in paths if compile_path(path)[0].match(asked)), paths[0])}"
+
+
+def _paths(application: Any, route: Any) -> list[str]:
+    """The whole paths that lead from an application to a route: more than one, where a router is included twice."""
+    known = _known_paths.setdefault(application, {})
     if id(route) not in known:
+        known.clear()
         for path, found in _routes(getattr(application, "routes", ())):
-            known.setdefault(id(found), (found, path))
-        known.setdefault(id(route), (route, getattr(route, "path", "")))
+            known.setdefault(id(found), (found, []))[1].append(path)
+        known.setdefault(id(route), (route, [getattr(route, "path", "")]))
     return known[id(route)][1]
 
 
-_templates: WeakKeyDictionary[Any, dict[int, tuple[Any, str]]] = WeakKeyDictionary()
+_known_paths: WeakKeyDictionary[Any, dict[int, tuple[Any, list[str]]]] = WeakKeyDictionary()
 """Of each application its routes, which are kept so that their ids stay theirs, and the whole paths to them."""
 
 

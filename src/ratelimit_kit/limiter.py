@@ -19,7 +19,7 @@ from ratelimit_kit.gate import Gate, OnOutage, outage_policy
 from ratelimit_kit.guard.watch import OnUnsafe
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.stores import Charge, Store
-from ratelimit_kit.stores.keys import scoped
+from ratelimit_kit.stores.keys import LONGEST_TEXT, scoped, shortened
 
 _new = tuple.__new__
 """Makes a Charge as its class does, without the way through Python."""
@@ -194,7 +194,7 @@ class Limiter:
     def _charges(self, key: str, cost: int) -> list[Charge]:
         if not isinstance(key, str):
             raise OptionError(f"key={key!r} is no text: write for example limiter.hit('user:42')")
-        text = self._namespace + key
+        text = self._namespace + (key if len(key) <= LONGEST_TEXT else shortened(key))
         if self._only is not None:
             return [_new(Charge, (text, self._only, cost))]
         return [_new(Charge, (text, limit, cost)) for limit in self.limits]

@@ -114,3 +114,146 @@ def test_an_outage_that_denies_is_503() -> None:
         site_policy.cache_clear()
         answer = ask(view(Burst))
     assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+
+
+class ByRate(UserRateThrottle):
+    rate = "2/minute"
+
+
+class ByRates(AnonRateThrottle):
+    THROTTLE_RATES: ClassVar[dict[str, str]] = {"anon": "2/minute"}
+
+
+class ByMethod(UserRateThrottle):
+    def get_rate(self) -> str:
+        return "2/minute"
+
+
+@pytest.mark.parametrize("throttle", [ByRate, ByRates, ByMethod])
+def test_a_rate_of_its_own_is_honoured(throttle: type[RateLimitThrottle]) -> None:
+    page = view(throttle)
+    assert [ask(page).status_code for _ in range(3)] == [200, 200, 429]
+    assert [ask(view(UserRateThrottle)).status_code for _ in range(4)] == [200, 200, 200, 429]
+
+
+def test_a_rate_of_none_is_no_limit_where_a_subclass_says_so() -> None:
+    class Free(UserRateThrottle):
+        def get_rate(self) -> None:
+            return None
+
+    assert [ask(view(Free)).status_code for _ in range(9)] == [200] * 9
+
+
+class ByTenant(UserRateThrottle):
+    limits = "2/minute"
+    scope = "tenant"
+
+    def get_cache_key(self, request: Request, view: Any) -> str | None:
+        tenant = request.headers.get("x-tenant")
+        return tenant and self.cache_format % {"scope": self.scope, "ident": tenant}
+
+
+class ByIdent(AnonRateThrottle):
+    limits = "2/minute"
+    scope = "ident"
+
+    def get_ident(self, request: Request) -> str:
+        return request.headers.get("x-client", "")
+
+
+class Nobody(AnonRateThrottle):
+    limits = "1/minute"
+    scope = "nobody"
+
+    def get_cache_key(self, request: Request, view: Any) -> str | None:
+        return super().get_cache_key(request, view)
+
+
+def asked(page: Any, number: int, user: Any = None, **fields: str) -> list[int]:
+    """From a new address each time."""
+    found = []
+    for at in range(number):
+        request = APIRequestFactory().get("/", REMOTE_ADDR=f"192.0.2.{at}", **fields)
+        force_authenticate(request, user=user or AnonymousUser())
+        found.append(page(request).status_code)
+    return found
+
+
+def test_a_key_of_its_own_is_honoured_and_none_is_no_limit() -> None:
+    page = view(ByTenant)
+    assert asked(page, 3, HTTP_X_TENANT="a") == [200, 200, 429]
+    assert asked(page, 3, HTTP_X_TENANT="b") == [200, 200, 429]
+    assert asked(page, 5) == [200] * 5
+    assert asked(view(ByIdent), 3, HTTP_X_CLIENT="7") == [200, 200, 429]
+    assert asked(view(ByIdent), 3, user=Person(1), HTTP_X_CLIENT="7") == [200] * 3
+
+
+def test_what_a_subclass_asks_of_its_base_is_as_in_rest_framework() -> None:
+    page = view(Nobody)
+    assert [ask(page, Person(1)).status_code for _ in range(3)] == [200] * 3
+    assert [ask(page).status_code for _ in range(2)] == [200, 429]
+
+
+def test_two_throttles_of_one_scope_with_different_keys_are_both_asked() -> None:
+    class Tenants(UserRateThrottle):
+        def get_cache_key(self, request: Request, view: Any) -> str:
+            return request.headers["x-tenant"]
+
+    class Addresses(UserRateThrottle):
+        key = "ip"
+
+    page = view(UserRateThrottle, Tenants)
+    assert [ask_as(page, tenant=str(at)) for at in range(4)] == [200, 200, 200, 429]
+    both = view(UserRateThrottle, Addresses)
+    assert [ask(both, address="192.0.2.99").status_code for _ in range(4)] == [200, 200, 200, 429]
+
+
+def ask_as(page: Any, tenant: str) -> int:
+    request = APIRequestFactory().get("/", REMOTE_ADDR="192.0.2.50", HTTP_X_TENANT=tenant)
+    force_authenticate(request, user=AnonymousUser())
+    return int(page(request).status_code)
+
+
+def test_another_attribute_may_name_the_scope() -> None:
+    class Named(ScopedRateThrottle):
+        scope_attr = "quota"
+
+    page = view(Named, quota="uploads")
+    assert [ask(page).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_throttle_that_decides_for_itself_decides_for_nobody_else() -> None:
+    class ButStaff(UserRateThrottle):
+        scope = "burst"
+        limits = "1/minute"
+
+        def allow_request(self, request: Request, view: Any) -> bool:
+            return request.user.pk == 1 or super().allow_request(request, view)
+
+    staff, other = Person(1), Person(2)
+    for throttles in ((ButStaff, UserRateThrottle), (UserRateThrottle, ButStaff)):
+        site_policy.cache_clear()
+        page = view(*throttles)
+        assert [ask(page, staff).status_code for _ in range(4)] == [200, 200, 200, 429]
+        assert [ask(page, other).status_code for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize("name", ["parse_rate", "cache", "timer", "throttle_success", "throttle_failure"])
+def test_what_would_be_overlooked_is_refused_when_the_class_is_made(name: str) -> None:
+    with pytest.raises(OptionError, match=f"Late.{name} would be overlooked"):
+        type("Late", (UserRateThrottle,), {name: None})
+
+
+def test_a_cost_above_the_limit_is_refused_without_a_time_to_wait() -> None:
+    class Costly(UserRateThrottle):
+        scope = "costly"
+        limits = "2/minute"
+        cost = staticmethod(lambda request: int(request.headers.get("x-items", "1")))
+
+    request = APIRequestFactory().get("/", REMOTE_ADDR="192.0.2.7", HTTP_X_ITEMS="3")
+    force_authenticate(request, user=AnonymousUser())
+    refused = view(Costly)(request)
+    assert (refused.status_code, refused.has_header("Retry-After")) == (429, False)
+    with override_settings(RATELIMIT_KIT={"rules": [], "cost_status": 413}):
+        site_policy.cache_clear()
+        assert view(Costly)(request).status_code == 413

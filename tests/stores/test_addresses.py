@@ -43,10 +43,13 @@ from ratelimit_kit.stores.redis_address import Address, read_address
             Address("sentinel", nodes=(("::1", 26380), ("2001:db8::1", 26379)), service="site", options={"db": 1}),
         ),
         ("redis://[::1]:7000/2", Address("single", "redis://[::1]:7000/2")),
-        ("redis://:valkey@h/0", Address("single", "redis://:valkey@h/0")),
+        ("redis://:valkey@h/0", Address("single", "redis://h/0", options={"password": "valkey"})),
         ("redis://", Address("single", "redis://")),
         ("redis://:7000", Address("single", "redis://:7000")),
-        ("unix://u:p@/run/a@b.sock?db=2", Address("single", "unix://u:p@/run/a@b.sock?db=2")),
+        (
+            "unix://u:p@/run/a@b.sock?db=2",
+            Address("single", "unix:///run/a@b.sock?db=2", options={"username": "u", "password": "p"}),
+        ),
         (
             "rediss+cluster://:p@h1?ssl_ca_certs=/ca.pem",
             Address(
@@ -149,7 +152,7 @@ def test_a_deadline_that_is_none_is_an_error(url: str) -> None:
     [
         ("redis://host:7/1?protocol=3", "redis://host:7/1"),
         ("unix:///run/redis.sock?db=2&protocol=3&client_name=a%26b", "unix:///run/redis.sock?db=2&client_name=a%26b"),
-        ("rediss://user:secret@host/0", "rediss://user:secret@host/0"),
+        ("rediss://user:secret@host/0", "rediss://host/0"),
     ],
 )
 def test_an_address_may_be_spoken_to_in_resp2(url: str, plain: str) -> None:

@@ -35,6 +35,7 @@ SHARED = [
     [("Expires", "Fri, 01 Jan 2100 00:00:00 GMT")],
     [("Surrogate-Control", "max-age=600")],
     [("X-Accel-Expires", "600")],
+    [("X-Accel-Expires", "600"), ("Cache-Control", "private")],
     [("Age", "3")],
 ]
 
@@ -46,6 +47,7 @@ OWN: list[list[tuple[str, str]]] = [
     [("Cache-Control", "no-cache")],
     [("Cache-Control", "max-age=0, no-cache, no-store, must-revalidate, private"), ("Expires", "0")],
     [("CDN-Cache-Control", "no-store")],
+    [("X-Accel-Expires", "0")],
     [("Cache-Control", 'no-cache="max-age=3"')],
 ]
 

@@ -16,6 +16,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi import Request as Asked
+from starlette.endpoints import HTTPEndpoint
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, Router
 
@@ -27,7 +28,7 @@ from ratelimit_kit.errors import StartupRefused
 from ratelimit_kit.fastapi import RateLimit, install
 from ratelimit_kit.fastapi import ratelimit as of_fastapi
 from ratelimit_kit.web.pages import decorated, name_of
-from tests.doors import Site, ask_wsgi
+from tests.doors import Site, ask_asgi, ask_wsgi
 
 LIMIT = "2/minute"
 
@@ -278,6 +279,7 @@ def test_a_dependency_is_called_by_the_route_as_it_is_written() -> None:
     other = APIRouter()
     other.add_api_route("/", plain, dependencies=[Depends(RateLimit(LIMIT))])
     app.include_router(other, prefix="/groups")
+    app.include_router(other, prefix="/teams/{team}")
     app.mount("/shops/{shop}", inner)
     app.mount("/caf\u00e9s", inner)
     site = Site(app, asgi=True, ran=[])
@@ -285,7 +287,9 @@ def test_a_dependency_is_called_by_the_route_as_it_is_written() -> None:
         ["/items/1", "/items/2", "/items/3"],
         ["/users/a/", "/users/b/", "/users/c/"],
         ["/groups/", "/groups/", "/groups/"],
-        ["/shops/a/report", "/shops/b/report", "/caf\u00e9s/report"],
+        ["/teams/a/", "/teams/b/", "/teams/c/"],
+        ["/shops/a/report", "/shops/b/report", "/shops/c/report"],
+        ["/caf\u00e9s/report"] * 3,
     ):
         assert [site.ask(where).status for where in paths] == [200, 200, 429], paths
 
@@ -345,3 +349,45 @@ def test_another_decorator_between_two_of_ours_hides_none() -> None:
     view = limit("1/minute", methods=["GET"])(between(limit("3/minute", methods=["HEAD"])(made("a"))))
     app.add_url_rule("/", view_func=view)
     assert Site(app, asgi=False, ran=[]).statuses(4, "/", method="HEAD") == [200, 200, 200, 429]
+
+
+def test_view_classes_that_inherit_a_decorated_handler_count_for_themselves() -> None:
+    class Base(flask.views.MethodView):
+        @ratelimit_kit.flask.ratelimit(LIMIT)
+        def get(self) -> str:
+            return "in"
+
+    app = flask.Flask("inherited")
+    ratelimit_kit.flask.RateLimit(app, Policy(store=MemoryStore()))
+    for kind in (Base, type("First", (Base,), {}), type("Second", (Base,), {})):
+        app.add_url_rule(f"/{kind.__name__}", view_func=kind.as_view(kind.__name__))
+    site = Site(app, asgi=False, ran=[])
+    assert [site.statuses(3, f"/{name}") for name in ("Base", "First", "Second")] == [[200, 200, 429]] * 3
+
+
+def test_so_do_starlettes_endpoints() -> None:
+    class Base(HTTPEndpoint):
+        @of_fastapi(LIMIT)
+        async def get(self, request: Asked) -> PlainTextResponse:
+            return PlainTextResponse("in")
+
+    app, _ = of_routes()
+    app.router.routes += [Route("/a", type("First", (Base,), {})), Route("/b", type("Second", (Base,), {}))]
+    site = Site(app, asgi=True, ran=[])
+    assert [site.statuses(3, where) for where in ("/a", "/b")] == [[200, 200, 429]] * 2
+
+
+async def test_a_dependency_asked_again_by_hand_charges_again() -> None:
+    limit = RateLimit("3/minute", key="ip")
+    app, _ = of_routes()
+    passed: list[int] = []
+
+    async def page(request: Asked) -> PlainTextResponse:
+        for _ in range(5):
+            await limit(request)
+            passed.append(len(request.scope["ratelimit_kit.answers"]))
+        return PlainTextResponse("in")
+
+    app.router.routes.append(Route("/", page))
+    assert (await ask_asgi(app, "/", "GET", [], "203.0.113.9")).status == 429
+    assert passed == [2, 2, 2]

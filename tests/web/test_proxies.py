@@ -61,3 +61,23 @@ def test_a_request_is_counted_once_by_a_middleware_and_a_decorator(way: str) -> 
         assert heard.events == []
         site.statuses(2, address="10.1.1.1")
         assert [event.facts["warning"] for event in heard.events] == ["RLK261"]
+
+
+async def test_a_field_with_underscores_is_another_field_in_django_under_asgi() -> None:
+    """Some releases of Django join the two in META, as WSGI servers do."""
+    from django.core.handlers.asgi import ASGIRequest
+
+    from ratelimit_kit.django.site import translate
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "headers": [(b"x-forwarded-for", b"203.0.113.9"), (b"x_forwarded_for", b"6.6.6.6")],
+        "client": ("10.1.1.1", 1),
+        "query_string": b"",
+    }
+    asked = ASGIRequest(scope, None)
+    asked.META["HTTP_X_FORWARDED_FOR"] = "203.0.113.9,6.6.6.6"
+    site = Policy(Rule("1/minute"), store=MemoryStore(), workers=1, trusted_proxies=["10.0.0.0/8"])
+    assert site.address_of(translate(asked)) == "203.0.113.9"

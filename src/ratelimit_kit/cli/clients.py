@@ -20,7 +20,7 @@ from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.limiter import read_limits
 from ratelimit_kit.stores import Charge, Scope, Store, open_store
-from ratelimit_kit.stores.keys import scoped
+from ratelimit_kit.stores.keys import scoped, shortened
 from ratelimit_kit.web.identity import ClientAddress, parse_address
 from ratelimit_kit.web.keys import identify
 from ratelimit_kit.web.policy import Policy
@@ -91,7 +91,7 @@ def _of_limiter(options: argparse.Namespace) -> Counter:
     if options.raw is None and len(options.key) > 1:
         raise OptionError(f"a limiter is asked by one key, and {len(options.key)} were given")
     key = options.raw if options.raw is not None else options.key[0]
-    text = scoped(options.name, key)
+    text = scoped(options.name, shortened(key))
     return Counter(options.name, key, [Charge(text, limit, 0) for limit in read_limits(options.limit)])
 
 
@@ -114,7 +114,7 @@ def _of_rules(
             continue
         found = True
         for identity in [options.raw] if request is None else identify(rule.key, request, address):
-            text = scoped(policy.name, scoped(name, identity))
+            text = scoped(policy.name, scoped(name, shortened(identity)))
             yield Counter(name, identity, [Charge(text, limit, 0) for limit in _limits(rule, name, options.limit)])
     if not found:
         raise OptionError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, MutableSequence, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -21,6 +21,7 @@ from ratelimit_kit.web.health import LIVE, Health
 from ratelimit_kit.web.identity import user_text
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import LEDGER, Request, Response
+from ratelimit_kit.web.scope import RawFields
 from ratelimit_kit.web.unsettled import UnsettledBody
 
 SETTING = "RATELIMIT_KIT"
@@ -55,7 +56,7 @@ def translate(request: HttpRequest) -> Request:
         method=request.method or "GET",
         path=request.path,
         peer=request.META.get("REMOTE_ADDR") or None,
-        headers=EnvironHeaders(request.META),
+        headers=_headers(request),
         raw=request,
         user=lambda: user_text(_known(request, "user")),
         auser=lambda: _auser(request),
@@ -63,6 +64,12 @@ def translate(request: HttpRequest) -> Request:
         path_params=lambda: None if request.resolver_match is None else request.resolver_match.kwargs,
         mount=request.path.removesuffix(request.path_info),
     )
+
+
+def _headers(request: HttpRequest) -> Mapping[str, str]:
+    """The fields as the client sent them: in META some releases of Django join those with underscores to others (ASGI)."""
+    scope = getattr(request, "scope", None)
+    return EnvironHeaders(request.META) if scope is None else RawFields(scope["headers"])
 
 
 def _ledger(request: HttpRequest) -> MutableSequence[Any]:

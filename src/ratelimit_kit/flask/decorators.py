@@ -14,7 +14,17 @@ from ratelimit_kit.errors import OptionError
 from ratelimit_kit.flask.requests import decided, policy_in_force, translate
 from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.misplaced import note
-from ratelimit_kit.web.pages import RULES, Page, decorated, is_asynchronous, label, mark, numbered, with_methods
+from ratelimit_kit.web.pages import (
+    RULES,
+    Page,
+    decorated,
+    is_asynchronous,
+    label,
+    mark,
+    numbered,
+    of_instance,
+    with_methods,
+)
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.rules import Rule, Tiers
 
@@ -41,7 +51,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited
 
             @wraps(limited)
             async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-                _guard(rule, page)
+                _guard(rule, of_instance(page, limited, args))
                 return await limited(*args, **kwargs)
 
             note(limited, asynchronous)
@@ -50,7 +60,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited
 
         @wraps(limited)
         def synchronous(*args: Any, **kwargs: Any) -> Any:
-            _guard(rule, page)
+            _guard(rule, of_instance(page, limited, args))
             return limited(*args, **kwargs)
 
         note(limited, synchronous)

@@ -15,6 +15,9 @@ from ratelimit_kit.errors import OptionError
 LONGEST = 150
 """Characters of encoded text that are kept; longer text is hashed (Memcached takes 250 bytes in all)."""
 
+LONGEST_TEXT = 250
+"""Characters of a key that reach a store as they are."""
+
 LONGEST_PREFIX = 36
 """Characters in front of a key in Memcached, of whose 250 the limit and the key may need the rest."""
 
@@ -32,6 +35,13 @@ def encode(text: str) -> str:
     if len(text) > LONGEST:
         return "#" + blake2b(text.encode(), digest_size=20).hexdigest()
     return text
+
+
+def shortened(text: str) -> str:
+    """The text, or a hash of one that is longer than honest ones: a client must not fill a store with its own texts."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    return "#" + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
 def scoped(name: str, text: str) -> str:

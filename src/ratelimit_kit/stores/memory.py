@@ -22,6 +22,7 @@ from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores import Charge, Lane, Scope, check_charges
 from ratelimit_kit.stores.lanes import lane_to
 from ratelimit_kit.stores.tables import Clock, Clocks, Tables
+from ratelimit_kit.stores.urls import redacted
 
 
 class MemoryStore:
@@ -175,7 +176,7 @@ _test_clock: Clock | None = None
 def from_url(url: str) -> MemoryStore:
     """The store that `memory://` names."""
     if url != "memory://":
-        raise StoreURLError(f"store={url!r}: the memory store takes no address or options, write 'memory://'")
+        raise StoreURLError(f"store={redacted(url)!r}: the memory store takes no address or options, write 'memory://'")
     return MemoryStore()
 
 

@@ -72,7 +72,7 @@ def _single(url: StoreURL) -> Address:
     if url.scheme == "unix":
         if url.hosts or not url.path.strip("/"):
             raise url.refused("names no socket: write for example 'unix:///run/redis.sock?db=0'")
-        return Address("single", url.text())
+        return _without_login(url)
     if url.hosts:
         (_,) = replace(url, hosts=("localhost" if url.hosts.startswith(":") else "") + url.hosts).nodes(6379)[:1]
     if "," in url.hosts:
@@ -80,7 +80,12 @@ def _single(url: StoreURL) -> Address:
             f"names several servers: write '{url.scheme}+sentinel://' or '{url.scheme}+cluster://' for them"
         )
     _database(url, url.path.removeprefix("/"))
-    return Address("single", url.text())
+    return _without_login(url)
+
+
+def _without_login(url: StoreURL) -> Address:
+    """redis-py is given user and password by themselves: it quotes URLs in its errors."""
+    return Address("single", replace(url, login="").text(), options=_login(url))
 
 
 def _cluster(url: StoreURL, *, secure: bool) -> Address:

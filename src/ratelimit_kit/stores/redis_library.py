@@ -94,7 +94,7 @@ def opened(address: Address, timeout: float, url: str | None, *, asynchronous: b
         )
         return known.master_for(address.service)
     try:
-        pool = library.ConnectionPool.from_url(address.url, **options)
+        pool = library.ConnectionPool.from_url(address.url, **{**options, **address.options})
         pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError) as error:
         raise StoreURLError(f"store={redacted(url or '')!r} is no Redis URL: {error}") from None

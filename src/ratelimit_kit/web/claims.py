@@ -11,7 +11,7 @@ from ratelimit_kit.core.durations import spell
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
 from ratelimit_kit.errors import CostError, OptionError
 from ratelimit_kit.stores import Charge
-from ratelimit_kit.stores.keys import scoped
+from ratelimit_kit.stores.keys import LONGEST_TEXT, scoped, shortened
 from ratelimit_kit.web.calls import acalled, called
 from ratelimit_kit.web.identity import ClientAddress
 from ratelimit_kit.web.keys import aidentify, identify
@@ -22,14 +22,11 @@ REMEMBERED = 4096
 """Clients whose claims are remembered, of a rule and of a policy: a flood of others only costs the making of theirs."""
 
 
-LONGEST = 250
-"""Characters of an identity that is remembered: a client must not fill the memory with texts of its own making."""
-
-
 class Claim(NamedTuple):
     """What a request is charged under one rule; `items` are the names of the charges in responses, "" of hidden ones.
 
-    `beyond` is true where a limit never admits so high a cost; `repeated` where several identities are charged.
+    `beyond` is true where a limit never admits so high a cost; `repeated` where several identities are charged;
+    `remembered` where the rule keeps the claim, for the next request of the same client.
     """
 
     rule: NamedRule
@@ -37,6 +34,7 @@ class Claim(NamedTuple):
     items: Sequence[str]
     beyond: bool = False
     repeated: bool = False
+    remembered: bool = False
 
 
 class Claims:
@@ -155,10 +153,10 @@ class NamedRule:
         made = self._made.get(identity) if len(identities) == 1 else None
         if made is None:
             made = self._claim(identities, self.rule.limits, self.rule.cost)
-            if len(identities) == 1 and len(identity) <= LONGEST:
+            if len(identities) == 1 and len(identity) <= LONGEST_TEXT:
                 if len(self._made) >= REMEMBERED:
                     self._made.clear()
-                self._made[identity] = made
+                made = self._made[identity] = made._replace(remembered=True)
         return made
 
     def _claim(self, identities: Sequence[str], limits: Sequence[Limit], cost: Any) -> Claim:
@@ -167,7 +165,8 @@ class NamedRule:
                 f"the cost of rule {self.name!r} is {cost!r}, no whole number: return the units that it uses"
             )
         items = item_names(self.label, tuple(limits))
-        charges = [Charge(self._prefix + identity, limit, cost) for identity in identities for limit in limits]
+        keys = [self._prefix + shortened(identity) for identity in identities]
+        charges = [Charge(key, limit, cost) for key in keys for limit in limits]
         beyond = not 0 <= cost <= min([limit.most for limit in limits])
         return Claim(self, charges, items * len(identities), beyond, len(identities) > 1)
 

@@ -10,34 +10,47 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
-BLANKS: Final = " \t\r\n"
-"""What may stand around a value of a field (RFC 9110, 5.6.3), and what is left of a folded line."""
-
 LONGEST: Final = 16_384
 """Characters of a Cookie field that are read; servers take half of that for a line."""
 
 _ESCAPED: Final = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
-_VALUE: Final = r'\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,]*)'
+_LEGAL: Final = r"\w!#%&'~`><@:/$*+\-.^|)(?}{="
+"""Characters that the standard library's and WebOb's parsers take for part of a cookie; anything else ends it."""
+
+_BRACKET: Final = re.compile(r"[\[\]]")
+"""What ends a cookie for WebOb, and for the standard library does not."""
+
+_VALUE: Final = rf'(?=\s*=\s*("(?:[^"\\]|\\.)*"|[{_LEGAL},\[\]]*))'
 
 
 def read_cookies(text: str) -> dict[str, str]:
     """The cookies of a field by name; of several with one name the first."""
     found: dict[str, str] = {}
-    for name, value in _pairs(text[:LONGEST]):
+    for name, value in _pairs(_decoded(text[:LONGEST])):
         found.setdefault(name, unquoted(value))
     return found
 
 
 def cookie_values(text: str, name: str) -> list[str]:
-    """Every value that a framework may read under a name: between semicolons, and up to a blank or a comma.
+    """Every value that a framework may read under a name, in one form each; none of a field that is too long to be read.
 
-    None of a field that is too long to be read.
+    Some part cookies at semicolons only, others at whatever may not stand in one.
     """
     if len(text) > LONGEST:
         return []
+    text = _decoded(text)
     found = [value for key, value in _pairs(text) if key == name]
-    found += re.findall(rf"(?<![^\s;,]){re.escape(name)}{_VALUE}", text)
-    return [value for value in dict.fromkeys(unquote(unquoted(value), "latin-1") for value in found) if value]
+    for value in re.findall(rf"(?<![{_LEGAL}]){re.escape(name)}{_VALUE}", text, re.ASCII):
+        found += [value] if value.startswith('"') else [value, value.partition(",")[0], _BRACKET.split(value, 1)[0]]
+    return [value for value in dict.fromkeys(_decoded(unquote(unquoted(value))).strip() for value in found) if value]
+
+
+def _decoded(text: str) -> str:
+    """Fields are bytes that servers hand over as latin-1; some frameworks read them as UTF-8."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def unquoted(value: str) -> str:

@@ -65,6 +65,8 @@ def _for(element: str) -> str:
         if pair is None:
             return ""
         if pair[1].lower() == "for":
+            if node:  # each parameter may stand there once
+                return ""
             node = pair[3] if pair[2] is None else re.sub(r"\\(.)", r"\1", pair[2])
         at = pair.end()
     return node

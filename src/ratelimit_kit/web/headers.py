@@ -173,11 +173,13 @@ def is_shared(headers: Mapping[str, str]) -> bool:
     """
     if "age" in headers:
         return True
+    if "x-accel-expires" in headers and headers["x-accel-expires"].strip() != "0":  # nginx asks nothing else then
+        return True
     for name in _CDN_CONTROLS:
         if name in headers and not _keeps_out(headers[name]):
             return True
     control = headers.get("cache-control", "")
-    fresh = "expires" in headers or "x-accel-expires" in headers or not _FRESH.isdisjoint(_directives(control))
+    fresh = "expires" in headers or not _FRESH.isdisjoint(_directives(control))
     return fresh and not _keeps_out(control)
 
 

@@ -105,10 +105,10 @@ def _texts(part: Part, value: Any, request: Request, address: ClientAddress) -> 
 
 def _of_header(request: Request, name: str) -> Sequence[str]:
     """The different values of a field, each in the one form that frameworks read."""
-    values = request.values(name)
+    values = dict.fromkeys(value.strip() for value in request.values(name))
     if name.lower() in _CREDENTIALS:
-        values = [credentials(value) for value in values]
-    return list(dict.fromkeys(values))
+        values = dict.fromkeys(credentials(value) for value in values if value)
+    return [value for value in values if value]
 
 
 def _of_cookie(request: Request, name: str) -> Sequence[str]:
@@ -123,13 +123,14 @@ _CREDENTIALS = frozenset({"authorization", "proxy-authorization"})
 def credentials(value: str) -> str:
     """Credentials in one form: the scheme in lower case, one blank, and for Basic what its base64 stands for.
 
-    Frameworks take any case for the scheme and any number of blanks, and Python's base64 overlooks what is none.
+    Frameworks take any case for the scheme and any blanks, and Python's base64 overlooks what is none.
     """
-    scheme, _, rest = re.sub(r"[ \t\r\n]+", " ", value).partition(" ")
+    scheme, *rest = value.split(None, 1) or [""]
+    given = rest[0].strip() if rest else ""
     if scheme.lower() == "basic":
         with suppress(ValueError):
-            rest = b64decode(rest).decode("latin-1")
-    return f"{scheme.lower()} {rest}"
+            given = b64decode(given.encode("latin-1", "replace")).decode("latin-1")
+    return f"{scheme.lower()} {given}"
 
 
 def _of_path(name: str, request: Request) -> str:

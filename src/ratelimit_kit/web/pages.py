@@ -41,6 +41,16 @@ def decorated(view: Any, rule: Rule) -> Page:
     return Page(_numbered_name(with_methods(name_of(view), rule), view), label(beside), beside)
 
 
+def of_instance(page: Page, view: Any, arguments: Sequence[Any]) -> Page:
+    """The page of a method that a class has inherited: each view class counts for itself."""
+    owner = getattr(view, "__qualname__", "").rpartition(".")[0]
+    if page.label is None or not arguments or not owner:
+        return page
+    kind = type(arguments[0])
+    inherited = any((one.__module__, one.__qualname__) == (view.__module__, owner) for one in kind.__mro__[1:])
+    return page._replace(name=f"{kind.__module__}.{kind.__qualname__}({page.name})") if inherited else page
+
+
 def mark(wrapper: Any, view: Any, rule: Rule) -> None:
     """Note on the wrapper which rules stand on its view; and name it, where the view has no name of its own."""
     setattr(wrapper, RULES, (*getattr(view, RULES, ()), rule))

@@ -16,8 +16,11 @@ from ratelimit_kit.errors import OptionError
 
 Pattern = str | re.Pattern[str]
 
-_ODD: Final = re.compile(r"\A(?!/)|//|/\.|[%\r\n]|(?<=.)/\Z")
+_ODD: Final = re.compile(r"\A(?!/)|//|/\.|[%\r\n\ufffd]|(?<=.)/\Z")
 """What a canonical path has none of."""
+
+_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/]*)?")
+"""What stands before the path in a request target of absolute form (RFC 9112, 3.2.2)."""
 
 _TEMPLATE: Final = re.compile(r"\{[^{}]*\}|<[^<>]*>")
 """A parameter as frameworks write it in a route: {id} or <int:id>."""
@@ -28,7 +31,10 @@ def canonical(path: str) -> str:
     if _ODD.search(path) is None:
         return path
     kept: list[str] = []
-    for segment in unquote(path).rstrip("\r\n").split("/"):
+    if not path.startswith("/"):
+        path = _ABSOLUTE.sub("", path, count=1)
+    path = unquote(path).replace("\ufffd", "")  # bytes that are no UTF-8, which some routers leave out
+    for segment in path.rstrip("\r\n").split("/"):
         if segment == "..":
             del kept[-1:]
         elif segment not in {"", "."}:
@@ -62,13 +68,20 @@ def read_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[Iterable[s
     return matches
 
 
-def read_exempt_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str], bool]:
-    """A test for a path as it came: true when a pattern matches it, and it is spelt plainly but for a slash at its end."""
-    exact, prefixes, expressions = _read(option, patterns)
-    starts = tuple(prefixes)
+def read_exempt_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str, str], bool]:
+    """A test for a path as it came: true when a pattern matches it, and it is spelt plainly but for a slash at its end.
 
-    def matches(path: str) -> bool:
-        found = path in exact or path.startswith(starts) or any(expression.search(path) for expression in expressions)
+    The pattern must say more than the mount point, for some servers let a client choose that (SCRIPT_NAME).
+    """
+    exact, prefixes, expressions = _read(option, patterns)
+
+    def matches(path: str, mount: str) -> bool:
+        least = len(mount.rstrip("/")) + 1 if mount else 0
+        found = (
+            (path in exact and len(path) > least)
+            or any(path.startswith(prefix) and len(prefix) > least for prefix in prefixes)
+            or any((match := expression.search(path)) and match.end() > least for expression in expressions)
+        )
         return found and canonical(path) in {path, path.removesuffix("/")}
 
     return matches

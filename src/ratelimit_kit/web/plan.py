@@ -122,8 +122,8 @@ class Plan:
         ids = tuple([id(claim) for claim in claims])
         together = self._known.get(ids)
         if together is None:
-            together = Claims(claims)
-            if all(claim.rule.fixed for claim in claims):
+            together = Claims(_different(claims))
+            if all(claim.remembered for claim in claims):
                 if len(self._known) >= REMEMBERED:
                     self._known.clear()
                 self._known[ids] = together
@@ -183,6 +183,20 @@ def reserved(claims: Claims, decision: Decision, *, shown: bool) -> list[Reserve
         )
         for counts, claim, at in claims.counted
     ]
+
+
+def _different(claims: list[Claim]) -> list[Claim]:
+    """The claims without repetitions: two rules of one name, as throttles may be, can be about the same counter."""
+    if len({claim.rule.name for claim in claims}) == len(claims):
+        return claims
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for claim in claims:
+        counters = {(charge.key, charge.limit.id) for charge in claim.charges}
+        if not counters & seen:
+            kept.append(claim)
+        seen |= counters
+    return kept
 
 
 def _items(claims: Claims, decision: Decision) -> list[Item]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from typing import Any
 
-from ratelimit_kit.web.cookies import BLANKS, read_cookies
+from ratelimit_kit.web.cookies import read_cookies
 from ratelimit_kit.web.paths import canonical, spellings
 
 LEDGER = "ratelimit_kit.ledger"
@@ -61,7 +61,7 @@ class Request:
     """A request as rules see it.
 
     `method` is in capitals, for frameworks do not tell `post` from `POST`; `path` is decoded and complete (with
-    the mount point); `peer` is the transport's other end, None on a UNIX socket; `raw` is the framework's own
+    the mount point, which is `mount`); `peer` is the transport's other end, None on a UNIX socket; `raw` is the framework's own
     request: a WSGI environ, an ASGI scope, a request of Django, Flask or Starlette; `ledger` lists what the
     request was charged by all who limit it; `path_params` are the values that routing has found in the path,
     None before routing. `answers_as_get` is false of a HEAD request for which some rule names HEAD.
@@ -69,7 +69,6 @@ class Request:
 
     __slots__ = (
         "_auser",
-        "_mount",
         "_path_params",
         "_spellings",
         "_user",
@@ -77,6 +76,7 @@ class Request:
         "headers",
         "ledger",
         "method",
+        "mount",
         "path",
         "peer",
         "raw",
@@ -105,7 +105,7 @@ class Request:
         self._user = user
         self._auser = auser
         self._path_params = path_params
-        self._mount = mount
+        self.mount = mount
         self._spellings: Sequence[str] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -128,7 +128,7 @@ class Request:
     def spellings(self) -> Sequence[str]:
         """The path as it came and in canonical form, complete and as an application mounted there sees it."""
         if self._spellings is None:
-            self._spellings = spellings(self.path, self._mount)
+            self._spellings = spellings(self.path, self.mount)
         return self._spellings
 
     @property
@@ -142,10 +142,11 @@ class Request:
         return read_cookies("; ".join(self.values("cookie")))
 
     def values(self, name: str) -> list[str]:
-        """The values of a field, one for each line in which it was sent, without blanks around them."""
+        """The values of a field, one for each line in which it was sent."""
         lines = getattr(self.headers, "lines", None)
-        found = [self.headers.get(name, "")] if lines is None else lines(name)
-        return [value for line in found if (value := line.strip(BLANKS))]
+        if lines is not None:
+            return list(lines(name))
+        return [self.headers[name]] if name in self.headers else []
 
     def is_preflight(self) -> bool:
         """Whether the browser asks for CORS permission before the real request."""

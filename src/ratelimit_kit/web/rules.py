@@ -163,7 +163,7 @@ def read_exempt(exempt: Exempt) -> Test | None:
     if listed in ([], ()):
         return None
     matches = read_exempt_paths("exempt", listed)
-    return lambda request: matches(request.path)
+    return lambda request: matches(request.path, request.mount)
 
 
 def check_name(name: str) -> str:
