@@ -27,6 +27,7 @@ except ImportError as error:
     ) from error
 
 from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.options import options_of
 from ratelimit_kit.django.site import finished, site_policy, translate
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.answer import Answer
@@ -54,6 +55,9 @@ OWN_KEYS = "_ratelimit_kit_keys"
 """The attribute that keeps, by class, what throttles with a key of their own count a request by."""
 
 
+_OF_RULES = frozenset({*options_of(Rule.__init__), "limit"}) - {"key", "cost"}
+"""Options that rules have and throttles do not, and the slip for `limits`."""
+
 _UNKNOWN = frozenset(
     {"parse_rate", "throttle_success", "throttle_failure", "cache", "timer", "num_requests", "duration"}
 )
@@ -76,7 +80,7 @@ class RequestTooCostly(APIException):  # type: ignore[misc]  # Django REST frame
     """A request costs more than its limit ever admits, and the policy answers that with cost_status=413."""
 
     status_code = 413
-    default_detail = "This request asks for more at once than the limit ever allows."
+    default_detail = "This request asks for an amount that its limit never allows."
     default_code = "request_too_costly"
 
 
@@ -97,6 +101,11 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse what would be overlooked in silence."""
         super().__init_subclass__(**options)
+        for name in sorted(_OF_RULES & vars(cls).keys()):
+            raise OptionError(
+                f"{cls.__name__}.{name} would be overlooked: a throttle has limits, rate, scope, key and cost. For {name} put "
+                "ratelimit_kit.django.ratelimit on the view"
+            )
         for name in sorted(_UNKNOWN & vars(cls).keys()):
             raise OptionError(
                 f"{cls.__name__}.{name} would be overlooked: limits are parsed and counted by ratelimit_kit. Write limits, "

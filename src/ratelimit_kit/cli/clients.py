@@ -21,6 +21,7 @@ from ratelimit_kit.errors import OptionError
 from ratelimit_kit.limiter import read_limits
 from ratelimit_kit.stores import Charge, Scope, Store, open_store
 from ratelimit_kit.stores.keys import scoped, shortened
+from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.identity import ClientAddress, parse_address
 from ratelimit_kit.web.keys import identify
 from ratelimit_kit.web.policy import Policy
@@ -116,10 +117,23 @@ def _of_rules(
         for identity in [options.raw] if request is None else identify(rule.key, request, address):
             text = scoped(policy.name, scoped(name, shortened(identity)))
             yield Counter(name, identity, [Charge(text, limit, 0) for limit in _limits(rule, name, options.limit)])
+        yield from _of_preflights(policy, named, request, address, options)
     if not found:
         raise OptionError(
             f"no rule counts by what {' '.join(options.key)!r} names: see the rules' keys, or give --rule NAME"
         )
+
+
+def _of_preflights(
+    policy: Policy, named: NamedRule, request: Request | None, address: ClientAddress, options: argparse.Namespace
+) -> Iterator[Counter]:
+    """The counter of an address's questions for CORS permission, which every rule without methods has beside its own."""
+    if named.preflights is None or request is None or "ip" not in request.raw:
+        return
+    name = named.preflights.name
+    (identity,) = identify(named.preflights.rule.key, request, address)
+    text = scoped(policy.name, scoped(name, identity))
+    yield Counter(name, identity, [Charge(text, limit, 0) for limit in _limits(named.rule, name, options.limit)])
 
 
 def _limits(rule: Rule, name: str, given: Sequence[str]) -> Sequence[Limit]:

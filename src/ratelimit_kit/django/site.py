@@ -166,9 +166,10 @@ class _ClientFields(ResponseHeaders):
     """The names of those, in lower case."""
 
     def __iter__(self) -> Iterator[str]:
-        if not is_shared(self):
-            return super().__iter__()
-        return (name for name in super().__iter__() if name.lower() not in self.own)
+        names = list(super().__iter__())
+        if is_shared({name.lower(): self[name] for name in names}):
+            names = [name for name in names if name.lower() not in self.own]
+        return iter(names)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ResponseHeaders, ({name: self[name] for name in super().__iter__() if name.lower() not in self.own},)

@@ -28,11 +28,14 @@ _LOADING: Final = ("gunicorn", "granian", "hypercorn", "uvicorn", "waitress", "c
 def finding(header: str) -> StartupWarning | None:
     """The warning for a server under which the field `header` of a trusted proxy cannot be relied on."""
     server = _server()
-    if server == "waitress" and not any(word.startswith("--trusted-proxy") for word in sys.argv):
+    given = {word.partition("=")[0] for word in sys.argv}
+    told = {"--trusted-proxy", "--trusted-proxy-headers"} <= given
+    if server == "waitress" and not told:
         return MissingFieldWarning(
             f"waitress removes {header} unless it is told to trust the proxy, and with trusted_proxies all clients are then the "
             "proxy itself. Start it with --trusted-proxy='*' --trusted-proxy-headers=x-forwarded-for (in code: trusted_proxy=, "
-            "trusted_proxy_headers=) where only the proxy can reach it; it then gives the client's address itself"
+            "trusted_proxy_headers=) where only the proxy can reach it: it then gives the client's address itself, and "
+            "trusted_proxies is to be left out here"
         )
     if server in _MERGING or (server == "gunicorn" and _is_lax()):
         spelt = "-".join(part.capitalize() for part in header.split("-"))

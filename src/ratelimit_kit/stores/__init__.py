@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from ratelimit_kit.core.options import nearest
 from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import OptionError, StoreURLError
-from ratelimit_kit.stores.urls import redacted
+from ratelimit_kit.stores.urls import missing_scheme, redacted
 
 if TYPE_CHECKING:
     from ratelimit_kit.core.decision import Decision, Verdict
@@ -143,10 +143,10 @@ def open_store(store: str | Store | None) -> Store:
     scheme, mark, _ = store.partition("://")
     if not mark or scheme not in _STORES:
         found = scheme if mark else store.partition(":")[0]
-        raise StoreURLError(
-            f"store={redacted(store)!r} names no store: {nearest(found, [name + '://' for name in _STORES])} "
-            "For example 'redis://127.0.0.1:6379/0'"
+        hint = (not mark and missing_scheme(store)) or (
+            f"{nearest(found, [name + '://' for name in _STORES])} For example 'redis://127.0.0.1:6379/0'"
         )
+        raise StoreURLError(f"store={redacted(store)!r} names no store: {hint}")
     module, _, function = _STORES[scheme].partition(":")
     opened: Store = getattr(import_module(module), function)(store)
     return opened

@@ -34,6 +34,13 @@ _OPTIONS = frozenset(
 )
 
 
+OF_ONE_SERVER = frozenset(
+    {"timeout", "db", "client_name", "health_check_interval", "socket_keepalive"}
+    | {name for name in _OPTIONS if not name.startswith("sentinel_")}
+)
+"""The options of a URL for one server that are worth naming; redis-py knows a few more."""
+
+
 @dataclass(frozen=True)
 class Address:
     """Where Redis is. `url` is one that redis-py reads, for a single server; `options` are for connections."""

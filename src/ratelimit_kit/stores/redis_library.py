@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ratelimit_kit.core.options import nearest
 from ratelimit_kit.errors import DependencyError, StoreURLError
-from ratelimit_kit.stores.redis_address import Address
+from ratelimit_kit.stores.redis_address import OF_ONE_SERVER, Address
 from ratelimit_kit.stores.urls import redacted
 
 try:
@@ -96,7 +97,12 @@ def opened(address: Address, timeout: float, url: str | None, *, asynchronous: b
     try:
         pool = library.ConnectionPool.from_url(address.url, **{**options, **address.options})
         pool.connection_class(**pool.connection_kwargs)
-    except (ValueError, TypeError) as error:
+    except TypeError as error:
+        name = str(error).rpartition("'")[0].rpartition("'")[2]  # an unexpected keyword argument 'tiemout'
+        raise StoreURLError(
+            f"store={redacted(url or '')!r} has no option {name!r}; {nearest(name, OF_ONE_SERVER)}"
+        ) from None
+    except ValueError as error:
         raise StoreURLError(f"store={redacted(url or '')!r} is no Redis URL: {error}") from None
     return library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
 

@@ -93,6 +93,8 @@ def _node(url: StoreURL, place: int, text: str, default: int) -> tuple[str, int]
         good = True
     if good and host and (not mark or (_PORT.fullmatch(port) and 0 < int(port) < 65536)):
         return host, int(port) if mark else default
+    if good and host and port.isdigit():
+        raise url.refused(f"cannot be read: host {place} has no port from 1 to 65535")
     raise url.refused(
         f"cannot be read: host {place} is no host with a port. Write for example 127.0.0.1:{default} or [::1]:{default}; "
         f"where there is a password, {_ENCODE}"
@@ -131,6 +133,13 @@ def redacted(url: str) -> str:
     if not at and any(not _is_plain(host) for host in hosts.split(",")):
         return f"{scheme}://***"
     return f"{scheme}://{'***@' if at else ''}{place}{'?...' if query else ''}"
+
+
+def missing_scheme(text: str) -> str:
+    """A sentence for what looks like a host with a port, and lacks nothing but what kind of server it is."""
+    host, mark, rest = text.partition(":")
+    port = rest.partition("/")[0]
+    return f"did you mean 'redis://{host}:{rest}'?" if mark and host and _PORT.fullmatch(port) else ""
 
 
 def _without_login(text: str) -> str:

@@ -23,6 +23,11 @@ class EnvironHeaders(Mapping[str, str]):
         value: str = self._environ[_NAMES.get(name) or _variable(name)]
         return value
 
+    def lines(self, name: str) -> list[str]:
+        """The value of a field; servers have joined what was sent twice."""
+        value = self._environ.get(_NAMES.get(name) or _variable(name))
+        return [] if value is None else [value]
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (_NAMES.get(name) or _variable(name)) in self._environ
 

@@ -171,6 +171,8 @@ def is_shared(headers: Mapping[str, str]) -> bool:
     What is `private` or `no-store` is not shared. A field for one kind of cache goes before Cache-Control there (RFC
     9213), so each is looked at by itself.
     """
+    if _CACHING.isdisjoint(map(str.lower, headers)):
+        return False
     if "age" in headers:
         return True
     if "x-accel-expires" in headers and headers["x-accel-expires"].strip() != "0":  # nginx asks nothing else then
@@ -206,3 +208,6 @@ _CDN_CONTROLS: Final = (
 )
 
 _DIRECTIVE: Final = re.compile(r'([^\s,;="]+)\s*(?:=\s*("[^"]*"|[^\s,;"]*))?')
+
+_CACHING: Final = frozenset({"age", "cache-control", "expires", "x-accel-expires", *_CDN_CONTROLS})
+"""The fields that speak of caches; most responses have none."""

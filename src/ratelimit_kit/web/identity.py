@@ -181,6 +181,11 @@ def _header(name: object) -> str:
             f"client_header={name!r} is no field name: choose 'x-forwarded-for', 'forwarded', or the field in which your "
             "edge writes the client's address, such as 'cf-connecting-ip'"
         )
+    if "_" in name:
+        raise OptionError(
+            f"client_header={name!r}: servers drop fields with underscores, or take them for those with hyphens; write "
+            f"client_header={name.lower().replace('_', '-')!r}"
+        )
     return name.lower()
 
 

@@ -50,6 +50,11 @@ def _check(part: Part) -> None:
         return
     if isinstance(part, str):
         word, mark, name = part.partition(":")
+        if word == "header" and "_" in name:
+            raise OptionError(
+                f"key={part!r}: servers drop fields with underscores, or take them for those with hyphens; write "
+                f"key='header:{name.replace('_', '-')}'"
+            )
         if mark and word in _NAMED and _NAMED[word].fullmatch(name):
             return
     hint = nearest(str(part), [*_WORDS, "header:NAME", "cookie:NAME", "path:NAME"])
@@ -105,10 +110,10 @@ def _texts(part: Part, value: Any, request: Request, address: ClientAddress) -> 
 
 def _of_header(request: Request, name: str) -> Sequence[str]:
     """The different values of a field, each in the one form that frameworks read."""
-    values = dict.fromkeys(value.strip() for value in request.values(name))
+    values = [stripped for value in request.values(name) if (stripped := value.strip())]
     if name.lower() in _CREDENTIALS:
-        values = dict.fromkeys(credentials(value) for value in values if value)
-    return [value for value in values if value]
+        values = [credentials(value) for value in values]
+    return values if len(values) < 2 else list(dict.fromkeys(values))
 
 
 def _of_cookie(request: Request, name: str) -> Sequence[str]:

@@ -22,8 +22,8 @@ _ODD: Final = re.compile(r"\A(?!/)|//|/\.|[%\r\n\ufffd]|(?<=.)/\Z")
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/]*)?")
 """What stands before the path in a request target of absolute form (RFC 9112, 3.2.2)."""
 
-_TEMPLATE: Final = re.compile(r"\{[^{}]*\}|<[^<>]*>")
-"""A parameter as frameworks write it in a route: {id} or <int:id>."""
+_TEMPLATE: Final = re.compile(r"\{[^{}]*\}|<[^<>]*>|(?<=/):[A-Za-z_]\w*")
+"""A parameter as frameworks write it in a route: {id}, <int:id> or :id."""
 
 
 def canonical(path: str) -> str:
@@ -46,8 +46,10 @@ def canonical(path: str) -> str:
 
 def spellings(path: str, mount: str) -> tuple[str, ...]:
     """The path as it came and in canonical form, complete and as the application mounted there may see it."""
-    both = [path]
     mount = mount.rstrip("/")
+    if not mount and _ODD.search(path) is None:
+        return (path,)
+    both = [path]
     if mount:
         both.append(path[len(mount) :] if f"{path}/".startswith(f"{mount}/") else mount + path)
     return tuple(dict.fromkeys([*both, *map(canonical, both)]))
@@ -60,9 +62,12 @@ def read_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[Iterable[s
     starts = tuple({*prefixes, *(canonical(prefix).rstrip("/") + "/" for prefix in prefixes)})
 
     def matches(paths: Iterable[str]) -> bool:
+        if not exact.isdisjoint(paths):
+            return True
+        if not starts and not expressions:  # the most of many rules, and asked of each request
+            return False
         return any(
-            path in exact or path.startswith(starts) or any(expression.search(path) for expression in expressions)
-            for path in paths
+            path.startswith(starts) or any(expression.search(path) for expression in expressions) for path in paths
         )
 
     return matches
@@ -101,6 +106,8 @@ def _read(option: str, patterns: Iterable[Pattern]) -> tuple[set[str], list[str]
             raise _unreadable(option, pattern)
         elif _TEMPLATE.search(pattern):
             raise _template(option, pattern)
+        elif "?" in pattern or "\\" in pattern:
+            raise _unreadable(option, pattern)
         elif "*" not in pattern:
             exact.add(pattern)
         elif pattern.endswith("/*") and "*" not in pattern[:-1]:
@@ -113,7 +120,8 @@ def _read(option: str, patterns: Iterable[Pattern]) -> tuple[set[str], list[str]
 
 def _unreadable(option: str, pattern: object) -> OptionError:
     return OptionError(
-        f'{option}: {pattern!r} is no path pattern: write "/login", "/api/*", or a compiled regular expression'
+        f'{option}: {pattern!r} is no path pattern: write "/login", "/api/*", or a compiled regular expression, '
+        'such as re.compile(r"^/items/\\d+$"), without a query'
     )
 
 

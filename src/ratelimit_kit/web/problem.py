@@ -60,7 +60,7 @@ class Denial(NamedTuple):
     def detail(self) -> str:
         """What the client can do about it."""
         if not self.helps:
-            return "This request asks for more at once than the limit ever allows. Ask for less."
+            return "This request asks for an amount that its limit never allows."
         return f"Try again in {self.wait} second{'' if self.wait == 1 else 's'}."
 
 

@@ -194,6 +194,8 @@ def _method(word: Pattern) -> str:
     if not isinstance(word, str) or not _METHOD.fullmatch(word.upper()):
         raise OptionError(f"methods: {word!r} is no HTTP method: write for example methods=['POST']")
     method = word.upper()
+    if method in {"ALL", "ANY"}:
+        raise OptionError(f"methods: {word!r} is no HTTP method: leave methods out to limit every one")
     near = None if method in _METHODS else alike(method, _METHODS, 0.7)
     if near is not None:
         raise OptionError(
