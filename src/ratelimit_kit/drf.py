@@ -55,13 +55,10 @@ OWN_KEYS = "_ratelimit_kit_keys"
 """The attribute that keeps, by class, what throttles with a key of their own count a request by."""
 
 
-_OF_RULES = frozenset({*options_of(Rule.__init__), "limit"}) - {"key", "cost"}
-"""Options that rules have and throttles do not, and the slip for `limits`."""
-
-_UNKNOWN = frozenset(
+_OVERLOOKED = frozenset({*options_of(Rule.__init__), "limit"}) - {"key", "cost"} | frozenset(
     {"parse_rate", "throttle_success", "throttle_failure", "cache", "timer", "num_requests", "duration"}
 )
-"""What Django REST framework's throttles have besides, and ours cannot honour."""
+"""What rules or Django REST framework's throttles have, and ours cannot honour; and the slip for `limits`."""
 
 
 class StoreUnavailable(APIException):  # type: ignore[misc]  # Django REST framework is not typed
@@ -101,15 +98,11 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse what would be overlooked in silence."""
         super().__init_subclass__(**options)
-        for name in sorted(_OF_RULES & vars(cls).keys()):
+        for name in sorted(_OVERLOOKED & vars(cls).keys()):
             raise OptionError(
-                f"{cls.__name__}.{name} would be overlooked: a throttle has limits, rate, scope, key and cost. For {name} put "
+                f"{cls.__name__}.{name} would be overlooked: a throttle has limits (such as '10/5 minutes'), rate, scope, key and "
+                "cost, and get_rate, get_cache_key, get_ident and allow_request. For options of rules put "
                 "ratelimit_kit.django.ratelimit on the view"
-            )
-        for name in sorted(_UNKNOWN & vars(cls).keys()):
-            raise OptionError(
-                f"{cls.__name__}.{name} would be overlooked: limits are parsed and counted by ratelimit_kit. Write limits, "
-                "rate or get_rate() with a limit such as '10/5 minutes', and the store in the setting RATELIMIT_KIT"
             )
 
     def __init__(self) -> None:

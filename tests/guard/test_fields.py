@@ -50,7 +50,9 @@ def test_waitress_drops_the_field_unless_it_is_told_to_trust(monkeypatch: pytest
     assert str(loaded_by("waitress")).startswith("waitress removes x-forwarded-for unless")
     monkeypatch.setitem(sys.modules, "waitress.server", ModuleType("waitress.server"))
     assert "RLK261" in str(fields.finding("x-forwarded-for"))
-    monkeypatch.setattr(sys, "argv", ["waitress-serve", "--trusted-proxy=10.0.0.1", "site:application"])
+    monkeypatch.setattr(sys, "argv", ["waitress-serve", "--trusted-proxy", "10.0.0.1", "site:application"])
+    assert "RLK261" in str(loaded_by("waitress"))  # it still drops the field
+    sys.argv.append("--trusted-proxy-headers=x-forwarded-for")
     assert loaded_by("waitress") is None
 
 
