@@ -44,7 +44,7 @@ class Policy:
         ipv6_prefix: bits by which IPv6 clients are told apart.
         headers: the family of response fields: "draft11", "draft6", "x-ratelimit" or "none".
         expose_headers: let scripts of other origins read those fields (CORS).
-        exempt: paths that no rule of the policy limits, such as ["/healthz/*"], spelt as they are written; or a callable of
+        exempt: paths that no rule of the policy limits, such as "/healthz", spelt as they are written; or a callable of
             the request, which frees decorated pages too.
         mode: "enforce", "shadow" (count and report, refuse nobody) or "off"; RATELIMIT_KIT_MODE has the last word.
         denial: a callable of the Denial that returns the body of a refusal: text, bytes, a mapping for JSON,
