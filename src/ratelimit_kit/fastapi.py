@@ -13,7 +13,7 @@ from functools import cache, wraps
 from typing import Annotated, Any, TypeVar, cast, get_origin
 from weakref import WeakKeyDictionary
 
-from ratelimit_kit.asgi import RateLimitMiddleware, Receive, Send
+from ratelimit_kit.asgi import TRY_AGAIN_LATER, RateLimitMiddleware, Receive, Send
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
 from ratelimit_kit.web import scope
@@ -23,6 +23,7 @@ from ratelimit_kit.web.misplaced import misplaced, note
 from ratelimit_kit.web.pages import (
     Page,
     decorated,
+    evaluated,
     is_asynchronous,
     label,
     mark,
@@ -40,6 +41,7 @@ try:
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import Response
     from starlette.routing import compile_path
+    from starlette.websockets import WebSocket, WebSocketState
 except ImportError as error:
     raise DependencyError(
         "ratelimit_kit.fastapi needs Starlette or FastAPI, which is not installed: pip install 'ratelimit-kit[fastapi]'"
@@ -157,11 +159,19 @@ def _endpoints(application: Any) -> Iterator[Any]:
     return (route.endpoint for _, route in _routes(application.routes) if hasattr(route, "endpoint"))
 
 
-async def _refusal(_request: Request, error: RateLimited) -> Response:
-    answer = error.answer
-    response = Response(answer.body, answer.status)
-    response.raw_headers = scope.raw_fields(answer.headers)
-    return response
+async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response | None:
+    response = Response(error.answer.body, error.answer.status)
+    response.raw_headers = scope.raw_fields(error.answer.headers)
+    if not isinstance(connection, WebSocket):
+        return response
+    # Starlette sends what is returned only from 0.41 on, and then also to servers that cannot pass it on.
+    deny = getattr(connection, "send_denial_response", None)  # from 0.37 on
+    begun = connection.application_state is not WebSocketState.CONNECTING
+    if deny is None or begun or "websocket.http.response" not in connection.scope.get("extensions", {}):
+        await connection.close(TRY_AGAIN_LATER)
+    else:
+        await deny(response)
+    return None
 
 
 def _guard(connection: HTTPConnection, rule: Rule, page: Page) -> None:
@@ -255,10 +265,13 @@ def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any])
 
 
 def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
-    """Add a parameter for the request, where the endpoint has none."""
-    if any(_takes_request(parameter) for parameter in _evaluated(endpoint).parameters.values()):
+    """Add a parameter for the request, where the endpoint has none.
+
+    Annotations become objects: FastAPI before 0.123.7 looks for their names in the module of the wrapper, this one.
+    """
+    signature = wrapper.__signature__ = evaluated(endpoint)
+    if any(_takes_request(parameter) for parameter in signature.parameters.values()):
         return wrapper
-    signature = inspect.signature(endpoint)
     ours = inspect.Parameter(PARAMETER, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
     before = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     after = [one for one in signature.parameters.values() if one.kind is inspect.Parameter.VAR_KEYWORD]
@@ -270,14 +283,6 @@ def _has_ours(endpoint: Callable[..., Any]) -> bool:
     """Whether a decorator beneath has asked for the request already."""
     signature = getattr(endpoint, "__signature__", None)
     return signature is not None and PARAMETER in signature.parameters
-
-
-def _evaluated(endpoint: Callable[..., Any]) -> inspect.Signature:
-    """The signature; its annotations as objects, where no name in them is for type checkers only."""
-    try:
-        return inspect.signature(endpoint, eval_str=True)
-    except (NameError, AttributeError, TypeError):
-        return inspect.signature(endpoint)
 
 
 def _takes_request(parameter: inspect.Parameter) -> bool:

@@ -317,8 +317,11 @@ def test_a_page_of_starlette_is_called_by_its_endpoint() -> None:
         await limit(request)
         return PlainTextResponse("in")
 
+    async def shop(request: Asked) -> PlainTextResponse:
+        return await page(request)
+
     app, _ = of_routes()
-    app.router.routes += [Route("/a/{number}", page), Mount("/m/{shop}", Router([Route("/b", page)]))]
+    app.router.routes += [Route("/a/{number}", page), Mount("/m/{shop}", Router([Route("/b", shop)]))]
     site = Site(app, asgi=True, ran=[])
     assert [site.ask(f"/a/{number}").status for number in range(3)] == [200, 200, 429]
     assert [site.ask(f"/m/{shop}/b").status for shop in "xyz"] == [200, 200, 429]

@@ -86,6 +86,14 @@ def is_asynchronous(view: Any) -> bool:
     )
 
 
+def evaluated(endpoint: Callable[..., Any]) -> inspect.Signature:
+    """The signature; its annotations as objects, where no name in them is for type checkers only."""
+    try:
+        return inspect.signature(endpoint, eval_str=True)
+    except (NameError, AttributeError, TypeError):
+        return inspect.signature(endpoint)
+
+
 def with_methods(name: str, rule: Rule) -> str:
     """The name of a page and the methods that a rule of it is for: each may have a decorator of its own."""
     return name if rule.methods is None else f"{name}.{'-'.join(sorted(rule.methods))}"
