@@ -11,6 +11,9 @@ from ratelimit_kit.stores.redis_library import (
     ReadOnlyError,
 )
 
+EXHAUSTED = ("No connection available", "Too many connections")
+"""How a pool of redis-py's says that all its connections are taken: older ones have no class of error for it."""
+
 
 def is_demoted(error: BaseException) -> bool:
     """Whether a server that was the primary is a replica now: another connection may lead to the new primary.
@@ -35,7 +38,7 @@ class Failures:
 
     def meaning(self, error: BaseException) -> StoreError:
         """What an error of redis-py's means, and what to do about it."""
-        if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
+        if isinstance(error, MaxConnectionsError) or any(words in str(error) for words in EXHAUSTED):
             return self.contended(CONNECTIONS)
         if "max number of clients" in str(error):  # the server is alive, and a flood must not open the gate
             return StoreContendedError(

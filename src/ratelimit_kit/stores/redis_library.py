@@ -90,9 +90,9 @@ def opened(address: Address, timeout: float, url: str | None, *, asynchronous: b
         return library.cluster.RedisCluster(startup_nodes=nodes, **{**options, **address.options})
     options["max_connections"] = CONNECTIONS
     if address.kind == "sentinel":
-        known = library.sentinel.Sentinel(
-            address.nodes, sentinel_kwargs={**options, **address.sentinel_options}, **{**options, **address.options}
-        )
+        # Before version 8 redis-py reads a Sentinel's answers in RESP2 only.
+        asked = {**options, **address.sentinel_options, "protocol": 2}
+        known = library.sentinel.Sentinel(address.nodes, sentinel_kwargs=asked, **{**options, **address.options})
         return known.master_for(address.service)
     try:
         pool = library.ConnectionPool.from_url(address.url, **{**options, **address.options})
