@@ -73,7 +73,7 @@ class Claims:
         for claim in self.all:
             paid: dict[tuple[str, str], int] = {}
             for other, charge in earlier:
-                if other.rule.rule.counts in {None, claim.rule.rule.counts}:
+                if other.rule.rule.counts is None or other.rule.rule.counts == claim.rule.rule.counts:
                     paid[charge.key, charge.limit.id] = paid.get((charge.key, charge.limit.id), 0) + charge.cost
             kept = [
                 (charge._replace(cost=charge.cost - already), item)

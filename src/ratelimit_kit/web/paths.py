@@ -16,6 +16,9 @@ from ratelimit_kit.errors import OptionError
 
 Pattern = str | re.Pattern[str]
 
+LONGEST: Final = 16_384
+"""Characters of a path whose escapes are decoded once more; servers take half of that for a request line."""
+
 _ODD: Final = re.compile(r"\A(?!/)|//|/\.|[%\r\n\ufffd]|(?<=.)/\Z")
 """What a canonical path has none of."""
 
@@ -33,7 +36,9 @@ def canonical(path: str) -> str:
     kept: list[str] = []
     if not path.startswith("/"):
         path = _ABSOLUTE.sub("", path, count=1)
-    path = unquote(path).replace("\ufffd", "")  # bytes that are no UTF-8, which some routers leave out
+    if len(path) <= LONGEST:
+        path = unquote(path)
+    path = path.replace("\ufffd", "")  # bytes that are no UTF-8, which some routers leave out
     for segment in path.rstrip("\r\n").split("/"):
         if segment == "..":
             del kept[-1:]

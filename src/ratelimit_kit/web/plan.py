@@ -190,13 +190,14 @@ def _different(claims: list[Claim]) -> list[Claim]:
     if len({claim.rule.name for claim in claims}) == len(claims):
         return claims
     seen: set[tuple[str, str]] = set()
-    kept = []
+    different = []
     for claim in claims:
-        counters = {(charge.key, charge.limit.id) for charge in claim.charges}
-        if not counters & seen:
-            kept.append(claim)
-        seen |= counters
-    return kept
+        new = [at for at, charge in enumerate(claim.charges) if (charge.key, charge.limit.id) not in seen]
+        seen |= {(charge.key, charge.limit.id) for charge in claim.charges}
+        if new:
+            charges, items = [claim.charges[at] for at in new], [claim.items[at] for at in new]
+            different.append(claim._replace(charges=charges, items=items))
+    return different
 
 
 def _items(claims: Claims, decision: Decision) -> list[Item]:
