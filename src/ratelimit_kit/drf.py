@@ -251,7 +251,7 @@ def _finish_with(view: Any, answer: Answer) -> None:
     finalize = view.finalize_response
 
     def finalized(request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
-        return finished(answer, finalize(request, response, *args, **kwargs))
+        return finished(answer, finalize(request, response, *args, **kwargs), request._request)  # noqa: SLF001 - its public way
 
     view.finalize_response = finalized
 

@@ -8,10 +8,9 @@ The dependency and the decorator count on the policy of the middleware that the 
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import cache, wraps
 from typing import Annotated, Any, TypeVar, cast, get_origin
-from weakref import WeakKeyDictionary
 
 from ratelimit_kit.asgi import TRY_AGAIN_LATER, RateLimitMiddleware, Receive, Send
 from ratelimit_kit.core.limits import Limit
@@ -34,6 +33,7 @@ from ratelimit_kit.web.pages import (
 )
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import ANSWERS, APPLICATION, LEDGER, POLICY
+from ratelimit_kit.web.routes import paths_to, routes_of
 from ratelimit_kit.web.rules import Rule, Tiers
 
 try:
@@ -156,7 +156,7 @@ class _Middleware(RateLimitMiddleware):
 
 
 def _endpoints(application: Any) -> Iterator[Any]:
-    return (route.endpoint for _, route in _routes(application.routes) if hasattr(route, "endpoint"))
+    return (route.endpoint for _, route in routes_of(application.routes) if hasattr(route, "endpoint"))
 
 
 async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response | None:
@@ -177,7 +177,8 @@ async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response |
 def _guard(connection: HTTPConnection, rule: Rule, page: Page) -> None:
     policy = _policy(connection)
     request = scope.request_of(connection.scope, raw=connection)
-    answer = policy.check(request, [_named(policy, rule, page.name, page.label)], page.beside)
+    name = f"{page.name}@{_route(connection)}" if page.late else page.name
+    answer = policy.check(request, [_named(policy, rule, name, page.label)], page.beside)
     if answer.denied:
         raise RateLimited(answer)
     connection.scope[ANSWERS].append(answer)
@@ -186,7 +187,8 @@ def _guard(connection: HTTPConnection, rule: Rule, page: Page) -> None:
 async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
     policy = _policy(connection)
     request = scope.request_of({**connection.scope, LEDGER: []} if again else connection.scope, raw=connection)
-    answer = await policy.acheck(request, [_named(policy, rule, page.name, page.label)], page.beside)
+    name = f"{page.name}@{_route(connection)}" if page.late else page.name
+    answer = await policy.acheck(request, [_named(policy, rule, name, page.label)], page.beside)
     if answer.denied:
         raise RateLimited(answer)
     if not again:
@@ -215,41 +217,12 @@ def _route(connection: HTTPConnection) -> str:
     application, route = connection.scope[APPLICATION], connection.scope.get("route")
     if route is None:
         return name_of(connection.scope.get("endpoint", application))
-    paths = _paths(application, route)
+    paths = paths_to(application, route)
     if len(paths) == 1:
         return f"path.{paths[0]}"
     outer = connection.scope.get("app_root_path", connection.scope.get("root_path", ""))
     asked = connection.scope["path"].removeprefix(outer)
     return f"path.{next((path for path in paths if compile_path(path)[0].match(asked)), paths[0])}"
-
-
-def _paths(application: Any, route: Any) -> list[str]:
-    """The whole paths that lead from an application to a route: more than one, where a router is included twice."""
-    known = _known_paths.setdefault(application, {})
-    if id(route) not in known:
-        known.clear()
-        for path, found in _routes(getattr(application, "routes", ())):
-            known.setdefault(id(found), (found, []))[1].append(path)
-        known.setdefault(id(route), (route, [getattr(route, "path", "")]))
-    return known[id(route)][1]
-
-
-_known_paths: WeakKeyDictionary[Any, dict[int, tuple[Any, list[str]]]] = WeakKeyDictionary()
-"""Of each application its routes, which are kept so that their ids stay theirs, and the whole paths to them."""
-
-
-def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every route with its whole path: those of mounted applications and included routers have a prefix.
-
-    FastAPI used to copy the routes of an included router; newer ones keep it, as an `original_router`.
-    """
-    for route in routes:
-        path = prefix + getattr(route, "path", "")
-        included = getattr(route, "original_router", None)
-        if included is not None:
-            path += getattr(getattr(route, "include_context", None), "prefix", "")
-        yield path, route
-        yield from _routes(getattr(included or route, "routes", None) or (), path)
 
 
 def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> HTTPConnection:

@@ -50,6 +50,7 @@ from ratelimit_kit.stores.redis_address import Address, read_address
         ("redis://[::1]:7000/2", Address("single", "redis://[::1]:7000/2")),
         ("redis://:valkey@h/0", Address("single", "redis://h/0", options={"password": "valkey"})),
         ("redis://", Address("single", "redis://")),
+        ("redis://h/0/?db=1&", Address("single", "redis://h/0/?db=1")),
         ("redis://:7000", Address("single", "redis://:7000")),
         (
             "unix://u:p@/run/a@b.sock?db=2",
@@ -88,6 +89,7 @@ def test_an_address_is_read(url: str, address: Address) -> None:
         ("redis+cluster://h1?ssl_ca_certs=x", r"ssl_ca_certs, which is about TLS: write rediss\+cluster://"),
         ("redis+cluster://h1?protocol=three", "has protocol='three': choose 2 or 3"),
         ("redis://h/0?tiemout=3", "has no option 'tiemout'; did you mean 'timeout'"),
+        ("redis://h/0?ssl_cert_reqs=none", "it is about TLS: write rediss://"),
         ("redis://h:99999/0", "host 1 has no port from 1 to 65535"),
         ("127.0.0.1:6379", "did you mean 'redis://127.0.0.1:6379'"),
         ("localhost:6379/0", "did you mean 'redis://localhost:6379/0'"),

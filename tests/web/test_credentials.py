@@ -95,13 +95,6 @@ async def test_one_value_is_one_client(key: str, plain: Fields, others: list[Fie
         ("header:x-api-key", [("x-api-key", "valid"), ("x-api-key", "b")], 2),
         ("header:x-api-key", [("x-api-key", "valid"), *(("x-api-key", letter) for letter in "bcd")], 4),
         ("cookie:session", [("cookie", "session=a; session=valid")], 2),
-        ("cookie:session", [("cookie", "session=valid x=1")], 2),
-        ("cookie:session", [("cookie", "session=valid,x=1")], 2),
-        ("cookie:session", [("cookie", r'session= session="vali\144"')], 3),
-        ("cookie:session", [("cookie", "x=1 session=valid")], 1),
-        ("cookie:session", [("cookie", "x=1\x01session=valid\x01y")], 1),
-        ("cookie:session", [("cookie", "session=valid\x01y=1")], 2),
-        ("cookie:session", [("cookie", "session=valid\xe9")], 2),
         (["header:x-api-key", "ip"], [("x-api-key", "valid"), ("x-api-key", "b")], 2),
         (["header:x-api-key", "cookie:a"], [("x-api-key", "valid"), ("x-api-key", "b"), ("cookie", "a=1; a=2")], 4),
     ],
@@ -190,4 +183,26 @@ def test_cookies_are_read_as_frameworks_do(text: str, cookies: dict[str, str]) -
 
 
 def test_a_name_is_no_pattern() -> None:
-    assert cookie_values("a.b=1; axb=2", "a.b") == ["1"]
+    assert cookie_values("a.b=1; axb=2", "a.b", loosely=True) == ["1"]
+
+
+LOOSE: list[tuple[str, list[str]]] = [
+    ("session=valid x=1", ["valid x=1", "valid"]),
+    ("session=valid,x=1", ["valid,x=1", "valid"]),
+    ("session=valid[0", ["valid[0", "valid"]),
+    (r'session= session="vali\144"', [r'session="vali\144"', "session=", "valid"]),
+    ("x=1 session=valid", ["valid"]),
+    ("x=1\x01session=valid\x01y", ["valid"]),
+    ("session=valid\xe9", ["valid\xe9", "valid"]),
+]
+
+
+@pytest.mark.parametrize(("text", "values"), LOOSE)
+def test_bottle_and_pyramid_end_a_cookie_elsewhere(text: str, values: list[str]) -> None:
+    assert cookie_values(text, "session", loosely=True) == values
+
+
+def test_a_cookie_of_text_with_commas_is_one_value_where_the_framework_is_known() -> None:
+    """Else all whose text begins alike would share a counter."""
+    text = 'state={"id": 5, "a": [1]}'
+    assert cookie_values(text, "state", loosely=False) == ['{"id": 5, "a": [1]}']

@@ -42,7 +42,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "X-Forwarded-For behind a proxy": lambda text: addressed("x-forwarded-for", text),
     "accept": preferred,
     "cookies": read_cookies,
-    "a cookie": lambda text: cookie_values(text, "a"),
+    "a cookie": lambda text: cookie_values(text, "a", loosely=True),
     "a cookie as key": lambda text: by("cookie:a", "cookie", text),
     "credentials": credentials,
     "a field as key": lambda text: by("header:authorization", "authorization", text),

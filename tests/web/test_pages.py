@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial, update_wrapper, wraps
 from typing import Any
 
 import flask
@@ -394,3 +394,80 @@ async def test_a_dependency_asked_again_by_hand_charges_again() -> None:
     app.router.routes.append(Route("/", page))
     assert (await ask_asgi(app, "/", "GET", [], "203.0.113.9")).status == 429
     assert passed == [2, 2, 2]
+
+
+def test_the_same_class_may_be_several_decorated_views() -> None:
+    from django.views.generic import TemplateView
+
+    limit = ratelimit_kit.django.ratelimit(LIMIT)
+
+    class Page(TemplateView):
+        def get(self, request: Any) -> HttpResponse:  # type: ignore[override]
+            return HttpResponse("in")
+
+    assert django_statuses([limit(Page.as_view()), limit(Page.as_view())]) == [[200, 200, 429]] * 2
+
+
+def test_partials_that_take_over_a_name_are_views_by_themselves() -> None:
+    def page(word: str, request: Any) -> HttpResponse:
+        return HttpResponse(word)
+
+    limit = ratelimit_kit.django.ratelimit(LIMIT)
+    views = [limit(update_wrapper(partial(page, word), page)) for word in "ab"]
+    assert django_statuses(views) == [[200, 200, 429]] * 2
+
+
+def django_statuses(views: list[Any]) -> list[list[int]]:
+    """Of three requests to each view."""
+    urls = type("Urls", (), {"urlpatterns": [path(str(at), view) for at, view in enumerate(views)]})
+    with override_settings(ROOT_URLCONF=urls, RATELIMIT_KIT={"store": MemoryStore(), "rules": [{"limits": "99/s"}]}):
+        site = Site(WSGIHandler(), asgi=False, ran=[])
+        return [site.statuses(3, f"/{at}") for at in range(len(views))]
+
+
+def test_blueprints_of_one_name_count_for_themselves() -> None:
+    app = flask.Flask("nested")
+    ratelimit_kit.flask.RateLimit(app, Policy(store=MemoryStore()))
+    for parent in ("a", "b"):
+        outer, inner = flask.Blueprint(parent, __name__), flask.Blueprint("shop", __name__)
+        inner.get("/shop")(made(parent))
+        ratelimit_kit.flask.ratelimit(LIMIT)(inner)
+        outer.register_blueprint(inner)
+        app.register_blueprint(outer, url_prefix=f"/{parent}")
+    site = Site(app, asgi=False, ran=[])
+    assert [site.statuses(3, f"/{parent}/shop") for parent in ("a", "b")] == [[200, 200, 429]] * 2
+
+
+def test_views_that_are_decorated_while_a_request_is_served_are_told_by_their_page() -> None:
+    """As in an application that is built for its first request."""
+    built: list[flask.Flask] = []
+
+    def application(environ: Any, start_response: Any) -> Any:
+        if not built:
+            app = flask.Flask("late")
+            ratelimit_kit.flask.RateLimit(app, Policy(store=MemoryStore()))
+            for name in ("a", "b"):
+                app.add_url_rule(f"/{name}", view_func=ratelimit_kit.flask.ratelimit(LIMIT)(made(name)), endpoint=name)
+            built.append(app)
+        return built[0](environ, start_response)
+
+    site = Site(application, asgi=False, ran=[])
+    assert [site.statuses(3, where) for where in ("/a", "/b")] == [[200, 200, 429]] * 2
+
+
+def test_mounted_applications_within_middlewares_and_hosts_are_told_apart() -> None:
+    app, _ = of_routes()
+
+    class Around:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+
+    for where in ("/a", "/b"):
+        inner = FastAPI()
+        inner.add_api_route("/report", plain, dependencies=[Depends(RateLimit(LIMIT))])
+        app.mount(where, Around(Around(inner)))
+    site = Site(app, asgi=True, ran=[])
+    assert [site.statuses(3, f"{where}/report") for where in ("/a", "/b")] == [[200, 200, 429]] * 2

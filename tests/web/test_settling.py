@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import flask
 import pytest
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.handlers.wsgi import WSGIHandler
-from django.http import FileResponse, StreamingHttpResponse
+from django.http import FileResponse, Http404, StreamingHttpResponse
+from django.test import RequestFactory
 from django.test.utils import override_settings
 
 import ratelimit_kit.django
@@ -222,7 +225,7 @@ def test_a_file_of_djangos_is_not_touched(tmp_path: Any) -> None:
     answer = policy().check(request_of_a_login())
     response = FileResponse(file.open("rb"))
     to_stream = response.file_to_stream
-    assert finished(answer, response).file_to_stream is to_stream
+    assert finished(answer, response, RequestFactory().get("/")).file_to_stream is to_stream
     assert b"".join(response.streaming_content) == b"file"
     response.close()
 
@@ -231,6 +234,73 @@ def request_of_a_login() -> Any:
     from tests.web.test_identity import request
 
     return request(path="/login")
+
+
+def asked_of_django(view: Any, *, middleware: Sequence[str] = (), number: int = 6) -> int:
+    """How many requests reach a view that is decorated by 2/minute of failures."""
+    ran: list[int] = []
+
+    def counted(request: Any) -> Any:
+        ran.append(1)
+        return view(request)
+
+    limit = ratelimit_kit.django.ratelimit("2/minute", name="r", count="failures")
+    urls = type("Urls", (), {"urlpatterns": [path("login", limit(counted))]})
+    setting = {"store": MemoryStore(), "rules": [{"limits": "1000/minute", "name": "other"}]}
+    with override_settings(ROOT_URLCONF=urls, RATELIMIT_KIT=setting, MIDDLEWARE=list(middleware)):
+        handler = WSGIHandler()
+        for _ in range(number):
+            with contextlib.suppress(ValueError):
+                ask_wsgi(handler, "/login", "GET", [("If-None-Match", '"a"')], "203.0.113.9")
+    return len(ran)
+
+
+def raising(error: Exception) -> Callable[[Any], Any]:
+    def view(_: Any) -> Any:
+        raise error
+
+    return view
+
+
+@pytest.mark.parametrize("error", [PermissionDenied(), Http404(), SuspiciousOperation()])
+def test_what_django_makes_of_an_error_counts(error: Exception) -> None:
+    """With count=[404] a page that was not found counts, and one that was forbidden does not."""
+    status = {PermissionDenied: 403, Http404: 404, SuspiciousOperation: 400}[type(error)]
+    from ratelimit_kit.django.site import failed_with
+
+    assert failed_with(error).status == status
+    assert asked_of_django(raising(error)) == 2
+
+
+def test_a_response_that_is_replaced_by_a_304_is_settled() -> None:
+    def page(_: Any) -> Any:
+        return StreamingHttpResponse(plain(), headers={"ETag": '"a"'})
+
+    assert asked_of_django(page, middleware=["django.middleware.http.ConditionalGetMiddleware"]) == 6
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators")
+@pytest.mark.parametrize(("fails", "reached"), [(True, 2), (False, 6)])
+def test_an_asynchronous_stream_under_wsgi_is_settled_by_what_becomes_of_it(fails: bool, reached: int) -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        if fails:
+            raise ValueError
+        yield b"a"
+
+    assert asked_of_django(lambda _: StreamingHttpResponse(stream())) == reached
+
+
+def test_flasks_decorators_need_no_extension() -> None:
+    app = flask.Flask("settling")
+    limit = ratelimit_kit.flask.ratelimit("2/minute", name="r", count="failures")
+    other = ratelimit_kit.flask.ratelimit("2/minute", name="s", count="failures")
+    app.add_url_rule("/login", view_func=limit(lambda: ("no", 403)), endpoint="login")
+    app.add_url_rule("/in", view_func=other(lambda: "in"), endpoint="in")
+    app.wsgi_app = Wsgi(app.wsgi_app, Policy(Rule("1000/minute", name="other"), store=MemoryStore()))
+    answers = [ask_wsgi(app, "/login", "GET", [], "203.0.113.9") for _ in range(3)]
+    assert [answer.status for answer in answers] == [403, 403, 429]
+    assert answers[0].fields["ratelimit-policy"] == '"r";q=2;w=60, "other";q=1000;w=60'
+    assert [ask_wsgi(app, "/in", "GET", [], "203.0.113.9").status for _ in range(4)] == [200] * 4
 
 
 async def test_under_asgi_the_status_is_out_with_the_start() -> None:

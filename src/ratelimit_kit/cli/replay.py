@@ -60,11 +60,13 @@ class Replay:
         self.matched += 1
         clients = {_client(claim) for claim in claims.all}
         self.by_client.update(clients)
-        verdicts = self._store.decide(claims.charges)
-        refusals = {str(verdict.limit) for verdict in verdicts if not verdict.allowed}
+        refusals = {str(charge.limit) for claim in claims.beyond for charge in claim.charges}
         if not refusals:
-            self._give_back(hit, claims.all, verdicts[0].stamp)
-            return
+            verdicts = self._store.decide(claims.charges)
+            refusals = {str(verdict.limit) for verdict in verdicts if not verdict.allowed}
+            if not refusals:
+                self._give_back(hit, claims.all, verdicts[0].stamp)
+                return
         self.denied += 1
         self.first = self.first or hit
         self.denied_by_client.update(clients)

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 
 from django.urls import get_resolver, get_urlconf
 from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.django.site import afinished, denial, finished, site_policy, translate
+from ratelimit_kit.django.site import afinished, denial, failed_with, finished, site_policy, translate
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.claims import NamedRule
 from ratelimit_kit.web.pages import (
@@ -81,10 +81,10 @@ def _guarded(rule: Rule, page: Page, request: HttpRequest, view: Callable[..., A
         return denial(answer)
     try:
         response = view(request, *args, **kwargs)
-    except BaseException:
-        answer.fail()
+    except BaseException as error:
+        answer.finish(failed_with(error))
         raise
-    return finished(answer, response)
+    return finished(answer, response, request)
 
 
 async def _aguarded(
@@ -98,10 +98,10 @@ async def _aguarded(
         return denial(answer)
     try:
         response = await view(request, *args, **kwargs)
-    except BaseException:
-        await answer.afail()
+    except BaseException as error:
+        await answer.afinish(failed_with(error))
         raise
-    return await afinished(answer, response)
+    return await afinished(answer, response, request)
 
 
 def _awaits(request: HttpRequest) -> bool:
@@ -127,7 +127,7 @@ def _named(site: Policy, rule: Rule, name: str, label: str | None) -> NamedRule:
 
 def _page(view: Callable[..., Any], rule: Rule) -> Page:
     """`method_decorator` decorates a method anew in each request: it is called by its class, which the URL leads to."""
-    if isinstance(view, partial) and hasattr(view, "__wrapped__"):
+    if isinstance(view, partial) and inspect.ismethod(view.func):
         beside = getattr(view, RULES, ())
         return Page(rule.name or "", None if rule.name else label(beside), beside)
     return decorated(view, rule)
@@ -135,16 +135,15 @@ def _page(view: Callable[..., Any], rule: Rule) -> Page:
 
 def _name(page: Page, rule: Rule, request: HttpRequest, view: Callable[..., Any]) -> str:
     """The counter's name; of an unnamed method the class that the URL leads to, for every `dispatch` has the same name."""
-    if rule.name is not None:
-        return rule.name
     match = request.resolver_match
+    if page.name:
+        return f"{page.name}@{match.view_name or match.route}" if page.late and match else page.name
     found = match.func if match else view
     cls = getattr(found, "view_class", None) or getattr(found, "cls", None)  # Django's, Django REST framework's
     if cls is None:
-        return page.name or with_methods(name_of(view), rule)
-    name = cls.__qualname__ if cls.__qualname__.endswith(cls.__name__) else cls.__name__  # @api_view renames its class
+        return with_methods(name_of(view), rule)
     own = getattr(view, "__name__", "view")
-    of_class = f"{cls.__module__}.{name}" if own in {"dispatch", "view"} else f"{cls.__module__}.{name}.{own}"
+    of_class = name_of(found) if own in {"dispatch", "view"} else f"{name_of(found)}.{own}"
     same = _classes(getattr(request, "urlconf", None) or get_urlconf() or settings.ROOT_URLCONF).get(cls, 1)
     of_class += f"({same})" if same > 1 else ""
     return numbered(with_methods(of_class, rule), rule, page.beside)

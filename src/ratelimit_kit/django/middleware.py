@@ -40,7 +40,7 @@ class RateLimitMiddleware:
         if answer.denied:
             return denial(answer)
         response = self.get_response(request)
-        limited: HttpResponseBase = finished(answer, response)
+        limited: HttpResponseBase = finished(answer, response, request)
         return limited
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
@@ -52,5 +52,5 @@ class RateLimitMiddleware:
         if answer.denied:
             return denial(answer)
         response = await self.get_response(request)
-        limited: HttpResponseBase = await afinished(answer, response)
+        limited: HttpResponseBase = await afinished(answer, response, request)
         return limited

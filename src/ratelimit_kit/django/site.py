@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.core.signals import setting_changed
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
 from django.http.response import ResponseHeaders
 
 from ratelimit_kit.errors import IdentityError, OptionError
@@ -22,7 +24,7 @@ from ratelimit_kit.web.identity import user_text
 from ratelimit_kit.web.policy import Policy
 from ratelimit_kit.web.request import LEDGER, Request, Response
 from ratelimit_kit.web.scope import RawFields
-from ratelimit_kit.web.unsettled import UnsettledBody
+from ratelimit_kit.web.unsettled import unsettled
 
 SETTING = "RATELIMIT_KIT"
 
@@ -127,32 +129,59 @@ def _told(request: HttpRequest, found: Health) -> HttpResponse:
     return response
 
 
-def finished(answer: Answer, response: Any) -> Any:
+def finished(answer: Answer, response: Any, request: HttpRequest) -> Any:
     """The response, with the rate-limit fields; what it does not count is given back once it is on its way."""
     if not answer.touches:
         return response
-    if not _is_unsettled(answer, response):
+    if not _is_unsettled(answer, response, request):
         return add_fields(answer.finish(response_of(response)), response)
     fields = answer.judge(response_of(response))
-    response.streaming_content = UnsettledBody(response.streaming_content, answer)
+    response.streaming_content = unsettled(response.streaming_content, answer)
+    _settle_with(request, answer)
     return add_fields(fields, response)
 
 
-async def afinished(answer: Answer, response: Any) -> Any:
+async def afinished(answer: Answer, response: Any, request: HttpRequest) -> Any:
     """Do what `finished` does."""
     if not answer.touches:
         return response
-    if not _is_unsettled(answer, response):
+    if not _is_unsettled(answer, response, request):
         return add_fields(await answer.afinish(response_of(response)), response)
     fields = await answer.ajudge(response_of(response))
-    response.streaming_content = UnsettledBody(response.streaming_content, answer)
+    response.streaming_content = unsettled(response.streaming_content, answer)
+    _settle_with(request, answer)
     return add_fields(fields, response)
 
 
-def _is_unsettled(answer: Answer, response: Any) -> bool:
-    """Whether an error may still make another response of it: a body that is made while it is sent, and is no file."""
-    made = getattr(response, "streaming", False) and not response.is_async
-    return bool(answer.reserved) and made and getattr(response, "file_to_stream", None) is None
+def _is_unsettled(answer: Answer, response: Any, request: HttpRequest) -> bool:
+    """Whether an error may still make another response of it: under WSGI a body that is made while it is sent, and no file."""
+    made = getattr(response, "streaming", False) and getattr(response, "file_to_stream", None) is None
+    return bool(answer.reserved) and made and not hasattr(request, "scope")
+
+
+def _settle_with(request: HttpRequest, answer: Answer) -> None:
+    """Settle the answer with the end of the request: another response may take the place of this one, as a 304 does."""
+    close = request.close
+
+    def closed() -> None:
+        try:
+            close()
+        finally:
+            answer.give_back()
+
+    request.close = closed  # type: ignore[method-assign]
+
+
+def failed_with(error: BaseException) -> Response:
+    """What Django makes of an error that a view raises: it has answers of its own for some (django.core.handlers)."""
+    status = getattr(error, "status_code", None)  # of Django REST framework's
+    if isinstance(error, Http404):
+        status = 404
+    elif isinstance(error, PermissionDenied):
+        status = 403
+    elif isinstance(error, SuspiciousOperation | BadRequest | MultiPartParserError):
+        status = 400
+    return Response(status if isinstance(status, int) else 500, {})
 
 
 class _ClientFields(ResponseHeaders):

@@ -18,6 +18,7 @@ from ratelimit_kit.web.pages import (
     RULES,
     Page,
     decorated,
+    first_or_numbered,
     is_asynchronous,
     label,
     mark,
@@ -87,7 +88,8 @@ def is_exempt() -> bool:
 def _guard(rule: Rule, page: Page) -> None:
     """Before a decorated view: its own rule."""
     policy = policy_in_force()
-    decided(policy.check(translate(), [_named(policy, rule, page.name, page.label)], page.beside))
+    name = f"{page.name}@{flask.request.endpoint}" if page.late else page.name
+    decided(policy.check(translate(), [_named(policy, rule, name, page.label)], page.beside))
 
 
 def _of_blueprint(blueprint: flask.Blueprint, rule: Rule) -> Page:
@@ -97,7 +99,8 @@ def _of_blueprint(blueprint: flask.Blueprint, rule: Rule) -> Page:
     rules.append(rule)
     if rule.name is not None:
         return Page(rule.name, None, rules)
-    return Page(numbered(with_methods(f"blueprint.{blueprint.name}", rule), rule, before), label(before), rules)
+    name = first_or_numbered(f"blueprint.{blueprint.name}", blueprint)
+    return Page(numbered(with_methods(name, rule), rule, before), label(before), rules)
 
 
 @cache

@@ -39,6 +39,8 @@ def translate() -> Request:
 def decided(answer: Answer) -> None:
     """Raise a refusal; keep what has to see the response."""
     if answer.denied or answer.touches:
+        if EXTENSION not in flask.current_app.extensions and ANSWERS not in flask.request.environ:
+            flask.after_this_request(finish)
         flask.request.environ.setdefault(ANSWERS, []).append(answer)
     if answer.denied:
         response = flask.Response(answer.body, f"{answer.status} {answer.reason}", answer.headers)

@@ -86,7 +86,7 @@ def _single(url: StoreURL) -> Address:
         raise url.refused(
             f"names several servers: write '{url.scheme}+sentinel://' or '{url.scheme}+cluster://' for them"
         )
-    _database(url, url.path.removeprefix("/"))
+    _database(url, url.path.strip("/"))
     return _without_login(url)
 
 

@@ -99,9 +99,8 @@ def opened(address: Address, timeout: float, url: str | None, *, asynchronous: b
         pool.connection_class(**pool.connection_kwargs)
     except TypeError as error:
         name = str(error).rpartition("'")[0].rpartition("'")[2]  # an unexpected keyword argument 'tiemout'
-        raise StoreURLError(
-            f"store={redacted(url or '')!r} has no option {name!r}; {nearest(name, OF_ONE_SERVER)}"
-        ) from None
+        about = "it is about TLS: write rediss://" if name.startswith("ssl_") else nearest(name, OF_ONE_SERVER)
+        raise StoreURLError(f"store={redacted(url or '')!r} has no option {name!r}; {about}") from None
     except ValueError as error:
         raise StoreURLError(f"store={redacted(url or '')!r} is no Redis URL: {error}") from None
     return library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)

@@ -71,10 +71,10 @@ def read_url(url: str) -> StoreURL:
     authority, place = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     login, _, hosts = authority.rpartition("@")
     path, _, query = place.partition("?")
-    if "#" in place or ("@" in path and (hosts or scheme != "unix")) or ("@" in query and not login):
+    if "#" in place or ("@" in path and hosts) or ("@" in query and not login):
         raise StoreURLError(f"store={redacted(url)!r} cannot be read, for its login ends too early: {_ENCODE}")
     try:
-        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else {}
+        options = dict(parse_qsl(query.strip("&"), keep_blank_values=True, strict_parsing=True)) if query else {}
     except ValueError:
         raise StoreURLError(
             f"store={redacted(url)!r} cannot be read: after '?' come options as name=value. Where there is a password, {_ENCODE}"

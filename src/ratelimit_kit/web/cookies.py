@@ -31,16 +31,17 @@ def read_cookies(text: str) -> dict[str, str]:
     return found
 
 
-def cookie_values(text: str, name: str) -> list[str]:
+def cookie_values(text: str, name: str, *, loosely: bool) -> list[str]:
     """Every value that a framework may read under a name, in one form each; none of a field that is too long to be read.
 
-    Some part cookies at semicolons only, others at whatever may not stand in one.
+    All part cookies at semicolons; the standard library's parser and WebOb's, which Bottle and Pyramid use, also at whatever
+    may not stand in one. `loosely` adds what those read.
     """
     if len(text) > LONGEST:
         return []
     text = _decoded(text)
     found = [value for key, value in _pairs(text) if key == name]
-    for value in re.findall(rf"(?<![{_LEGAL}]){re.escape(name)}{_VALUE}", text, re.ASCII):
+    for value in re.findall(rf"(?<![{_LEGAL}]){re.escape(name)}{_VALUE}", text, re.ASCII) if loosely else ():
         found += [value] if value.startswith('"') else [value, value.partition(",")[0], _BRACKET.split(value, 1)[0]]
     return [value for value in dict.fromkeys(_decoded(unquote(unquoted(value))).strip() for value in found) if value]
 

@@ -117,7 +117,8 @@ def _of_header(request: Request, name: str) -> Sequence[str]:
 
 
 def _of_cookie(request: Request, name: str) -> Sequence[str]:
-    return cookie_values("; ".join(request.values("cookie")), name)
+    bare = isinstance(request.raw, dict) and "REQUEST_METHOD" in request.raw  # a WSGI application of any framework
+    return cookie_values("; ".join(request.values("cookie")), name, loosely=bare)
 
 
 _SENT: dict[str, Callable[[Request, str], Sequence[str]]] = {"header": _of_header, "cookie": _of_cookie}

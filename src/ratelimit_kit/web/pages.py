@@ -26,11 +26,16 @@ _numbered: dict[str, list[Callable[[], Any]]] = {}
 
 
 class Page(NamedTuple):
-    """What a decorator knows of its view: the counter's name, its label in fields, and the rules beneath it."""
+    """What a decorator knows of its view: the counter's name, its label in fields, and the rules beneath it.
+
+    `late` is true of a view that was decorated while a request was served: its name may be that of others, and what the
+    framework calls the page has to tell them apart.
+    """
 
     name: str
     label: str | None
     beside: Sequence[Rule]
+    late: bool = False
 
 
 def decorated(view: Any, rule: Rule) -> Page:
@@ -38,7 +43,10 @@ def decorated(view: Any, rule: Rule) -> Page:
     beside: Sequence[Rule] = getattr(view, RULES, ())
     if rule.name is not None:
         return Page(rule.name, None, beside)
-    return Page(_numbered_name(with_methods(name_of(view), rule), view), label(beside), beside)
+    name = with_methods(name_of(view), rule)
+    if lifetime.is_built_in_request():
+        return Page(name, label(beside), beside, late=True)
+    return Page(first_or_numbered(name, view), label(beside), beside)
 
 
 def of_instance(page: Page, view: Any, arguments: Sequence[Any]) -> Page:
@@ -71,9 +79,17 @@ def numbered(name: str, rule: Rule, before: Sequence[Rule]) -> str:
 
 
 def name_of(view: Any) -> str:
-    """The module and name of a view: of the function in a partial, of the class of a callable object."""
+    """The module and name of a view: of the function in a partial, of the class of a callable object or of `as_view()`."""
     while isinstance(view, partial):
         view = view.func
+    cls = getattr(view, "view_class", None) or getattr(
+        view, "cls", None
+    )  # Django's and Flask's, Django REST framework's
+    if inspect.isclass(cls):
+        named = (
+            cls.__qualname__ if cls.__qualname__.endswith(cls.__name__) else cls.__name__
+        )  # @api_view renames its class
+        return f"{cls.__module__}.{named}"
     if not hasattr(view, "__qualname__"):
         view = type(view)
     return f"{view.__module__}.{view.__qualname__}"
@@ -99,13 +115,8 @@ def with_methods(name: str, rule: Rule) -> str:
     return name if rule.methods is None else f"{name}.{'-'.join(sorted(rule.methods))}"
 
 
-def _numbered_name(name: str, view: Any) -> str:
-    """The name, with a number for each further view of that name.
-
-    A view that is decorated in a request, and so again in the next, must not count anew: it has no number.
-    """
-    if lifetime.is_built_in_request():
-        return name
+def first_or_numbered(name: str, view: Any) -> str:
+    """The name, with a number for each further view of that name, in the order in which they are decorated."""
     views = _numbered.setdefault(name, [])
     found = [known() for known in views]
     at = next((at for at, known in enumerate(found) if known is view), None)

@@ -6,10 +6,15 @@ the client gets decides what counts, so a hit is given back only then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from ratelimit_kit.web.answer import Answer
+
+
+def unsettled(body: Any, answer: Answer) -> UnsettledBody | AsyncUnsettledBody:
+    """The body, which settles its answer; an asynchronous one stays that."""
+    return AsyncUnsettledBody(body, answer) if hasattr(body, "__aiter__") else UnsettledBody(body, answer)
 
 
 class UnsettledBody:
@@ -38,3 +43,22 @@ class UnsettledBody:
                 close()
         finally:
             self._answer.give_back()
+
+
+class AsyncUnsettledBody:
+    """The same for an asynchronous body, which a framework awaits while a server of WSGI asks for bytes."""
+
+    def __init__(self, body: AsyncIterable[Any], answer: Answer) -> None:
+        self._body = body
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for data in self._body:
+                if data:
+                    await self._answer.agive_back()
+                yield data
+        except Exception:
+            await self._answer.afail()
+            raise
+        await self._answer.agive_back()

@@ -1,0 +1,41 @@
+"""The routes of an ASGI application with the whole paths that lead to them, through mounts and included routers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+
+def paths_to(application: Any, route: Any) -> list[str]:
+    """The whole paths that lead from an application to a route: more than one, where a router is included twice."""
+    known = _known_paths.setdefault(application, {})
+    if id(route) not in known:
+        for path, found in routes_of(getattr(application, "routes", ())):
+            paths = known.setdefault(id(found), (found, []))[1]
+            if path not in paths:
+                paths.append(path)
+        known.setdefault(id(route), (route, [getattr(route, "path", "")]))
+    return known[id(route)][1]
+
+
+_known_paths: WeakKeyDictionary[Any, dict[int, tuple[Any, list[str]]]] = WeakKeyDictionary()
+"""Of each application its routes, which are kept so that their ids stay theirs, and the whole paths to them."""
+
+
+def routes_of(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every route with its whole path: those of mounted applications, hosts and included routers have a prefix.
+
+    FastAPI used to copy the routes of an included router; newer ones keep it, as an `original_router`. A mounted
+    application may stand inside of middlewares.
+    """
+    for route in routes:
+        path = prefix + getattr(route, "path", "") + getattr(route, "host", "")
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            path += getattr(getattr(route, "include_context", None), "prefix", "")
+        yield path, route
+        inner = included or route
+        while not getattr(inner, "routes", None) and hasattr(inner, "app"):
+            inner = inner.app
+        yield from routes_of(getattr(inner, "routes", None) or (), path)
