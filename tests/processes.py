@@ -43,6 +43,18 @@ def python_program(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
+RESET = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
+
+
+def interruptible(command: Sequence[str]) -> Sequence[str]:
+    """The command, with SIGINT as a terminal leaves it: children inherit what a shell ignores in the background.
+
+    It is reset in the child, before the program starts: a handler in this process would interrupt the tests themselves,
+    and `preexec_fn` is not safe where threads run.
+    """
+    return [sys.executable, "-c", RESET, *command] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else command
+
+
 class Process:
     """A server that was started: its port, its output, its end."""
 
@@ -55,7 +67,7 @@ class Process:
             if not name.startswith(("WEB_", "GUNICORN_", "PYTEST_XDIST"))
         }
         self.popen = subprocess.Popen(
-            command,
+            interruptible(command),
             cwd=cwd,
             env={**inherited, "PYTHONUNBUFFERED": "1", **env},
             stdout=self.output,
