@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -62,7 +63,7 @@ def test_a_healthy_redis_passes(redis: RedisServer) -> None:
         "eviction": "pass", "clock": "pass", "script": "pass", "counting": "pass", "latency": "pass",
     }  # fmt: skip
     assert found["client library"]["found"] == f"redis {redis_py.__version__}"
-    assert "answers: Redis " in found["server"]["found"]
+    assert re.search(r"answers: (Redis|Valkey) \d", found["server"]["found"])
 
 
 def test_doctor_leaves_nothing_behind(redis: RedisServer) -> None:
