@@ -9,7 +9,7 @@ CORRECTNESS := tests/core tests/stores tests/web tests/django tests/test_*.py te
   tests/live/test_answers.py tests/live/test_operations.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers test-long-ways faults rollback bench bench-quick soak cost claims lint types unit docs servers node clean
+.PHONY: help demo test test-fast test-servers test-long-ways test-versions test-minimum test-nightly faults rollback bench bench-quick soak cost claims lint types unit docs servers node clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,15 @@ test-long-ways: $(VENV)/developed servers ## The correctness tests with each fas
 	for path in denials merging lanes; do \
 	  $(BIN)/python -m pytest -q --without $$path -m "not servers" $(CORRECTNESS) || exit 1; \
 	done
+
+test-versions: ## Unit tests on Debian's Pythons up to the newest, live store tests on Redis 8
+	@sh scripts/test_versions.sh
+
+test-minimum: servers ## Unit and live store tests with the lowest declared version of every dependency
+	@MINIMUM=1 sh scripts/test_world.sh '`make test-minimum`' "$(PYTHON)" .venvs/minimum unit stores
+
+test-nightly: soak test-long-ways ## What takes long: soak, fast paths off, Valkey, the next Python, Redis 8 once more
+	@sh scripts/test_versions.sh nightly
 
 faults: $(VENV)/developed servers ## What goes wrong with stores, under load; writes the table in the docs
 	FAULT_TABLE=docs/explanation/faults-table.md $(BIN)/python -m pytest -q tests/live/test_faults.py
@@ -68,6 +77,7 @@ types: $(VENV)/developed $(NODE)/.package-lock.json
 
 unit: $(VENV)/developed servers $(NODE)/.package-lock.json benchmarks/.venv/installed
 	$(BIN)/python -m pytest -q -m "not servers"
+	@[ -z "$(WRITE)" ] || $(BIN)/python scripts/compatibility.py '`make test`' all
 	$(BIN)/python -m pytest -q --without denials --without merging --without lanes tests/stores tests/test_limiter.py
 
 docs: $(VENV)/developed ## Build the documentation into docs/_build
@@ -77,6 +87,7 @@ servers: ## Install redis-server, memcached, chromium and npm where they are mis
 	@sh scripts/install_servers.sh
 
 $(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no program $(PYTHON) here: make PYTHON=python3 ..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "ratelimit-kit needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=python3.13 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
@@ -101,4 +112,4 @@ $(NODE)/.package-lock.json: tests/browser/package-lock.json
 	@touch $@
 
 clean: ## Remove what was built
-	rm -rf $(VENV) benchmarks/.venv $(NODE) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venvs .roots benchmarks/.venv $(NODE) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -238,3 +239,11 @@ def test_lua_lives_in_files_that_are_loaded() -> None:
     for path in PACKAGE.rglob("*.lua"):
         assert f'"{path.name}"' in text
     assert "redis.call" not in text
+
+
+def test_classifiers_name_the_pythons_that_are_run() -> None:
+    table = (ROOT / "docs" / "reference" / "compatibility-table.md").read_text().splitlines()[2:]
+    run = {row.split(" | ")[2].rpartition(".")[0] for row in table if "test-nightly" not in row}
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    named = {one.rpartition(" ")[2] for one in classifiers if one.startswith("Programming Language :: Python :: 3.")}
+    assert named == run

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Runs tests with another Python, other versions or other servers than `make test`, in an environment of its own:
+#
+#   sh scripts/test_world.sh NAME PYTHON VENV [unit] [stores]
+#
+# NAME is the first cell of its row in docs/reference/compatibility-table.md. SERVER names a program to use as
+# redis-server; MINIMUM=1 takes the lowest declared version of every run-time dependency.
+set -eu
+cd "$(dirname "$0")/.."
+name=$1 python=$2 venv=$3
+shift 3
+stores="tests/live/test_conformance.py tests/live/test_redis.py tests/live/test_memcached.py tests/live/test_merging.py \
+  tests/live/test_denials.py tests/live/test_answers.py tests/live/test_operations.py tests/live/test_lines.py"
+
+echo "== $name: $("$python" -V), $* =="
+if ! cmp -s pyproject.toml "$venv/installed.toml"; then
+  rm -rf "$venv"
+  "$python" -m venv "$venv"
+  "$venv/bin/python" -m pip install -q --upgrade "pip>=25.1"
+  "$venv/bin/python" -m pip install -q -e ".[all]" --group test
+  if [ -n "${MINIMUM:-}" ]; then
+    echo "pip will name tools that want newer versions of these; no test that follows uses what they want:"
+    "$venv/bin/python" scripts/minimum_versions.py >"$venv/minimum.txt"
+    "$venv/bin/python" -m pip install -q -e ".[all]" --group minimum -c "$venv/minimum.txt"
+  fi
+  cp pyproject.toml "$venv/installed.toml"
+fi
+
+programs=""
+if [ -n "${SERVER:-}" ]; then
+  programs=$(mktemp -d)
+  trap 'rm -rf "$programs"' EXIT
+  ln -s "$(command -v "$SERVER")" "$programs/redis-server"
+  PATH="$programs:$PATH"
+fi
+tests() {
+  # redis-py 6.0 gives itself an argument that it warns of.
+  "$venv/bin/python" -m pytest -q -p no:cacheprovider -W "ignore:Call to '__init__':DeprecationWarning" "$@"
+}
+
+for kind in "$@"; do
+  case $kind in
+    unit) tests -n 2 -m "not live and not slow" ;;
+    # One after the other: they have deadlines of a quarter of a second.
+    # shellcheck disable=SC2086 # a list of files
+    stores) tests $stores ;;
+  esac
+done
+"$venv/bin/python" scripts/compatibility.py "$name" "$@"
