@@ -77,6 +77,7 @@ for path in $named; do
 done
 
 enter() {
+  # shellcheck disable=SC2016 # the inner shell's own arguments
   env PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 TMPDIR=/tmp DEBIAN_FRONTEND=noninteractive \
     chroot "$root" sh -c 'cd "$1" && shift && exec "$@"' sh "$checkout" "$@"
 }
@@ -87,7 +88,7 @@ for package in ${PACKAGES:-}; do
 done
 if [ -n "$missing" ]; then
   echo "Adding$missing to Debian $suite"
-  enter apt-get update -qq
+  enter apt-get update -qq -o Acquire::Check-Valid-Until=false  # a mirror may lag, which debootstrap takes too
   # shellcheck disable=SC2086 # a list of package names
   enter apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi

@@ -28,19 +28,21 @@ fi
 
 if [ "${1:-}" = nightly ]; then
   if [ -n "$rooted" ]; then
+    # shellcheck disable=SC2016 # backquotes of Markdown, here and below
     run='`make test-nightly`'
     inside trixie "$run, Redis 8" python3 /var/venv stores
     SERVER=valkey-server inside trixie "$run, Valkey 8" python3 /var/venv stores
     SERVER=valkey-server inside sid "$run, Valkey 9" python3 /var/venv stores
     # Some dependencies have no wheels for it yet, and are built.
-    next="python3.15 python3.15-venv python3.15-dev gcc g++ libc6-dev make"
+    next="python3.15 python3.15-venv python3.15-dev gcc g++ libc6-dev libcrypt-dev make"
     if PACKAGES=$next sh scripts/debian_root.sh sid true; then
-      inside sid "$run, next Python" python3.15 /var/venv3.15 unit
+      NEXT=1 inside sid "$run, next Python" python3.15 /var/venv3.15 unit
     else
-      skip "the tests on Python 3.15: Debian sid does not have it"
+      skip "the tests on Python 3.15: it could not be installed from Debian sid"
     fi
   fi
 else
+  # shellcheck disable=SC2016
   run='`make test-versions`'
   if /usr/bin/python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     sh scripts/test_world.sh "$run, system's Python" /usr/bin/python3 .venvs/system unit
