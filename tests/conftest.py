@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ratelimit_kit import MemoryStore, RedisStore
-from ratelimit_kit.gate import Gate
+from ratelimit_kit.guarded_store import Gate
 from tests.processes import Process, RedisServer, memcached_server, redis_server
 
 SWITCHES: dict[str, tuple[Any, str]] = {
@@ -54,7 +54,7 @@ settings.load_profile("default")
 
 @pytest.fixture(autouse=True)
 def _nothing_was_logged_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ratelimit_kit.observe.logging._last", {})
+    monkeypatch.setattr("ratelimit_kit.observe.log._last", {})
 
 
 @pytest.fixture(scope="session")

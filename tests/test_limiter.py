@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ratelimit_kit import CostError, Limiter, LimitExceeded, MemoryStore, QuotaError, SlidingWindow, ratelimit
-from ratelimit_kit.core.event import Decided, Event
+from ratelimit_kit.core.events import Decided, Event
 from ratelimit_kit.errors import OptionError, StoreUnavailableError, UnsafeWorkersError
 from ratelimit_kit.testing import ManualClock
 

@@ -37,7 +37,7 @@ loaded = {name.partition(".")[0] for name in sys.modules}
 assert not loaded & {"redis", "pymemcache", "django", "flask", "starlette"}, loaded
 for extra in ("redis", "django", "flask", "fastapi", "drf"):
     try:
-        __import__({"redis": "ratelimit_kit.stores.redis"}.get(extra, f"ratelimit_kit.{extra}"))
+        __import__({"redis": "ratelimit_kit.stores.redis.store"}.get(extra, f"ratelimit_kit.{extra}"))
     except ratelimit_kit.ConfigurationError as error:
         assert f"pip install 'ratelimit-kit[{extra}]'" in str(error), error
     else:

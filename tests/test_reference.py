@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from ratelimit_kit import Policy, Rule
-from ratelimit_kit.core.options import options_of
+from ratelimit_kit.core.validation import options_of
 from ratelimit_kit.environment import KNOWN
-from ratelimit_kit.web.config import _PLAN
-from ratelimit_kit.web.headers import FAMILIES
-from ratelimit_kit.web.identity import ClientAddress
+from ratelimit_kit.web.identity.address import ClientAddress
+from ratelimit_kit.web.policy.config import _PLAN
+from ratelimit_kit.web.response.headers import FAMILIES
 from tests.web.test_identity import request
 
 DOCS = Path(__file__).parent.parent / "docs"

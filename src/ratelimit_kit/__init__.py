@@ -23,14 +23,14 @@ from ratelimit_kit.errors import (
 )
 from ratelimit_kit.limiter import Limiter
 from ratelimit_kit.stores import Charge, Scope, Store
-from ratelimit_kit.stores.memory import MemoryStore
+from ratelimit_kit.stores.memory.store import MemoryStore
 
 if TYPE_CHECKING:
-    from ratelimit_kit.stores.memcached import MemcachedStore
-    from ratelimit_kit.stores.redis import RedisStore
-    from ratelimit_kit.web.policy import Policy
-    from ratelimit_kit.web.problem import Denial, Reply
-    from ratelimit_kit.web.rules import Rule
+    from ratelimit_kit.stores.memcached.store import MemcachedStore
+    from ratelimit_kit.stores.redis.store import RedisStore
+    from ratelimit_kit.web.policy.policy import Policy
+    from ratelimit_kit.web.response.denial import Denial, Reply
+    from ratelimit_kit.web.rules.rule import Rule
 
 __version__ = "0.1.0.dev0"
 
@@ -62,12 +62,12 @@ __all__ = [
 ]
 
 _LATE = {
-    "MemcachedStore": "ratelimit_kit.stores.memcached",
-    "RedisStore": "ratelimit_kit.stores.redis",
-    "Denial": "ratelimit_kit.web.problem",
-    "Policy": "ratelimit_kit.web.policy",
-    "Reply": "ratelimit_kit.web.problem",
-    "Rule": "ratelimit_kit.web.rules",
+    "MemcachedStore": "ratelimit_kit.stores.memcached.store",
+    "RedisStore": "ratelimit_kit.stores.redis.store",
+    "Denial": "ratelimit_kit.web.response.denial",
+    "Policy": "ratelimit_kit.web.policy.policy",
+    "Reply": "ratelimit_kit.web.response.denial",
+    "Rule": "ratelimit_kit.web.rules.rule",
 }
 """Names that need a client library, or that only web applications need."""
 

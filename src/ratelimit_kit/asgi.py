@@ -14,14 +14,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from ratelimit_kit.errors import ConfigurationError
-from ratelimit_kit.guard.refusal import lifespan_message
+from ratelimit_kit.guard.abort import lifespan_message
 from ratelimit_kit.guard.servers import detected, within_lifespan
-from ratelimit_kit.web.answer import Answer
-from ratelimit_kit.web.assets import serving
-from ratelimit_kit.web.health import LIVE
-from ratelimit_kit.web.policy import Policy, started
-from ratelimit_kit.web.request import ANSWERS, APPLICATION, LEDGER, POLICY, Response
-from ratelimit_kit.web.scope import RawFields, Scope, raw_fields, request_of
+from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
+from ratelimit_kit.web.http.messages import ANSWERS, APPLICATION, LEDGER, POLICY, Response
+from ratelimit_kit.web.policy.policy import Policy, started
+from ratelimit_kit.web.response.assets import serving
+from ratelimit_kit.web.response.health import LIVE
+from ratelimit_kit.web.response.result import Answer
 
 __all__ = ["HealthApplication", "RateLimitMiddleware"]
 

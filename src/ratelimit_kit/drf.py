@@ -27,17 +27,16 @@ except ImportError as error:
     ) from error
 
 from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.core.options import options_of
+from ratelimit_kit.core.validation import options_of
 from ratelimit_kit.django.site import finished, site_policy, translate
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.answer import Answer
-from ratelimit_kit.web.claims import NamedRule
-from ratelimit_kit.web.headers import Header
-from ratelimit_kit.web.identity import user_text
-from ratelimit_kit.web.keys import Key
-from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.request import Request
-from ratelimit_kit.web.rules import Rule
+from ratelimit_kit.web.http.messages import Header, Request
+from ratelimit_kit.web.http.users import user_text
+from ratelimit_kit.web.identity.keys import Key
+from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.response.result import Answer
+from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.rules.rule import Rule
 
 __all__ = [
     "AnonRateThrottle",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from ratelimit_kit.core.options import alike, nearest
+from ratelimit_kit.core.validation import alike, nearest
 from ratelimit_kit.errors import OptionError
 
 PREFIX: Final = "RATELIMIT_KIT_"

@@ -15,11 +15,14 @@ from typing import Annotated, Any, TypeVar, cast, get_origin
 from ratelimit_kit.asgi import TRY_AGAIN_LATER, RateLimitMiddleware, Receive, Send
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
-from ratelimit_kit.web import scope
-from ratelimit_kit.web.answer import Answer
-from ratelimit_kit.web.claims import NamedRule
-from ratelimit_kit.web.misplaced import misplaced, note
-from ratelimit_kit.web.pages import (
+from ratelimit_kit.guard.decorator_order import misplaced, note
+from ratelimit_kit.web.http import asgi as scope
+from ratelimit_kit.web.http.messages import ANSWERS, APPLICATION, LEDGER, POLICY
+from ratelimit_kit.web.http.routes import paths_to, routes_of
+from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.response.result import Answer
+from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.rules.pages import (
     Page,
     decorated,
     evaluated,
@@ -31,10 +34,7 @@ from ratelimit_kit.web.pages import (
     of_instance,
     with_methods,
 )
-from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.request import ANSWERS, APPLICATION, LEDGER, POLICY
-from ratelimit_kit.web.routes import paths_to, routes_of
-from ratelimit_kit.web.rules import Rule, Tiers
+from ratelimit_kit.web.rules.rule import Rule, Tiers
 
 try:
     from starlette.exceptions import HTTPException

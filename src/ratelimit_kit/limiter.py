@@ -11,12 +11,12 @@ import time
 from collections.abc import Sequence
 
 from ratelimit_kit.core.decision import Decision, Verdict
-from ratelimit_kit.core.event import Decided
+from ratelimit_kit.core.events import Decided
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket, parse
-from ratelimit_kit.core.options import known_options
+from ratelimit_kit.core.validation import known_options
 from ratelimit_kit.errors import OptionError, QuotaError
-from ratelimit_kit.gate import Gate, OnOutage, outage_policy
-from ratelimit_kit.guard.watch import OnUnsafe
+from ratelimit_kit.guard.process_guard import OnUnsafe
+from ratelimit_kit.guarded_store import Gate, OnOutage, outage_policy
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.stores import Charge, Store
 from ratelimit_kit.stores.keys import LONGEST_TEXT, scoped, shortened

@@ -10,7 +10,7 @@ from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBu
 from ratelimit_kit.guard.servers import detected
 from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.stores import Charge
-from ratelimit_kit.stores.memory import MemoryStore
+from ratelimit_kit.stores.memory.store import MemoryStore
 
 
 class LocalShare:

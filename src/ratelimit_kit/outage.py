@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict
-from ratelimit_kit.core.options import nearest
+from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.stores import Charge
 

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ratelimit_kit.web.answer import Answer
-from ratelimit_kit.web.assets import serving
-from ratelimit_kit.web.environ import request_of
-from ratelimit_kit.web.headers import Header
-from ratelimit_kit.web.health import LIVE
-from ratelimit_kit.web.policy import Policy, started
-from ratelimit_kit.web.request import POLICY, Headers, Response
-from ratelimit_kit.web.unsettled import UnsettledBody
+from ratelimit_kit.web.http.messages import POLICY, Header, Headers, Response
+from ratelimit_kit.web.http.wsgi import request_of
+from ratelimit_kit.web.policy.policy import Policy, started
+from ratelimit_kit.web.response.assets import serving
+from ratelimit_kit.web.response.bodies import UnsettledBody
+from ratelimit_kit.web.response.health import LIVE
+from ratelimit_kit.web.response.result import Answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from ratelimit_kit import MemoryStore, Rule, SlidingWindow
 from ratelimit_kit.cli import main
-from ratelimit_kit.cli.access_log import Hit, Malformed, read_line, seconds
-from ratelimit_kit.cli.replay import Replay
+from ratelimit_kit.cli.simulate.access_log import Hit, Malformed, read_line, seconds
+from ratelimit_kit.cli.simulate.replay import Replay
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.testing import ManualClock
-from ratelimit_kit.web.plan import Plan
+from ratelimit_kit.web.policy.ruleset import Plan
 
 START = 1_760_000_000
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimit_kit.cli.drive import Answer
-from ratelimit_kit.cli.fields import read_list, told
 from ratelimit_kit.cli.findings import Finding
-from ratelimit_kit.cli.judgement import after_waiting, count, denial, fields
+from ratelimit_kit.cli.verify.fields import read_list, told
+from ratelimit_kit.cli.verify.judgement import after_waiting, count, denial, fields
+from ratelimit_kit.cli.verify.site import Answer
 
 PROBLEM = {
     "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",

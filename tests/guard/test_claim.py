@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ratelimit_kit.guard import claim, witness
+from ratelimit_kit.guard import announce as claim
+from ratelimit_kit.guard import socket_locks as witness
 
 
 @pytest.fixture(autouse=True)

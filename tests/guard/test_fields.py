@@ -10,7 +10,8 @@ import pytest
 
 from ratelimit_kit import MemoryStore, Policy, Rule
 from ratelimit_kit.asgi import RateLimitMiddleware as Asgi
-from ratelimit_kit.guard import fields, servers
+from ratelimit_kit.guard import server_fields as fields
+from ratelimit_kit.guard import servers
 from ratelimit_kit.wsgi import RateLimitMiddleware as Wsgi
 from tests.web.test_costs import Heard
 

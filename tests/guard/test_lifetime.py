@@ -9,7 +9,7 @@ import pytest
 
 from ratelimit_kit import Limiter, MemoryStore
 from ratelimit_kit.errors import ConfigurationError
-from ratelimit_kit.guard import lifetime
+from ratelimit_kit.guard import per_request_limiters as lifetime
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,12 @@ import pytest
 from ratelimit_kit import Limiter, MemoryStore, Policy, Rule
 from ratelimit_kit.core.limits import SlidingWindow
 from ratelimit_kit.errors import LateWorkersError, OptionError
-from ratelimit_kit.gate import Gate
-from ratelimit_kit.guard import refusal, watch, witness, words
+from ratelimit_kit.guard import abort as refusal
+from ratelimit_kit.guard import messages as words
+from ratelimit_kit.guard import process_guard as watch
+from ratelimit_kit.guard import socket_locks as witness
 from ratelimit_kit.guard.workers import Workers
+from ratelimit_kit.guarded_store import Gate
 from ratelimit_kit.stores import Charge
 from tests.test_wsgi import call
 
@@ -50,7 +53,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(witness, "on_another_port", lambda: world.other_port)
     monkeypatch.setattr(refusal.threading, "Timer", Timer)
     monkeypatch.setattr(refusal.os, "kill", lambda pid, number: world.killed.append((pid, number)))
-    monkeypatch.setattr("ratelimit_kit.gate.sleep", sleep)
+    monkeypatch.setattr("ratelimit_kit.guarded_store.sleep", sleep)
     monkeypatch.setattr(watch.lifetime, "within_request", lambda: True)
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return world
@@ -101,7 +104,7 @@ async def test_the_async_face_refuses_too(world: World, monkeypatch: pytest.Monk
     async def asleep(seconds: float) -> None:
         world.time += seconds
 
-    monkeypatch.setattr("ratelimit_kit.gate.asleep", asleep)
+    monkeypatch.setattr("ratelimit_kit.guarded_store.asleep", asleep)
     world.sibling = SIBLING
     assert not (await Gate("memory://", serves=True).adecide(CHARGE, "allow")).allowed
 
@@ -114,7 +117,7 @@ def test_a_sibling_that_is_about_to_end_is_waited_for(world: World, monkeypatch:
         if world.time > 102:
             world.sibling = None
 
-    monkeypatch.setattr("ratelimit_kit.gate.sleep", sleep)
+    monkeypatch.setattr("ratelimit_kit.guarded_store.sleep", sleep)
     gate = Gate("memory://", serves=True)
     assert gate.decide(CHARGE, "raise").allowed
     assert world.killed == []

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from ratelimit_kit.errors import ConfigurationError, LateWorkersError, OptionError, UnsafeWorkersError
-from ratelimit_kit.gate import Gate
-from ratelimit_kit.guard import refusal, servers, watch, words
+from ratelimit_kit.guard import abort as refusal
+from ratelimit_kit.guard import messages as words
+from ratelimit_kit.guard import process_guard as watch
+from ratelimit_kit.guard import servers
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.guard.workers import Workers, declared
-from ratelimit_kit.stores.memory import MemoryStore
+from ratelimit_kit.guarded_store import Gate
+from ratelimit_kit.stores.memory.store import MemoryStore
 
 See = Callable[[Workers | None], None]
 

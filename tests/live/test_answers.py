@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import http_sfv
 import pytest
 
-from ratelimit_kit.web.headers import FAMILIES
+from ratelimit_kit.web.response.headers import FAMILIES
 from tests.live.servers import APPS
 from tests.live.wire import Raw, ask
 from tests.processes import Process, free_port, python_program, redis_server, running

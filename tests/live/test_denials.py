@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ratelimit_kit import Charge, Decision, FixedWindow, MemcachedStore, RedisStore
-from ratelimit_kit.gate import Gate
+from ratelimit_kit.guarded_store import Gate
 from tests.clusters import cluster_servers
 from tests.processes import Process, RedisServer
 

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
-from ratelimit_kit.core.event import Decided
+from ratelimit_kit.core.events import Decided
 from ratelimit_kit.observe.labels import EVENTS
 from ratelimit_kit.observe.prometheus import PrometheusObserver
 from tests.processes import EXAMPLES, free_port, need, python_program, request, running

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ratelimit_kit.web.source import LOOK
+from ratelimit_kit.web.policy.reload import LOOK
 from tests.clusters import wait_until
 from tests.live.test_deploy import samples
 from tests.processes import (

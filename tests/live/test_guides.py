@@ -12,9 +12,9 @@ import redis as redis_py
 
 from ratelimit_kit import FixedWindow, Limiter, Policy, SlidingWindow, TokenBucket
 from ratelimit_kit.cli import main, parser
+from ratelimit_kit.cli.clients.inspect import EPILOG as INSPECT
+from ratelimit_kit.cli.clients.reset import EPILOG as RESET
 from ratelimit_kit.cli.doctor import EPILOG as DOCTOR
-from ratelimit_kit.cli.inspect import EPILOG as INSPECT
-from ratelimit_kit.cli.reset import EPILOG as RESET
 from ratelimit_kit.cli.simulate import EPILOG as SIMULATE
 from ratelimit_kit.cli.verify import EPILOG as VERIFY
 from tests.processes import RedisServer

@@ -13,8 +13,8 @@ from pymemcache.client.base import Client
 
 from ratelimit_kit import Charge, FixedWindow, Limiter, MemcachedStore, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import StoreContendedError, StoreUnavailableError
-from ratelimit_kit.stores import memcached as module
-from ratelimit_kit.stores.memcached_client import Write
+from ratelimit_kit.stores.memcached import store as module
+from ratelimit_kit.stores.memcached.client import Write
 from tests.processes import Process, memcached_server
 
 pytestmark = pytest.mark.live

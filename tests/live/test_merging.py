@@ -12,7 +12,7 @@ import redis as client_library
 
 from ratelimit_kit import Charge, FixedWindow, Limiter, RedisStore, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import CostError, StoreContendedError, StoreUnavailableError
-from ratelimit_kit.stores.redis_merge import Merger
+from ratelimit_kit.stores.redis.batching import Merger
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
 from tests.processes import RedisServer, redis_server

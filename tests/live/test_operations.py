@@ -18,7 +18,7 @@ import redis as redis_py
 
 from ratelimit_kit import Limiter, Policy
 from ratelimit_kit.cli import main
-from ratelimit_kit.web.request import Request
+from ratelimit_kit.web.http.messages import Request
 from tests.clusters import wait_until
 from tests.processes import (
     EXAMPLES,

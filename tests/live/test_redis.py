@@ -232,7 +232,7 @@ def test_a_charge_that_timed_out_is_not_sent_again() -> None:
 
 
 def test_busy_connections_do_not_open_the_gate(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ratelimit_kit.stores.redis_client.CONNECTIONS", 1)
+    monkeypatch.setattr("ratelimit_kit.stores.redis.client.CONNECTIONS", 1)
     store = RedisStore(redis.url(), timeout=0.1)
     assert store._clients._turns.take(1)
     with pytest.raises(StoreContendedError, match="RLK302"):

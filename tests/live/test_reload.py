@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ratelimit_kit.web.source import LOOK
+from ratelimit_kit.web.policy.reload import LOOK
 from tests.live.servers import APPS
 from tests.processes import Process, RedisServer, Response, free_port, python_program, redis_server, request, running
 

@@ -12,7 +12,7 @@ import redis as client_library
 from ratelimit_kit import Policy, RedisStore, Rule
 from ratelimit_kit.cli import main
 from ratelimit_kit.errors import NoTimeoutError, ReplicaError, StoreUnreachableError
-from ratelimit_kit.stores import redis_checks
+from ratelimit_kit.stores.redis import checks as redis_checks
 from ratelimit_kit.wsgi import RateLimitMiddleware
 from tests.clusters import cluster_servers
 from tests.processes import RedisServer, free_port, redis_server

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import ratelimit_kit
-from ratelimit_kit.core.event import Decided, Event
+from ratelimit_kit.core.events import Decided, Event
 from ratelimit_kit.observe.labels import EVENTS, MOST
 from ratelimit_kit.observe.opentelemetry import OpenTelemetryObserver
 from ratelimit_kit.observe.prometheus import PrometheusObserver

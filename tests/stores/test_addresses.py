@@ -12,8 +12,8 @@ import pytest
 from ratelimit_kit import Charge, FixedWindow, MemcachedStore, RedisStore
 from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores import open_store
-from ratelimit_kit.stores.memcached_line import MONTH, expire
-from ratelimit_kit.stores.redis_address import Address, read_address
+from ratelimit_kit.stores.memcached.connection import MONTH, expire
+from ratelimit_kit.stores.redis.url import Address, read_address
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from ratelimit_kit import MemoryStore, RedisStore, SlidingWindow, Store
 from ratelimit_kit.testing import ManualClock, StoreConformance
-from ratelimit_kit.testing.faces import Sync
+from ratelimit_kit.testing.sync_async import Sync
 from tests.processes import EXAMPLES
 
 Clock = Callable[[], int]

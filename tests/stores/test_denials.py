@@ -10,8 +10,8 @@ import pytest
 
 from ratelimit_kit import Charge, FixedWindow, Limiter, MemoryStore, Scope, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import CostError, OptionError, StoreUnavailableError
-from ratelimit_kit.gate import Gate
-from ratelimit_kit.stores import denials as module
+from ratelimit_kit.guarded_store import Gate
+from ratelimit_kit.stores import denial_cache as module
 from ratelimit_kit.testing import ManualClock
 
 pytestmark = pytest.mark.about("denials")
@@ -50,7 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[ManualClock]:
     """One clock for the store and for this process."""
     clock = ManualClock(start=1_800_000_000)
     monkeypatch.setattr(module, "monotonic", lambda: clock.now)
-    monkeypatch.setattr("ratelimit_kit.gate.time.monotonic", lambda: clock.now)
+    monkeypatch.setattr("ratelimit_kit.guarded_store.time.monotonic", lambda: clock.now)
     return clock
 
 

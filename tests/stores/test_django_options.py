@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ratelimit_kit.errors import StoreURLError
-from ratelimit_kit.stores.django_options import django_redis_url, memcached_options, redis_url
-from ratelimit_kit.stores.redis_address import read_address
+from ratelimit_kit.stores.django_cache.options import django_redis_url, memcached_options, redis_url
+from ratelimit_kit.stores.redis.url import read_address
 
 SENTINEL = {"CLIENT_CLASS": "django_redis.client.SentinelClient", "SENTINELS": [("h1", 26379), ("::1", 26380)]}
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 from ratelimit_kit import Charge, FixedWindow, Limiter, MemoryStore, SlidingWindow, TokenBucket
-from ratelimit_kit.core.event import Event
+from ratelimit_kit.core.events import Event
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.errors import CostError, OptionError
 from ratelimit_kit.testing import ManualClock

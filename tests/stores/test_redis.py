@@ -18,7 +18,7 @@ from ratelimit_kit.errors import (
     StoreURLError,
 )
 from ratelimit_kit.stores import open_store
-from ratelimit_kit.stores.redis_failures import Failures
+from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
 from tests.stores.programs import WIDTHS, around, programs, run

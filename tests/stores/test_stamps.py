@@ -6,7 +6,7 @@ import pytest
 
 from ratelimit_kit import FixedWindow, MemoryStore, SlidingWindow
 from ratelimit_kit.errors import StoreUnavailableError
-from ratelimit_kit.gate import Gate
+from ratelimit_kit.guarded_store import Gate
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.testing import ManualClock
 

@@ -11,8 +11,8 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimit_kit.stores.redis_library import NoScriptError
-from ratelimit_kit.stores.redis_wire import Wire
+from ratelimit_kit.stores.redis.driver import NoScriptError
+from ratelimit_kit.stores.redis.protocol import Wire
 
 ANSWERS = st.lists(st.one_of(st.integers(-(2**53), 2**53), st.binary(max_size=80)), max_size=12)
 

@@ -14,8 +14,8 @@ from starlette.types import Message
 from ratelimit_kit import Policy, Rule, asgi, wsgi
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.flask import RateLimit, assets
-from ratelimit_kit.web.assets import FRESH, MEDIA_TYPES, asset, serving
-from ratelimit_kit.web.request import Headers, Request
+from ratelimit_kit.web.http.messages import Headers, Request
+from ratelimit_kit.web.response.assets import FRESH, MEDIA_TYPES, asset, serving
 
 
 def request(path: str, method: str = "GET", **fields: str) -> Request:

@@ -18,8 +18,8 @@ from ratelimit_kit import MemoryStore, Policy, Rule
 from ratelimit_kit.django import ratelimit
 from ratelimit_kit.django.site import add_fields
 from ratelimit_kit.drf import UserRateThrottle
-from ratelimit_kit.web.headers import is_shared
-from ratelimit_kit.web.request import Headers
+from ratelimit_kit.web.http.messages import Headers
+from ratelimit_kit.web.response.headers import is_shared
 from ratelimit_kit.wsgi import RateLimitMiddleware
 from tests.doors import Answered, ask_wsgi
 

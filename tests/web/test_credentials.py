@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from ratelimit_kit import Policy, Rule
-from ratelimit_kit.web.cookies import cookie_values, read_cookies
-from ratelimit_kit.web.identity import ClientAddress
-from ratelimit_kit.web.keys import aidentify, credentials, identify, read_key
-from ratelimit_kit.web.request import Request
-from ratelimit_kit.web.scope import request_of
+from ratelimit_kit.web.http.asgi import request_of
+from ratelimit_kit.web.http.cookies import cookie_values, read_cookies
+from ratelimit_kit.web.http.messages import Request
+from ratelimit_kit.web.identity.address import ClientAddress
+from ratelimit_kit.web.identity.keys import aidentify, credentials, identify, read_key
 from tests import doors
 from tests.doors import Fields
 

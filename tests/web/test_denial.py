@@ -9,7 +9,7 @@ import pytest
 
 from ratelimit_kit import Rule
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.problem import Denial, Reply
+from ratelimit_kit.web.response.denial import Denial, Reply
 from tests.web.test_identity import request
 from tests.web.test_policy import BrokenStore, policy
 

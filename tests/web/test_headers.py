@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ratelimit_kit import FixedWindow, SlidingWindow, TokenBucket, Verdict
 from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.web.headers import FAMILIES, Item, quota, retry_after, to_add
-from ratelimit_kit.web.request import Response
-from ratelimit_kit.web.scope import RawFields
+from ratelimit_kit.web.http.asgi import RawFields
+from ratelimit_kit.web.http.messages import Response
+from ratelimit_kit.web.response.headers import FAMILIES, Item, quota, retry_after, to_add
 
 SECOND = 1_000_000
 MINUTE = SlidingWindow(100, per=60)

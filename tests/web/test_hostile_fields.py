@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from ratelimit_kit import parse
-from ratelimit_kit.cli.access_log import read_line
+from ratelimit_kit.cli.simulate.access_log import read_line
 from ratelimit_kit.errors import QuotaError
-from ratelimit_kit.web.cookies import cookie_values, read_cookies
-from ratelimit_kit.web.forwarded import HOPS, comma_separated, forwarded
-from ratelimit_kit.web.headers import is_shared
-from ratelimit_kit.web.identity import ClientAddress, parse_address
-from ratelimit_kit.web.keys import credentials, identify, read_key
-from ratelimit_kit.web.paths import canonical
-from ratelimit_kit.web.problem import preferred
+from ratelimit_kit.web.http.cookies import cookie_values, read_cookies
+from ratelimit_kit.web.http.spellings import canonical
+from ratelimit_kit.web.identity.address import ClientAddress, parse_address
+from ratelimit_kit.web.identity.forwarded import HOPS, comma_separated, forwarded
+from ratelimit_kit.web.identity.keys import credentials, identify, read_key
+from ratelimit_kit.web.response.denial import preferred
+from ratelimit_kit.web.response.headers import is_shared
 from tests.web.test_identity import request
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from ratelimit_kit.errors import IdentityError, OptionError
-from ratelimit_kit.web.identity import ClientAddress, hashed, parse_address
-from ratelimit_kit.web.keys import aidentify, identify, read_key
-from ratelimit_kit.web.request import Headers, Request
+from ratelimit_kit.web.http.messages import Headers, Request
+from ratelimit_kit.web.identity.address import ClientAddress, parse_address
+from ratelimit_kit.web.identity.keys import aidentify, hashed, identify, read_key
 
 PROXIES = ["10.0.0.0/8", "2001:db8:aaaa::/48"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ratelimit_kit.errors import IdentityError
-from ratelimit_kit.web.identity import ClientAddress, hashed
-from ratelimit_kit.web.keys import aidentify, identify, read_key
+from ratelimit_kit.web.identity.address import ClientAddress
+from ratelimit_kit.web.identity.keys import aidentify, hashed, identify, read_key
 from tests.web.test_identity import request
 
 

@@ -27,7 +27,7 @@ from ratelimit_kit import MemoryStore, Policy, Rule
 from ratelimit_kit.errors import StartupRefused
 from ratelimit_kit.fastapi import RateLimit, install
 from ratelimit_kit.fastapi import ratelimit as of_fastapi
-from ratelimit_kit.web.pages import decorated, name_of
+from ratelimit_kit.web.rules.pages import decorated, name_of
 from tests.doors import Site, ask_asgi, ask_wsgi
 
 LIMIT = "2/minute"

@@ -9,7 +9,8 @@ import pytest
 
 from ratelimit_kit import Policy, Rule
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.paths import canonical, read_exempt_paths, read_paths, spellings
+from ratelimit_kit.web.http.spellings import canonical, spellings
+from ratelimit_kit.web.rules.paths import read_exempt_paths, read_paths
 from tests import doors
 from tests.web.test_identity import request
 

@@ -9,9 +9,9 @@ import pytest
 from ratelimit_kit import CostError, MemoryStore, Policy, QuotaError, Rule, SlidingWindow
 from ratelimit_kit.errors import OptionError, StoreUnavailableError, StoreUnreachableError, UnsafeWorkersError
 from ratelimit_kit.testing import ManualClock
-from ratelimit_kit.web.answer import Answer
-from ratelimit_kit.web.problem import preferred
-from ratelimit_kit.web.request import Response
+from ratelimit_kit.web.http.messages import Response
+from ratelimit_kit.web.response.denial import preferred
+from ratelimit_kit.web.response.result import Answer
 from tests.web.test_identity import request
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from ratelimit_kit import MemoryStore, Policy
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web import source
-from ratelimit_kit.web.request import Request
+from ratelimit_kit.web.http.messages import Request
+from ratelimit_kit.web.policy import reload as source
 from tests.web.test_identity import request
 
 RULE = '[[rules]]\nlimits = "{limit}"\nname = "r"\n'

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from ratelimit_kit import MemoryStore, Policy, QuotaError, Rule, SlidingWindow
-from ratelimit_kit.core.event import Decided
+from ratelimit_kit.core.events import Decided
 from ratelimit_kit.errors import IdentityError, OptionError, StoreUnavailableError
 from ratelimit_kit.testing import ManualClock
-from ratelimit_kit.web.request import Request, Response
+from ratelimit_kit.web.http.messages import Request, Response
 from tests.web.test_identity import request
 from tests.web.test_policy import BrokenStore, fields, policy
 

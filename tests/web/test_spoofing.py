@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.forwarded import HOPS, forwarded
-from ratelimit_kit.web.identity import ClientAddress
+from ratelimit_kit.web.identity.address import ClientAddress
+from ratelimit_kit.web.identity.forwarded import HOPS, forwarded
 from tests.web.test_identity import request
 
 PEER = "10.1.1.1"

@@ -12,7 +12,7 @@ from starlette.authentication import BaseUser, SimpleUser, UnauthenticatedUser
 
 from ratelimit_kit import Policy, Rule
 from ratelimit_kit.errors import IdentityError
-from ratelimit_kit.web.identity import user_text
+from ratelimit_kit.web.http.users import user_text
 from tests import doors
 
 

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from ratelimit_kit.cli import check, demo, doctor, exits, inspect, reset, simulate, verify
+from ratelimit_kit.cli import check, demo, doctor, exits, simulate, verify
+from ratelimit_kit.cli.clients import inspect, reset
 from ratelimit_kit.cli.terminal import complain, never_fail_to_print
 from ratelimit_kit.errors import ConfigurationError, CostError, RateLimitKitError, StartupRefused
 

@@ -15,8 +15,8 @@ from ratelimit_kit.cli.findings import FIXES
 from ratelimit_kit.cli.source import import_from_here
 from ratelimit_kit.cli.terminal import print_json, shown, shown_lines
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StartupWarning, StoreError
-from ratelimit_kit.web.config import read_file
-from ratelimit_kit.web.policy import Policy
+from ratelimit_kit.web.policy.config import read_file
+from ratelimit_kit.web.policy.policy import Policy
 
 EPILOG = f"""\
 examples:

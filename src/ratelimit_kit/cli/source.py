@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ratelimit_kit.errors import OptionError, RateLimitKitError
-from ratelimit_kit.web.config import read_file
+from ratelimit_kit.web.policy.config import read_file
 
 DJANGO = "DJANGO_SETTINGS_MODULE"
 

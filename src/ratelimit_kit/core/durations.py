@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 
 from ratelimit_kit.core.decision import MICROSECONDS
-from ratelimit_kit.core.options import nearest
+from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import QuotaError
 
 Duration = float | timedelta | str

@@ -5,7 +5,7 @@ in it. A clock that runs backwards stays in the window it was in. At most the li
 per calendar window, hence up to twice the limit around its boundary: for "never more than N in
 any minute" use the sliding window.
 
-`redis_decide.lua` holds the same steps for the Redis server; a differential test compares them.
+`decide.lua` holds the same steps for the Redis server; a differential test compares them.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from ratelimit_kit.core.decision import MICROSECONDS
 from ratelimit_kit.core.durations import LONGEST, NAMED, UNITS
 from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
-from ratelimit_kit.core.options import nearest
+from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import QuotaError
 
 ALGORITHMS = ("sliding-window", "token-bucket", "fixed-window")

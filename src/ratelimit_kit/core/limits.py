@@ -14,7 +14,7 @@ from typing import Any, Final
 from ratelimit_kit.core import calendar, fixed_window, sliding_window, token_bucket
 from ratelimit_kit.core.decision import MICROSECONDS
 from ratelimit_kit.core.durations import NAMED, UNITS, Duration, microseconds, spell
-from ratelimit_kit.core.options import known_options, nearest
+from ratelimit_kit.core.validation import known_options, nearest
 from ratelimit_kit.errors import CostError, QuotaError
 
 EXACT: Final = 2**53

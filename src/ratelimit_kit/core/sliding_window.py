@@ -9,7 +9,7 @@ Beyond that, hits in the same granule (window / resolution) share the later stam
 late by less than a granule, never early, and the log never holds more than about twice
 `resolution` pairs.
 
-`redis_decide.lua` holds the same steps for the Redis server; a differential test compares them.
+`decide.lua` holds the same steps for the Redis server; a differential test compares them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A token costs `limit.unit` credits and every microsecond adds `limit.rate` of th
 reduced by its greatest common divisor), up to `limit.capacity`. A state is `(credits, stamp)`.
 In any span t at most `burst + rate * t` tokens are admitted.
 
-`redis_decide.lua` holds the same steps for the Redis server; a differential test compares them.
+`decide.lua` holds the same steps for the Redis server; a differential test compares them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from django.core import checks
 
 from ratelimit_kit.django.site import SETTING, site_policy
 from ratelimit_kit.errors import ConfigurationError, CostError, StartupWarning, UnusedRulesError
-from ratelimit_kit.web.policy import Policy
+from ratelimit_kit.web.policy.policy import Policy
 
 MIDDLEWARE = "ratelimit_kit.django.RateLimitMiddleware"
 

@@ -19,8 +19,9 @@ from django.urls import get_resolver, get_urlconf
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.django.site import afinished, denial, failed_with, finished, site_policy, translate
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.claims import NamedRule
-from ratelimit_kit.web.pages import (
+from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.rules.pages import (
     RULES,
     Page,
     decorated,
@@ -31,8 +32,7 @@ from ratelimit_kit.web.pages import (
     numbered,
     with_methods,
 )
-from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.rules import Rule, Tiers
+from ratelimit_kit.web.rules.rule import Rule, Tiers
 
 View = TypeVar("View", bound=Callable[..., Any])
 

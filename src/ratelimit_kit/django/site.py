@@ -16,15 +16,15 @@ from django.http.multipartparser import MultiPartParserError
 from django.http.response import ResponseHeaders
 
 from ratelimit_kit.errors import IdentityError, OptionError
-from ratelimit_kit.web.answer import Answer
-from ratelimit_kit.web.environ import EnvironHeaders
-from ratelimit_kit.web.headers import LISTS, Header, is_shared
-from ratelimit_kit.web.health import LIVE, Health
-from ratelimit_kit.web.identity import user_text
-from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.request import LEDGER, Request, Response
-from ratelimit_kit.web.scope import RawFields
-from ratelimit_kit.web.unsettled import unsettled
+from ratelimit_kit.web.http.asgi import RawFields
+from ratelimit_kit.web.http.messages import LEDGER, Header, Request, Response
+from ratelimit_kit.web.http.users import user_text
+from ratelimit_kit.web.http.wsgi import EnvironHeaders
+from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.response.bodies import unsettled
+from ratelimit_kit.web.response.headers import LISTS, is_shared
+from ratelimit_kit.web.response.health import LIVE, Health
+from ratelimit_kit.web.response.result import Answer
 
 SETTING = "RATELIMIT_KIT"
 

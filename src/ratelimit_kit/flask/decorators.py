@@ -12,9 +12,10 @@ import flask
 from ratelimit_kit.core.limits import Limit
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.flask.requests import decided, policy_in_force, translate
-from ratelimit_kit.web.claims import NamedRule
-from ratelimit_kit.web.misplaced import note
-from ratelimit_kit.web.pages import (
+from ratelimit_kit.guard.decorator_order import note
+from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.rules.pages import (
     RULES,
     Page,
     decorated,
@@ -26,8 +27,7 @@ from ratelimit_kit.web.pages import (
     of_instance,
     with_methods,
 )
-from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.rules import Rule, Tiers
+from ratelimit_kit.web.rules.rule import Rule, Tiers
 
 MARK = "_ratelimit_kit_exempt"
 

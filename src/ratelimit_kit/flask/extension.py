@@ -11,9 +11,9 @@ import flask
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.flask.decorators import is_exempt
 from ratelimit_kit.flask.requests import EXTENSION, decided, fail, finish, policy_in_force, translate
-from ratelimit_kit.guard.refusal import refuse
-from ratelimit_kit.web.misplaced import misplaced
-from ratelimit_kit.web.policy import Policy, started
+from ratelimit_kit.guard.abort import refuse
+from ratelimit_kit.guard.decorator_order import misplaced
+from ratelimit_kit.web.policy.policy import Policy, started
 
 LOOKED = "ratelimit_kit.looked"
 SETTING = "RATELIMIT_KIT"

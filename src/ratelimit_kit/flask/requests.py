@@ -10,13 +10,13 @@ import flask
 from werkzeug.exceptions import TooManyRequests
 
 from ratelimit_kit.errors import IdentityError, OptionError
-from ratelimit_kit.web import environ
-from ratelimit_kit.web.answer import Answer
-from ratelimit_kit.web.headers import LISTS, Header
-from ratelimit_kit.web.identity import user_text
-from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.request import ANSWERS, POLICY, Headers, Request, Response
-from ratelimit_kit.web.unsettled import UnsettledBody
+from ratelimit_kit.web.http import wsgi as environ
+from ratelimit_kit.web.http.messages import ANSWERS, POLICY, Header, Headers, Request, Response
+from ratelimit_kit.web.http.users import user_text
+from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.response.bodies import UnsettledBody
+from ratelimit_kit.web.response.headers import LISTS
+from ratelimit_kit.web.response.result import Answer
 
 EXTENSION = "ratelimit_kit"
 """Under which name an application keeps its policy."""

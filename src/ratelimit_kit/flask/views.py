@@ -6,7 +6,7 @@ import flask
 
 from ratelimit_kit.flask.decorators import exempt
 from ratelimit_kit.flask.requests import policy_in_force
-from ratelimit_kit.web.health import LIVE, Health
+from ratelimit_kit.web.response.health import LIVE, Health
 
 
 def health() -> flask.Response:

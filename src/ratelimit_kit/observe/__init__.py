@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from logging import getLogger  # not the module: `logging` is a room of this package
 from typing import Any, Protocol, runtime_checkable
 
-from ratelimit_kit.core.event import Decided, Event
+from ratelimit_kit.core.events import Decided, Event
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.observe.logging import LoggingObserver
+from ratelimit_kit.observe.log import LoggingObserver
 
 __all__ = ["Decided", "DecisionObserver", "Event", "Observer", "Observers", "listening"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from ratelimit_kit.core.event import Decided, Event
+from ratelimit_kit.core.events import Decided, Event
 from ratelimit_kit.errors import DependencyError
 from ratelimit_kit.observe.labels import Names
 

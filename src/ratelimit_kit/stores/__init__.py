@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from ratelimit_kit.core.options import nearest
+from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores.urls import missing_scheme, redacted
@@ -115,15 +115,15 @@ def _has_beside(store: Any, name: str, beside: str) -> bool:
     return False
 
 
-_REDIS = "ratelimit_kit.stores.redis:from_url"
+_REDIS = "ratelimit_kit.stores.redis.store:from_url"
 _FORMS = ("", "+sentinel", "+cluster")
 
 _STORES = {
-    "memory": "ratelimit_kit.stores.memory:from_url",
+    "memory": "ratelimit_kit.stores.memory.store:from_url",
     **{name + form: _REDIS for name in ("redis", "rediss", "valkey", "valkeys") for form in _FORMS},
     "unix": _REDIS,
-    "memcached": "ratelimit_kit.stores.memcached:from_url",
-    "django-cache": "ratelimit_kit.stores.django_cache:from_url",
+    "memcached": "ratelimit_kit.stores.memcached.store:from_url",
+    "django-cache": "ratelimit_kit.stores.django_cache.store:from_url",
 }
 
 

@@ -22,8 +22,8 @@ from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBu
 from ratelimit_kit.errors import CostError, OptionError
 from ratelimit_kit.stores import Charge, Scope, Store
 from ratelimit_kit.testing.clock import ManualClock
-from ratelimit_kit.testing.faces import Async, Face, Sync
 from ratelimit_kit.testing.model import Model
+from ratelimit_kit.testing.sync_async import Async, Face, Sync
 
 START = 1_800_000_000
 """Seconds of the epoch at which the suite's clock begins."""

@@ -9,10 +9,11 @@ from unittest import mock
 
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.limiter import Limiter
-from ratelimit_kit.stores import Store, memory
+from ratelimit_kit.stores import Store
+from ratelimit_kit.stores.memory import store as memory
 from ratelimit_kit.testing.clock import ManualClock
-from ratelimit_kit.web.answer import PASS, Answer
-from ratelimit_kit.web.policy import Policy
+from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.response.result import PASS, Answer
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import os
 
 from ratelimit_kit import Policy, RedisStore, Rule
 from ratelimit_kit.asgi import RateLimitMiddleware as ASGIMiddleware
-from ratelimit_kit.web.headers import FAMILIES
+from ratelimit_kit.web.response.headers import FAMILIES
 from ratelimit_kit.wsgi import RateLimitMiddleware
 
 PAGES = {

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from ratelimit_kit.stores.memory import MemoryStore
-from ratelimit_kit.web.policy import Policy
-from ratelimit_kit.web.rules import Rule
+from ratelimit_kit.stores.memory.store import MemoryStore
+from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.rules.rule import Rule
 from ratelimit_kit.wsgi import RateLimitMiddleware
 
 if TYPE_CHECKING:

@@ -1,0 +1,57 @@
+"""`ratelimit-kit reset KEY`: forget a client's hits, so that he has his whole quota again.
+
+It asks nothing, for it can only admit more, and says what it did. A server that has just refused the
+client may do so from memory for ten seconds more.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ratelimit_kit.cli import exits
+from ratelimit_kit.cli.clients import KEYS, add_client, counters
+from ratelimit_kit.cli.clients.inspect import as_json
+from ratelimit_kit.cli.terminal import print_json, shown
+from ratelimit_kit.stores.denial_cache import LONGEST
+
+EPILOG = f"""\
+examples:
+  ratelimit-kit reset 203.0.113.7 --policy ratelimit.toml
+  ratelimit-kit reset user:42 --django --rule login
+  ratelimit-kit reset user:42 --store redis://127.0.0.1:6379/0 --limit 100/minute --name api
+
+{KEYS}
+{exits.SAID}"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to a parser."""
+    parser = commands.add_parser(
+        "reset",
+        help="forget a client's hits",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_client(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Forget the client's counters, and print what they said before."""
+    store, found = counters(options, shared=False)
+    before = [(counter, counter.look(store)) for counter in found]
+    for counter, _ in before:
+        store.reset(counter.charges)
+    store.close()
+    if options.json:
+        print_json({"reset": [as_json(counter, decision) for counter, decision in before]})
+        return exits.FINE
+    for counter, decision in before:
+        print(f"{shown(counter.rule)}  {shown(counter.identity)}")
+        for verdict in decision.verdicts:
+            print(f"  {verdict.limit}: forgotten; {verdict.remaining} of {verdict.limit.most} were left")
+        if not all(verdict.remaining for verdict in decision.verdicts):
+            print(f"  a server that has just refused this client may do so for {LONGEST:g} s more (deny_cache)")
+    return exits.FINE

@@ -1,0 +1,202 @@
+"""The checks of `doctor`, in the order in which a deployment fails.
+
+What a server would refuse to start with is asked of the policy itself; what only a live store shows
+is asked of the store. When the server does not answer, what depends on it is skipped, not passed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from ratelimit_kit.cli.findings import CHECKS, Finding, of_error
+from ratelimit_kit.core.limits import SlidingWindow
+from ratelimit_kit.environment import WORKERS
+from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StoreError, StoreUnreachableError
+from ratelimit_kit.guard.workers import declared
+from ratelimit_kit.stores import Charge, Scope, Store, open_store
+from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.rules.rule import Rule
+
+LOOKS: Final = 200
+"""Decisions that are timed."""
+
+PATIENCE: Final = 3.0
+"""Seconds that timing them may take."""
+
+SLOW: Final = 0.05
+"""Seconds from which the 99th percentile is worth a warning: a fifth of a store's default deadline."""
+
+LIBRARIES: Final = {"RedisStore": "redis", "MemcachedStore": "pymemcache"}
+
+OF_THE_SERVER: Final = ("primary", "eviction", "clock", "counting", "script", "latency")
+
+THROW_AWAY: Final = SlidingWindow(1, 60)
+
+
+def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
+    """Every check of a configuration; a `bare` one names a store and no rules."""
+    try:
+        policy = _with_store_of(config) if bare else Policy.from_config(config)
+        static = list(policy.findings(live=False))
+    except RateLimitKitError as error:
+        yield of_error(error, _fix_of_start(error))
+        return
+    if bare:
+        yield Finding("configuration", "skip", "no policy was named: only its store is looked at")
+    elif not any(CHECKS.get(error.rlk) is None for error in static):
+        yield Finding("configuration", "pass", "the rules are " + ", ".join(named.name for named in policy.rules))
+    yield _library(policy.store)
+    yield from (of_error(error) for error in static)
+    if not any(CHECKS.get(error.rlk) == "workers" for error in static):
+        yield _workers(policy.store, config)
+    yield from _live(policy, {error.rlk for error in static})
+    with contextlib.suppress(StoreError, StartupRefused):
+        policy.store.close()
+
+
+def _with_store_of(config: Mapping[str, Any]) -> Policy:
+    """A policy for a store that was named on the command line: RATELIMIT_KIT_STORE must not stand in for it."""
+    return Policy(Rule("100/minute"), **{**config, "store": open_store(config["store"])})
+
+
+def _fix_of_start(error: RateLimitKitError) -> str:
+    return str(error).rpartition(": ")[2].removesuffix(f" [{error.rlk}]") if error.rlk == "RLK105" else ""
+
+
+def _library(store: Store) -> Finding:
+    package = LIBRARIES.get(type(store).__name__)
+    if package is None:
+        return Finding("client library", "pass", f"{type(store).__name__} needs none")
+    with contextlib.suppress(PackageNotFoundError):
+        return Finding("client library", "pass", f"{package} {version(package)}")
+    return Finding("client library", "pass", f"{package}, of an unknown version")
+
+
+def _workers(store: Store, config: Mapping[str, Any]) -> Finding:
+    """Whether what is declared fits the store; that several workers share a per-process one was said before."""
+    text, given = os.environ.get(WORKERS, ""), config.get("workers")
+    if text and given is not None and text != str(given):
+        found = f"workers={given} is configured, and the environment has {WORKERS}={text}: the former counts"
+        return Finding("workers", "warn", found, f"one number: unset {WORKERS}, or take workers out of the policy")
+    if store.scope is Scope.SHARED:
+        return Finding("workers", "pass", "the store is shared: all workers count together, however many there are")
+    if config.get("allow_per_process"):
+        found = "allow_per_process is set: each client gets its quota from every worker"
+        return Finding("workers", "warn", found, 'store = "redis://127.0.0.1:6379/0" in the policy')
+    word = declared(given)
+    if word is None:
+        found = f"{type(store).__name__} counts per process, and nothing here says how many workers will run"
+        return Finding("workers", "warn", found, "ratelimit-kit doctor ... --workers N, with the N of production")
+    return Finding("workers", "pass", f"{word.found}, so counting per process is exact")
+
+
+def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
+    """What only the live store shows."""
+    store = policy.store
+    try:
+        store.ping()
+        facts: Mapping[str, Any] = getattr(store, "facts", dict)()
+        yield Finding("server", "pass", f"{store!r} answers" + (f": {facts['server']}" if facts else ""))
+        errors = [error for error in policy.findings(live=True) if error.rlk not in known]
+    except (StoreError, StartupRefused) as error:
+        yield _unanswered(store, error)
+        reason = "refused" if isinstance(error, StartupRefused) else "away"
+        yield from (Finding(check, "skip", f"not looked at: the store is {reason}") for check in OF_THE_SERVER)
+        return
+    refused = {error.rlk for error in errors}
+    yield from (_of_finding(store, error) for error in errors)
+    yield from _of_facts(facts, refused)
+    yield from _counting(store)
+
+
+def _of_finding(store: Store, error: RateLimitKitError) -> Finding:
+    """A finding of the policy's own; the store answers, so one that is unreachable gave no decision."""
+    if isinstance(error, StoreUnreachableError):
+        return replace(of_error(error, _fix_of_call(store, str(error))), check="script")
+    return of_error(error)
+
+
+def _unanswered(store: Store, error: RateLimitKitError) -> Finding:
+    finding = of_error(error, "" if isinstance(error, StartupRefused) else _fix_of_call(store, str(error)))
+    return Finding("cache" if error.rlk == "RLK203" else "server", "fail", finding.found, finding.fix, error.rlk)
+
+
+def _fix_of_call(store: Store, message: str) -> str:
+    """What to type when a call to the store failed, by what the client library said."""
+    if "READONLY" in message:
+        return "the primary's address in the store's URL, or redis+sentinel://..., which follows it"
+    if any(word in message for word in ("NOPERM", "no permissions", "can't run this command")):
+        return "redis-cli acl setuser NAME +evalsha +eval ..., the whole list is in docs/explanation/security.md"
+    if "OOM" in message:
+        return "redis-cli config set maxmemory 256mb (more than now), or a Redis of the limits' own"
+    if "password" in message.lower() or "NOAUTH" in message:
+        return "the right user and password in the store's URL: redis://user:password@host:6379/0"
+    if type(store).__name__ == "MemcachedStore":
+        return "sudo systemctl start memcached; then `echo version | nc HOST 11211` must answer"
+    return "sudo systemctl start redis-server; then `redis-cli -h HOST -p PORT ping` must print PONG"
+
+
+def _of_facts(facts: Mapping[str, Any], refused: set[str]) -> Iterator[Finding]:
+    """A line for each thing that the server tells of itself and that is well."""
+    for name, code, said in (
+        ("role", "RLK205", "primary: it takes writes"),
+        ("eviction", "RLK251", "maxmemory-policy {}: no counter is thrown away"),
+        ("evictions", "RLK251", "no item has been thrown away so far"),
+        ("clock_offset", "RLK253", "{:+.3f} s from this machine's"),
+    ):
+        if name not in facts or code in refused:
+            continue
+        if facts[name] is None:
+            found = "unknown: this user may not run INFO"
+            yield Finding(CHECKS[code], "warn", found, "redis-cli acl setuser NAME +info")
+        else:
+            yield Finding(CHECKS[code], "pass", said.format(facts[name]))
+
+
+def _counting(store: Store) -> Iterator[Finding]:
+    """Two real hits on a key that nobody else has: the first is admitted, the second refused; then it is removed."""
+    charge = Charge(f"doctor:{secrets.token_hex(8)}", THROW_AWAY, 1)
+    try:
+        admitted = [store.decide([charge])[0].allowed for _ in range(2)]
+        yield _script(store)
+        if admitted == [True, False]:
+            yield Finding("counting", "pass", "of two hits under 1/minute one was admitted; the key was removed")
+        else:
+            found = f"two hits under 1/minute were answered {admitted}: this store does not keep what it is given"
+            yield Finding("counting", "fail", found, "a store that nobody flushes, and that does not evict")
+        yield _latency(store, charge._replace(cost=0))
+    except StoreError as error:
+        found = str(error).removesuffix(f" [{error.rlk}]")
+        yield Finding("counting", "fail", found, _fix_of_call(store, found), error.rlk)
+        yield Finding("latency", "skip", "not looked at: the store gives no decision")
+    finally:
+        with contextlib.suppress(StoreError):
+            store.reset([charge])
+
+
+def _script(store: Store) -> Finding:
+    how = {"RedisStore": "the Lua script runs on the server", "MemcachedStore": "compare-and-set works"}
+    return Finding("script", "pass", how.get(type(store).__name__, "decisions are made in one step"))
+
+
+def _latency(store: Store, peek: Charge) -> Finding:
+    end = time.perf_counter() + PATIENCE
+    took: list[float] = []
+    while len(took) < LOOKS and (begun := time.perf_counter()) < end:
+        store.decide([peek])
+        took.append(time.perf_counter() - begun)
+    took.sort()
+    half, most = took[len(took) // 2], took[min(len(took) - 1, len(took) * 99 // 100)]
+    found = f"p50 {half * 1000:.2f} ms, p99 {most * 1000:.2f} ms over {len(took)} decisions"
+    if most > SLOW:
+        return Finding(
+            "latency", "warn", found, "a store in the same network as the application, with a processor of its own"
+        )
+    return Finding("latency", "pass", found)

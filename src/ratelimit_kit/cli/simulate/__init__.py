@@ -1,0 +1,87 @@
+"""`ratelimit-kit simulate LOG --limit "100/minute"`: whom would this limit have refused?
+
+Replays an access log, in the common or combined format, through the library's own algorithms with the
+log's own time. Nothing is sent and no store is asked. Times in logs are whole seconds, so a request may be
+judged up to a second early or late.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ratelimit_kit.cli import exits
+from ratelimit_kit.cli.simulate.access_log import Malformed, opened
+from ratelimit_kit.cli.simulate.replay import NAMESPACE, Replay, print_report
+from ratelimit_kit.cli.source import import_from_here
+from ratelimit_kit.cli.terminal import complain, print_json
+from ratelimit_kit.core.validation import options_of
+from ratelimit_kit.errors import OptionError
+from ratelimit_kit.web.policy.config import plan_of, read_file
+from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.policy.ruleset import Plan
+from ratelimit_kit.web.rules.rule import Rule
+
+EPILOG = f"""\
+examples:
+  ratelimit-kit simulate access.log --limit 100/minute
+  ratelimit-kit simulate access.log.3.gz --limit 100/minute --limit 1000/hour --top 20
+  ratelimit-kit simulate access.log --limit 5/minute --path /login --method POST
+  ratelimit-kit simulate access.log --policy ratelimit.toml
+  zcat -f access.log* | ratelimit-kit simulate - --limit "token-bucket: 10/second burst 50" --json
+
+A line that is no access-log line is counted and shown, never dropped silently.
+
+{exits.SAID}"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to a parser."""
+    parser = commands.add_parser(
+        "simulate",
+        help="whom would a limit have refused?",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("log", metavar="LOG", help="an access log, plain or gzip; - for standard input")
+    parser.add_argument("--limit", action="append", default=[], metavar="LIMIT", help="a limit to try (repeatable)")
+    parser.add_argument("--policy", metavar="FILE", help="try the rules of a policy file instead")
+    parser.add_argument(
+        "--key",
+        default="ip",
+        help="what to count by: ip, user, global, header:user-agent, header:referer (default: ip)",
+    )
+    parser.add_argument("--path", action="append", metavar="PATH", help="only this path, or prefix/* (repeatable)")
+    parser.add_argument("--method", action="append", metavar="METHOD", help="only this method (repeatable)")
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="clients to list (default: 10)")
+    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replay the log and print who would have been refused; 1 when not one line of it is a request."""
+    replay = Replay(_plan(options))
+    with opened(options.log) as lines:
+        for line in lines:
+            if isinstance(line, Malformed):
+                replay.skip(line)
+            else:
+                replay.hit(line)
+    if options.json:
+        print_json(replay.as_json(options.top))
+    else:
+        print_report(options.log, replay, options.top)
+    if not replay.requests:
+        complain(f"{options.log} has no line of an access log")
+        return exits.FOUND
+    return exits.FINE
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    if bool(options.limit) == (options.policy is not None):
+        raise OptionError("name what to try: --limit 100/minute, or --policy FILE")
+    if options.policy is not None:
+        import_from_here()
+        return plan_of(read_file(options.policy), options_of(Policy.__init__), NAMESPACE)
+    return Plan([Rule(*options.limit, key=options.key, paths=options.path, methods=options.method)], NAMESPACE)

@@ -1,0 +1,160 @@
+"""What the answers of a site prove of its limit: the judgements of `verify`, as findings.
+
+Only what was measured is claimed. More than N admissions prove nothing by themselves when they took
+longer than the window; then the closest N + 1 of them are looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from ratelimit_kit.cli.findings import Finding
+from ratelimit_kit.cli.verify.fields import Told, told
+from ratelimit_kit.cli.verify.site import Answer
+
+UNSHARED = "a store that all workers share: ratelimit-kit doctor ... --workers N; and see that nothing before the limit answers"
+
+
+def count(answers: Sequence[Answer], limit: int, *, in_turn: bool) -> Iterator[Finding]:
+    """Whether exactly `limit` were admitted."""
+    broken = Counter(answer.status for answer in answers if answer.status >= 500)
+    if broken:
+        said = ", ".join(f"{number} x {status}" for status, number in broken.items())
+        yield Finding(
+            "site", "fail", f"the site is in trouble: {said}", "its log; 503 without RateLimit fields is a store outage"
+        )
+        return
+    admitted = [answer for answer in answers if not answer.refused]
+    refused = len(answers) - len(admitted)
+    said = f"{len(admitted)} of {len(answers)} requests were admitted and {refused} refused; the limit is {limit}"
+    if len(admitted) == limit:
+        yield Finding("count", "pass", said)
+    elif len(admitted) > limit:
+        yield _too_many(admitted, limit, said, refused)
+    else:
+        yield _too_few(answers, len(admitted), limit, said)
+    if in_turn and len(admitted) == limit and not all(answer.refused for answer in answers[limit:]):
+        yield Finding("order", "fail", "a request passed after one was refused within the same quota", UNSHARED)
+
+
+def _too_many(admitted: Sequence[Answer], limit: int, said: str, refused: int) -> Finding:
+    """Too many, unless they took longer than the window: then by the N + 1 that were closest together."""
+    windows = told(admitted[0].headers).windows.values()
+    if windows and refused:
+        window = min(windows)
+        came = sorted(answer.came for answer in admitted)
+        sent = sorted(answer.sent for answer in admitted)
+        span = min(later - earlier for earlier, later in zip(sent, came[limit:], strict=False))
+        if span > window:
+            found = f"{said}, but any {limit + 1} of them took {span:.1f} s, longer than the window of {window} s"
+            return Finding("count", "pass", found)
+        if len(admitted) <= limit + limit * (came[-1] - sent[0]) / window:
+            found = f"{said}: right for a token bucket, which refilled meanwhile, and too many for a window"
+            return Finding(
+                "count", "warn", found, "ratelimit-kit verify ... --concurrency 16, to be quicker than the refill"
+            )
+    how = "the limit does not hold" if refused else "nothing was refused: there is no limit here, or a higher one"
+    return Finding("count", "fail", f"{said}: {how}", UNSHARED)
+
+
+def _too_few(answers: Sequence[Answer], admitted: int, limit: int, said: str) -> Finding:
+    left = told(answers[0].headers).remaining.values()
+    if left and not answers[0].refused and min(left) + 1 == admitted:
+        found = f"{said}: {limit - admitted} units were used before, and what was left was admitted exactly"
+        return Finding("count", "warn", found, "ratelimit-kit reset 127.0.0.1 --policy FILE, or wait, and verify again")
+    return Finding(
+        "count", "fail", f"{said}: too few", "a client with its whole quota (ratelimit-kit reset), or the right --limit"
+    )
+
+
+def fields(answers: Sequence[Answer], limit: int) -> Iterator[Finding]:
+    """Whether the RateLimit fields are well-formed, name the limit, and count down without a gap."""
+    read = [told(answer.headers) for answer in answers if answer.status < 500 and not 300 <= answer.status < 400]
+    silent = sum(not one.family for one in read)
+    if not read or silent == len(read):
+        yield Finding("fields", "warn", "the answers have no RateLimit fields", 'headers = "draft11" in the policy')
+        return
+    malformed = sorted({name for one in read for name in one.malformed})
+    if malformed or silent:
+        what = (
+            f"cannot be read: {', '.join(malformed)}"
+            if malformed
+            else f"are missing from {silent} of {len(read)} answers"
+        )
+        yield Finding(
+            "fields", "fail", f"RateLimit fields {what}", "nothing before the application that rewrites fields"
+        )
+        return
+    names = [name for name, quota in read[0].quotas.items() if quota == limit]
+    if not names:
+        quotas = ", ".join(str(quota) for quota in read[0].quotas.values())
+        yield Finding("fields", "fail", f"the site says that its quota is {quotas}, not {limit}", "the right --limit")
+        return
+    yield Finding("fields", "pass", f"well-formed ({read[0].family}), and the quota is {limit}")
+    yield _counts_down(read, names[0])
+
+
+def _counts_down(read: Sequence[Told], name: str) -> Finding:
+    """Each admission takes one unit, whichever worker made it: no number of units left is seen twice."""
+    left = [one.remaining[name] for one in read if name in one.remaining]
+    above = [number for number in left if number > 0]
+    if len(above) == len(set(above)):
+        return Finding(
+            "one counter", "pass", f"the units left counted down from {left[0]} to {min(left)}, each seen once"
+        )
+    twice = next(number for number in above if above.count(number) > 1)
+    found = f"{twice} units left were said {above.count(twice)} times: the workers do not count together"
+    return Finding("one counter", "fail", found, UNSHARED)
+
+
+def denial(refusal: Answer) -> Iterator[Finding]:
+    """Whether a refusal tells the whole story."""
+    text = refusal.headers.get("retry-after", "")
+    seconds = int(text) if text.isascii() and text.isdigit() else None
+    if not seconds:
+        what = f"is {text!r}" if text else "is missing"
+        yield Finding(
+            "Retry-After",
+            "fail",
+            f"Retry-After {what}, and a client is to know when to come back",
+            "whole seconds, 1 or more",
+        )
+    else:
+        said = told(refusal.headers)
+        late = [name for name, after in said.after.items() if after > seconds and said.remaining.get(name) == 0]
+        found = f"{seconds} s" + (f", but {', '.join(late)} has a later t" if late else "")
+        yield Finding("Retry-After", "fail" if late else "pass", found)
+    yield _body(refusal)
+    cache = refusal.headers.get("cache-control", "")
+    if "no-store" in cache.lower():
+        yield Finding("caching", "pass", "no cache may keep a refusal (no-store)")
+    else:
+        yield Finding(
+            "caching", "warn", "a cache may keep a refusal, and give it to others", "Cache-Control: no-store on 429"
+        )
+
+
+def _body(refusal: Answer) -> Finding:
+    kind = refusal.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/problem+json":
+        return Finding("problem body", "warn", f"the refusal is {kind or 'of no type'}, not application/problem+json")
+    try:
+        problem = json.loads(refusal.body)
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict) or problem.get("status") != refusal.status:
+        return Finding("problem body", "fail", "the body is no problem of status 429 (RFC 9457)")
+    violated = problem.get("violated-policies")
+    names = ", ".join(str(name) for name in violated) if isinstance(violated, list) else "no policy named"
+    return Finding("problem body", "pass", f"application/problem+json: {names}")
+
+
+def after_waiting(answer: Answer, seconds: int) -> Finding:
+    """Whether Retry-After was the truth: the request after it passes."""
+    if answer.refused:
+        return Finding(
+            "after waiting", "fail", f"the request after {seconds} s was refused: Retry-After came too early"
+        )
+    return Finding("after waiting", "pass", f"the request after {seconds} s was admitted ({answer.status})")

@@ -1,0 +1,146 @@
+"""How a refusal ends the server: an error that is also a SystemExit, raised by `refuse`.
+
+The server ends instead of respawning workers for ever, and the message is printed once, by the
+first of the workers or by the one that comes first. What each server makes of it is in docs/explanation/guard.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from typing import NoReturn
+
+from ratelimit_kit.errors import ConfigurationError, StartupRefused
+from ratelimit_kit.guard.announce import first_to_say
+from ratelimit_kit.guard.per_request_limiters import within_request
+from ratelimit_kit.guard.servers import detected, is_child, within_lifespan
+from ratelimit_kit.guard.workers import Workers
+
+STAND_BY = 2.0
+"""Seconds that a worker waits to be stopped because of the refusal of the first one."""
+
+GRACE = 0.5
+"""Seconds that it leaves the first one to speak, where it cannot see whether it is being stopped."""
+
+LATE = 5.0
+"""Seconds that a worker added to a running server waits, for its server will start it again at once."""
+
+TICK = 0.02
+"""Seconds between two looks."""
+
+LAST_WORDS = 0.5
+"""Seconds that a process which ends itself while it serves has for the answers under way."""
+
+ALONE = Workers(1, "there is one process")
+
+
+def refuse(error: StartupRefused) -> NoReturn:
+    """Raise the refusal; the first worker prints it too, for an exit says nothing by itself.
+
+    The others leave it to that one, wait until the server stops them, and end with status 0 where
+    they can see that: gunicorn answers several workers that fail to boot at the same time with
+    tracebacks of its own. So does a worker added to a running server, for the others go on. Where an
+    exit would only be answered with another worker, for ever, the refusal is a plain error: the site
+    answers 5xx. Within an ASGI lifespan nothing is printed, for the server prints what it is sent.
+    """
+    if within_lifespan():
+        raise error
+    if within_request():  # a limiter that is built late: an exit would only end the request's thread
+        _print_once(error)
+        raise error.without_exit() from None
+    worker = detected() or ALONE
+    if worker.respawns:
+        raise error.without_exit() from None
+    speaks = _speaks(worker, error)
+    if speaks or worker.late:
+        _print(error)
+    end = time.monotonic() + _wait(worker, speaks=speaks)
+    while not worker.is_stopping() and time.monotonic() < end:
+        time.sleep(TICK)
+    if _leaves_quietly(worker):
+        error.code = 0
+    raise error
+
+
+async def lifespan_message(error: ConfigurationError) -> str:
+    """What to send as the message of `lifespan.startup.failed`: the refusal, from the first worker only.
+
+    The others wait and leave as in `refuse`; they have served nobody yet.
+    """
+    worker = detected() or ALONE
+    if not _leaves_quietly(worker):
+        return str(error) if _speaks(worker, error) else ""
+    if worker.late:
+        _print(error)
+    end = time.monotonic() + _wait(worker, speaks=False)
+    while not worker.is_stopping() and time.monotonic() < end:  # noqa: ASYNC110 - a signal handler sets it
+        await asyncio.sleep(TICK)
+    os._exit(0)  # a SystemExit raised here would be taken for "no lifespan", and the worker would serve
+
+
+def leave(error: StartupRefused) -> NoReturn:
+    """End a worker that a running server adds, which has served nobody: print why, and wait as `refuse` does."""
+    worker = detected() or ALONE
+    _print(error)
+    end = time.monotonic() + LATE
+    while not worker.is_stopping() and time.monotonic() < end:
+        time.sleep(TICK)
+    os._exit(0)
+
+
+def _leaves_quietly(worker: Workers) -> bool:
+    """Whether its end must not look like a failure; one started in its place would speak."""
+    return worker.late or (worker.stopping is not None and not worker.speaks)
+
+
+def _speaks(worker: Workers, error: ConfigurationError) -> bool:
+    """Whether this worker says why. Where none can see what the server does to the others, it is the one that comes first."""
+    if worker.stopping is None and worker.count > 1 and is_child():
+        first = first_to_say(str(error))
+        if first is not None:
+            return first
+    return worker.speaks
+
+
+def _wait(worker: Workers, *, speaks: bool) -> float:
+    if worker.late:
+        return LATE
+    if speaks:
+        return 0.0
+    return GRACE if worker.stopping is None else STAND_BY
+
+
+def _print(error: ConfigurationError) -> None:
+    sys.stderr.write(f"\n{error}\n\n")
+    sys.stderr.flush()
+
+
+_printed: set[str] = set()
+
+
+def _print_once(error: ConfigurationError) -> None:
+    if str(error) not in _printed:
+        _printed.add(str(error))
+        _print(error)
+
+
+def replaces_another() -> bool:
+    """Whether this process is a worker that a running server has started in place of another."""
+    worker = detected()
+    return worker is not None and worker.replaces_another
+
+
+def end_this_process() -> None:
+    """Ask the own process to end as its server would be asked to (SIGTERM), once the answers under way are out."""
+    timer = threading.Timer(LAST_WORDS, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    timer.start()
+
+
+def end_the_server() -> None:
+    """Ask the parent to end, where it forks a process for each request: this one ends with its answer anyhow."""
+    os.kill(os.getppid(), signal.SIGTERM)

@@ -1,0 +1,60 @@
+"""Which of several workers speaks: the first that has something to say, whichever that is.
+
+Workers that start together all find the same. They agree over a small file by parent process, under a
+record lock, in the witness's folder. A number would not do: on a busy machine the second worker may have
+failed, and the server may have stopped all of them, before the first one has said a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from pathlib import Path
+
+from ratelimit_kit.guard import socket_locks as witness
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+AGAIN = 30.0
+"""Seconds after which the same is said again: by then it is another start."""
+
+
+def first_to_say(message: str) -> bool | None:
+    """Whether no other child of this process's parent has said `message`; None where they cannot agree."""
+    folder = witness.own_folder()
+    if folder is None or fcntl is None:
+        return None
+    path = folder / ("said-" + hashlib.sha256(f"{os.getppid()}\0{message}".encode()).hexdigest()[:32])
+    try:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX)  # nobody holds it for longer than these lines
+            said, now = file.read(), f"{_birth(os.getppid())} {time.time():.1f}"
+            if _is_recent(said, now):
+                return False
+            file.seek(0)
+            file.write(now)
+            file.truncate()
+            file.flush()
+    except OSError:
+        return None
+    return True
+
+
+def _is_recent(said: str, now: str) -> bool:
+    """Whether the same parent's child has said so a moment ago; pids come again, with another birth."""
+    with contextlib.suppress(ValueError, IndexError):
+        before, after = said.split(), now.split()
+        return before[0] == after[0] and 0 <= float(after[1]) - float(before[1]) < AGAIN
+    return False
+
+
+def _birth(pid: int) -> str:
+    """When a process was started, in the kernel's ticks; "?" where that cannot be seen."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return "?"

@@ -1,0 +1,85 @@
+"""What the watch says: errors and warnings with what was found, why it matters and what to type."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from ratelimit_kit.errors import LateWorkersError, OtherPortWarning, UnsafeWorkersError
+from ratelimit_kit.guard.socket_locks import Sibling
+from ratelimit_kit.guard.workers import Workers
+
+_log = logging.getLogger("ratelimit_kit")
+
+CONSEQUENCES: Final = {
+    "shutdown": "this process refuses every request and ends",
+    "deny": "this process refuses every request",
+    "warn": "this process goes on, and each client gets more than its quota",
+}
+
+
+def several(store: str, workers: Workers, remedy: str) -> UnsafeWorkersError:
+    """Several workers are declared or shown; `remedy` is what to type where it is not the usual."""
+    return UnsafeWorkersError(
+        f"{store} counts per process, and {workers.found}: each client would get {workers.times} its quota. "
+        + (remedy or _REMEDY)
+    )
+
+
+_REMEDY: Final = (
+    'Use store="redis://...", or run one worker. If there really is only one process, say so with workers=1 '
+    "or RATELIMIT_KIT_WORKERS=1."
+)
+
+
+def added(store: str, workers: Workers) -> LateWorkersError:
+    """A running server was told to add this worker."""
+    return LateWorkersError(
+        f"{store} counts per process, and a running server with {workers.initial} was told to have "
+        f"{workers.count} workers: the added one does not serve, for each client would get more than its quota. "
+        'Take it back (gunicorn: kill -TTOU), or use store="redis://..."'
+    )
+
+
+def sibling(store: str, found: Sibling) -> LateWorkersError:
+    """Another process serves on the same socket."""
+    return LateWorkersError(
+        f"{store} counts per process, and process {found.pid or 'unknown'} serves the same application on {found.where}: "
+        'each client would get its quota from each. Use store="redis://...", or run one process'
+    )
+
+
+def other_port(store: str, found: Sibling) -> OtherPortWarning:
+    """Another process of the same supervisor serves on another port."""
+    return OtherPortWarning(
+        f"process {found.pid or 'unknown'} was started like this one and serves on another port. {store} counts "
+        "per process: if one balancer stands before both, each client gets its quota from each. "
+        'Use store="redis://...", or say workers=1 if they are apart'
+    )
+
+
+def allowed(store: str, word: Workers | None, seen: Workers | None, *, accepted: bool) -> None:
+    """Log an escape where it changes something: nobody should find out from the numbers.
+
+    `word` is what the user declares, `seen` what the server shows.
+    """
+    if seen is None or seen.count <= 1 or not seen.speaks:
+        if word is not None:
+            say(logging.INFO, f"{word.found}, so {store} is allowed")
+    elif accepted:
+        say(
+            logging.WARNING,
+            f"allow_per_process=True: {store} counts per process, and {seen.found}. Each client gets up to {seen.times} its quota",
+        )
+    elif word is not None:
+        say(logging.WARNING, f"{word.found}, so {store} is allowed although {seen.found}")
+
+
+def say(level: int, message: str) -> None:
+    """Log a sentence once in a process, however many limiters it is true of."""
+    if message not in _said:
+        _said.add(message)
+        _log.log(level, message)
+
+
+_said: set[str] = set()

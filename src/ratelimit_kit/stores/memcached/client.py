@@ -1,0 +1,206 @@
+"""How Memcached servers are reached, and how a store's conversation with them is carried out.
+
+Connections are pymemcache's, and a key belongs to one server by rendezvous hashing, as
+in pymemcache's HashClient. That client itself is not used: after an error it answers "no" for a
+while instead of raising, and then moves the keys of a lost server to others, which begin anew.
+The asyncio face carries a conversation out in a thread, for pymemcache knows no event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+from ratelimit_kit.errors import (
+    ClockOffsetWarning,
+    EvictionWarning,
+    StartupWarning,
+    StoreContendedError,
+    StoreUnavailableError,
+)
+from ratelimit_kit.stores.memcached.commands import Found, Read, Wait, Write
+from ratelimit_kit.stores.memcached.connection import FAILURES, Lines, RendezvousHash, expire
+from ratelimit_kit.stores.pool import Turns
+from ratelimit_kit.stores.urls import StoreURL
+
+CONNECTIONS = 32
+"""Connections per server and process at most; more threads wait for one within the deadline."""
+
+OFFSET = 2.0
+"""Seconds that two clocks may differ before it is worth a warning; Memcached tells whole seconds."""
+
+
+class Servers:
+    """The servers of a URL, and the clients of this process for them."""
+
+    def __init__(self, url: StoreURL, timeout: float) -> None:
+        self._url = url.text()
+        self._timeout = timeout
+        self._addresses = dict(_addresses(url))
+        self._only = next(iter(self._addresses)) if len(self._addresses) == 1 else None
+        self._hash = RendezvousHash(nodes=list(self._addresses))
+        self._renew()
+
+    def __str__(self) -> str:
+        return f"MemcachedStore({self._url!r})"
+
+    def _renew(self) -> None:
+        """Clients of this process's own: sockets must not be shared with a parent."""
+        self._pid = os.getpid()
+        self._turns = Turns(CONNECTIONS)
+        self._threads: ThreadPoolExecutor | None = None
+        self._lines = {name: Lines(address, self._timeout) for name, address in self._addresses.items()}
+
+    def carry_out(self, conversation: Generator[Any, Any, Any]) -> Any:
+        """Do what the conversation asks for, and return its result; StoreError for whatever went wrong."""
+        if self._pid != os.getpid():
+            self._renew()
+        self._take_turn()
+        try:
+            answer = None
+            while True:
+                answer = self._do(conversation.send(answer))
+        except StopIteration as end:
+            return end.value
+        finally:
+            self._turns.give_back()
+
+    def change(self, key: str, work: Callable[[bytes], tuple[bytes, int] | None]) -> bool:
+        """Write what `work` makes of a value that exists, if it makes something: the value, and for how many seconds.
+
+        False where there is no value, or somebody else has written meanwhile: then nothing has been changed.
+        """
+        if self._pid != os.getpid():
+            self._renew()
+        self._take_turn()
+        server = self._server_of(key)
+        try:
+            return self._lines[server].change(key, work)
+        except FAILURES as error:
+            self._fail(server, error)
+        finally:
+            self._turns.give_back()
+
+    async def acarry_out(self, conversation: Generator[Any, Any, Any]) -> Any:
+        """Do what `carry_out` does."""
+        return await self.in_thread(self.carry_out, conversation)
+
+    def ping(self) -> None:
+        """Return when every server answers."""
+        for name in self._lines:
+            self._call(name, "version")
+
+    async def aping(self) -> None:
+        """Do what `ping` does."""
+        await self.in_thread(self.ping)
+
+    def examine(self) -> Iterator[StartupWarning]:
+        """What is wrong with the servers."""
+        for name in self._lines:
+            begun = time.time()
+            stats = self._call(name, "stats")
+            offset = int(stats[b"time"]) + 0.5 - (begun + time.time()) / 2
+            if abs(offset) > OFFSET:
+                yield ClockOffsetWarning(
+                    f"the clock of Memcached {name} is about {abs(offset):.0f} s "
+                    f"{'ahead of' if offset > 0 else 'behind'} this machine's: hits are timed by the application's "
+                    "machines, and where those differ too a window may be short by as much. Let NTP run on all"
+                )
+            if int(stats[b"evictions"]):
+                yield EvictionWarning(
+                    f"Memcached {name} has thrown {int(stats[b'evictions'])} items away to make room: clients whose counters "
+                    "are among them begin anew. Give the counters a Memcached of their own, with more memory (-m)"
+                )
+
+    def facts(self) -> dict[str, Any]:
+        """What the servers say of themselves, for people; of the one whose clock is farthest off."""
+        stats = [self._call(name, "stats") for name in self._lines]
+        offsets: list[float] = [int(one[b"time"]) + 0.5 - time.time() for one in stats]
+        versions = {f"memcached {one[b'version'].decode()}" for one in stats}
+        return {
+            "server": ", ".join(sorted(versions)) + (f" ({len(stats)} servers)" if len(stats) > 1 else ""),
+            "evictions": sum(int(one[b"evictions"]) for one in stats),
+            "clock_offset": max((round(one, 1) for one in offsets), key=abs),
+        }
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        for lines in self._lines.values():
+            lines.close()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
+            self._threads = None
+
+    async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Do what may block where no event loop waits for it."""
+        if self._pid != os.getpid():
+            self._renew()
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(CONNECTIONS, "ratelimit_kit-memcached")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def _take_turn(self) -> None:
+        if not self._turns.take(self._timeout):
+            raise StoreContendedError(
+                f"{self}: all {CONNECTIONS} connections stayed busy for {self._timeout:g} s, nothing was charged"
+            )
+
+    def _do(self, step: Read | Write | Wait) -> Any:
+        if isinstance(step, Read):
+            return self._read(step.keys)
+        if isinstance(step, Wait):
+            return time.sleep(step.seconds)
+        key, value, found, seconds = step
+        server = self._server_of(key)
+        if value is None:
+            return self._call(server, "delete", key)
+        if found is None:
+            return self._call(server, "add", key, value, expire(seconds))
+        return bool(self._call(server, "cas", key, value, found.token, expire(seconds)))
+
+    def _read(self, keys: list[str]) -> Mapping[str, Found]:
+        by_server: dict[str, list[str]] = {}
+        for key in keys:
+            by_server.setdefault(self._server_of(key), []).append(key)
+        found: dict[str, Found] = {}
+        for name, some in by_server.items():
+            answers = self._call(name, "gets_many", some)
+            found.update({key: Found(*answer) for key, answer in answers.items()})
+        return found
+
+    def _server_of(self, key: str) -> str:
+        if self._only is not None:
+            return self._only
+        server: str = self._hash.get_node(key)
+        return server
+
+    def _call(self, name: str, command: str, *arguments: Any) -> Any:
+        try:
+            return self._lines[name].call(command, *arguments)
+        except FAILURES as error:
+            self._fail(name, error)
+
+    def _fail(self, name: str, error: Exception) -> NoReturn:
+        reason = f"no answer within {self._timeout:g} s" if isinstance(error, TimeoutError) else str(error)
+        raise StoreUnavailableError(
+            f"{self} gave no decision: {name}: {reason.rstrip('.') or type(error).__name__}. "
+            "Check that the server runs and that the URL is right"
+        ) from error
+
+
+def _addresses(url: StoreURL) -> Iterator[tuple[str, tuple[str, int] | str]]:
+    """Server names and their addresses."""
+    if url.options or url.login or bool(url.hosts) == (url.path not in {"", "/"}):
+        raise url.refused(
+            "is no Memcached URL: write 'memcached://127.0.0.1:11211', several servers with commas, or "
+            "'memcached:///path/to.sock'"
+        )
+    if not url.hosts:
+        yield url.path, url.path
+        return
+    for host, port in url.nodes(11211):
+        yield f"{host}:{port}", (host, port)

@@ -1,0 +1,5 @@
+"""State in this process: exact and fast, for one process only."""
+
+from ratelimit_kit.stores.memory.store import MemoryStore
+
+__all__ = ["MemoryStore"]

@@ -1,0 +1,203 @@
+"""State in this process: exact and fast, for one process only (the guard refuses more).
+
+One lock makes every step atomic, with or without the GIL. There is no timer thread: each call
+sweeps a few states whose time has come, so memory follows the live keys. When `max_keys` are
+alive, no state is evicted: further keys share one strict counter per limit until room returns.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Sequence
+from threading import Lock
+
+from ratelimit_kit.core.decision import Computed, Decision, Verdict
+from ratelimit_kit.core.events import Event, Listener, unheard
+from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.validation import known_options
+from ratelimit_kit.errors import OptionError, StoreURLError
+from ratelimit_kit.stores import Charge, Lane, Scope, check_charges
+from ratelimit_kit.stores.memory.fast_path import lane_to
+from ratelimit_kit.stores.memory.tables import Clock, Clocks, Tables
+from ratelimit_kit.stores.urls import redacted
+
+
+class MemoryStore:
+    """Counters in this process's memory.
+
+    `max_keys` bounds the number of live counters; `clock` returns nanoseconds (default: the
+    monotonic clock, and for calendar windows the wall clock). `lanes=False` takes the long way for every hit,
+    and answers the same.
+    """
+
+    scope = Scope.PROCESS
+
+    @known_options
+    def __init__(self, *, max_keys: int = 1_000_000, clock: Clock | None = None, lanes: bool = True) -> None:
+        if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
+            raise OptionError(f"max_keys={max_keys!r} is no number of counters: give a whole number of 1 or more")
+        if not isinstance(lanes, bool):
+            raise OptionError(f"lanes={lanes!r} is neither True nor False")
+        self.max_keys = max_keys
+        self.lanes = lanes
+        self.on_event: Listener = unheard
+        self._clock = clock
+        self._tables = Tables(max_keys, _clocks(clock))
+        self._forked = 0
+        STORES.add(self)
+
+    def __repr__(self) -> str:
+        return f"MemoryStore(max_keys={self.max_keys})"
+
+    def __len__(self) -> int:
+        return self._tables.live
+
+    def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Admit all charges or write nothing; one Verdict per charge, in order."""
+        check_charges(charges)
+        if not charges:
+            return []
+        if self._forked:
+            self._tell_of_fork()
+        with self._tables.lock:
+            was_full = self._tables.full
+            verdicts = self._tables.decide(charges)
+            overflows = self._tables.full and not was_full
+        if overflows:
+            self.on_event(_overflow(self.max_keys))
+        return verdicts
+
+    def quick(self, charges: Sequence[Charge]) -> Decision | None:
+        """What `decide` would answer where counters exist and all admit; else None."""
+        if self._forked:
+            return None
+        for _, limit, cost in charges:
+            if type(cost) is not int or not 0 < cost <= limit.most:
+                return None
+        if len(charges) > 1 and (len(charges) > 2 or charges[0][0] == charges[1][0]):
+            check_charges(charges)
+        with self._tables.lock:
+            bases = self._tables.take(charges)
+        if not bases:
+            return None
+        decision = Computed()
+        decision.basis = bases
+        return decision
+
+    def lane(self, space: str, limit: Limit) -> Lane:
+        """The short way for single hits on keys of one namespace under one limit; lanes.py says what it does."""
+        with self._tables.lock:
+            table = self._tables.own(space, limit)
+            lane: Lane | None = table.lane()
+            if lane is None:
+                lane = lane_to(table)
+                table.lane = weakref.ref(lane)
+        return lane
+
+    async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Do what `decide` does; it waits for nothing but the lock."""
+        return self.decide(charges)
+
+    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
+        check_charges(charges)
+        with self._tables.lock:
+            for charge in charges:
+                self._tables.refund(charge, stamp)
+
+    async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+        """Do what `refund` does."""
+        self.refund(charges, stamp)
+
+    def reset(self, charges: Sequence[Charge]) -> None:
+        """Forget everything about the charges' keys and limits."""
+        with self._tables.lock:
+            for charge in charges:
+                self._tables.reset(charge)
+
+    async def areset(self, charges: Sequence[Charge]) -> None:
+        """Do what `reset` does."""
+        self.reset(charges)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._tables.lock:
+            self._tables.clocks = _clocks(self._clock)
+            self._tables.clear()
+
+    def ping(self) -> None:
+        """Return at once: this process's memory always answers."""
+
+    async def aping(self) -> None:
+        """Return at once."""
+
+    def close(self) -> None:
+        """Keep everything: there is nothing to let go of."""
+
+    async def aclose(self) -> None:
+        """Keep everything."""
+
+    def _forget_parent(self) -> None:
+        """In a forked child: the parent goes on counting, and its lock may be held for ever here."""
+        self._forked = self._tables.live
+        self._tables.lock = Lock()
+        self._tables.clear()
+
+    def _tell_of_fork(self) -> None:
+        """Not in the fork itself, where a lock of the listener's may be held for ever."""
+        lost, self._forked = self._forked, 0
+        message = (
+            f"MemoryStore begins anew in a forked process: the {lost} counters before the fork stay with its parent, so each "
+            "client has its quota once more. Fork before the first request, or use a shared store"
+        )
+        self.on_event(Event("memory-forked", message, logging.WARNING, {"counters": lost}))
+
+
+def _clocks(clock: Clock | None) -> Clocks:
+    """The clock for spans and the one for calendar windows."""
+    chosen = clock or _test_clock
+    return chosen or time.monotonic_ns, chosen or time.time_ns
+
+
+def keep_time_by(clock: Clock | None) -> None:
+    """Let every memory store without a clock of its own begin anew by this one (None: by the real clocks); for tests."""
+    global _test_clock  # noqa: PLW0603 - stores that are made later keep this time too
+    _test_clock = clock
+    for store in list(STORES):
+        store.clear()
+
+
+_test_clock: Clock | None = None
+
+
+def from_url(url: str) -> MemoryStore:
+    """The store that `memory://` names."""
+    if url != "memory://":
+        raise StoreURLError(f"store={redacted(url)!r}: the memory store takes no address or options, write 'memory://'")
+    return MemoryStore()
+
+
+def _overflow(max_keys: int) -> Event:
+    return Event(
+        "memory-overflow",
+        f"MemoryStore holds {max_keys} live counters (max_keys): further keys share one strict counter per limit "
+        "until some expire. Raise max_keys, or use a shared store.",
+        logging.WARNING,
+        {"max_keys": max_keys},
+    )
+
+
+STORES: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+"""The memory stores of this process."""
+
+
+def _forget_after_fork() -> None:
+    for store in list(STORES):
+        store._forget_parent()  # noqa: SLF001 - its own module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,126 @@
+"""redis-py itself: what of it is used, and its clients as this library wants them.
+
+The one module that imports redis and says what to install where it is missing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratelimit_kit.core.validation import nearest
+from ratelimit_kit.errors import DependencyError, StoreURLError
+from ratelimit_kit.stores.redis.url import OF_ONE_SERVER, Address
+from ratelimit_kit.stores.urls import redacted
+
+try:
+    import redis
+    import redis.asyncio
+    import redis.asyncio.cluster
+    import redis.asyncio.sentinel
+    import redis.cluster
+    import redis.sentinel
+    from redis.backoff import NoBackoff
+    from redis.client import NEVER_DECODE
+    from redis.connection import DefaultParser
+    from redis.exceptions import (
+        AuthenticationError,
+        MaxConnectionsError,
+        NoPermissionError,
+        NoScriptError,
+        ReadOnlyError,
+        RedisClusterException,
+        ResponseError,
+    )
+except ImportError as error:
+    raise DependencyError(
+        "the Redis store needs the redis package, which is not installed: pip install 'ratelimit-kit[redis]'"
+    ) from error
+
+__all__ = [
+    "CLUSTERS",
+    "CONNECTIONS",
+    "FAILURES",
+    "GONE",
+    "NEVER_DECODE",
+    "TIMEOUTS",
+    "UNREADABLE",
+    "AuthenticationError",
+    "MaxConnectionsError",
+    "NoPermissionError",
+    "NoScriptError",
+    "ReadOnlyError",
+    "ResponseError",
+    "connection_of",
+    "error_of",
+    "opened",
+    "watchers",
+]
+
+FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
+"""All that can go wrong in a call; redis-py's cluster errors are no RedisError."""
+
+TIMEOUTS = (TimeoutError, redis.TimeoutError)
+
+GONE = redis.ConnectionError
+"""A connection has ended."""
+
+UNREADABLE = redis.InvalidResponse
+"""What came is no answer."""
+
+CLUSTERS = (redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster)
+
+CONNECTIONS = 64
+"""Connections per process at most; more threads wait for one within the deadline."""
+
+
+def opened(address: Address, timeout: float, url: str | None, *, asynchronous: bool, timed: bool = True) -> Any:
+    """A client that keeps to the deadline and never repeats a call by itself.
+
+    `timed=False` leaves the deadline of calls to the caller: redis-py makes a task for each that it times.
+    """
+    library: Any = redis.asyncio if asynchronous else redis
+    options = {
+        "socket_connect_timeout": timeout,
+        "socket_timeout": timeout if timed else None,
+        "retry": library.retry.Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    if address.kind == "cluster":
+        nodes = [library.cluster.ClusterNode(*node) for node in address.nodes]
+        return library.cluster.RedisCluster(startup_nodes=nodes, **{**options, **address.options})
+    options["max_connections"] = CONNECTIONS
+    if address.kind == "sentinel":
+        # Before version 8 redis-py reads a Sentinel's answers in RESP2 only.
+        asked = {**options, **address.sentinel_options, "protocol": 2}
+        known = library.sentinel.Sentinel(address.nodes, sentinel_kwargs=asked, **{**options, **address.options})
+        return known.master_for(address.service)
+    try:
+        pool = library.ConnectionPool.from_url(address.url, **{**options, **address.options})
+        pool.connection_class(**pool.connection_kwargs)
+    except TypeError as error:
+        name = str(error).rpartition("'")[0].rpartition("'")[2]  # an unexpected keyword argument 'tiemout'
+        about = "it is about TLS: write rediss://" if name.startswith("ssl_") else nearest(name, OF_ONE_SERVER)
+        raise StoreURLError(f"store={redacted(url or '')!r} has no option {name!r}; {about}") from None
+    except ValueError as error:
+        raise StoreURLError(f"store={redacted(url or '')!r} is no Redis URL: {error}") from None
+    return library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
+
+
+def connection_of(pool: Any) -> Any:
+    """A connection that stands, or for an asynchronous pool the coroutine that gives one."""
+    try:
+        return pool.get_connection()
+    except TypeError:  # redis-py before 5.3 wants to know for which command
+        return pool.get_connection("EVALSHA")
+
+
+def error_of(text: str) -> Exception:
+    """An error that the server sent, as redis-py names it."""
+    error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+    return error
+
+
+def watchers(client: Any) -> list[Any]:
+    """The clients for Sentinels behind a client, which closing it leaves open."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return [] if manager is None else list(manager.sentinels)

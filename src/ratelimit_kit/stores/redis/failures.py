@@ -1,0 +1,58 @@
+"""What goes wrong with Redis, as a store's error: an outage, or a store that is only busy."""
+
+from __future__ import annotations
+
+from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
+from ratelimit_kit.stores.redis.driver import (
+    CONNECTIONS,
+    TIMEOUTS,
+    AuthenticationError,
+    MaxConnectionsError,
+    ReadOnlyError,
+)
+
+EXHAUSTED = ("No connection available", "Too many connections")
+"""How a pool of redis-py's says that all its connections are taken: older ones have no class of error for it."""
+
+
+def is_demoted(error: BaseException) -> bool:
+    """Whether a server that was the primary is a replica now: another connection may lead to the new primary.
+
+    Redis before version 7 names the error of a command only within that of its script.
+    """
+    return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
+
+
+class Failures:
+    """The errors of one store, which is called `name` in them; `timeout` is its deadline in seconds."""
+
+    def __init__(self, name: str, timeout: float, *, clustered: bool) -> None:
+        self._name = name
+        self._timeout = timeout
+        self._clustered = clustered
+
+    def contended(self, connections: int) -> StoreError:
+        """Nobody's turn came: more callers than connections are no outage."""
+        which = f"all {connections} connections" if connections > 1 else "the connection"
+        return StoreContendedError(f"{self._name}: {which} stayed busy for {self._timeout:g} s, nothing was charged")
+
+    def meaning(self, error: BaseException) -> StoreError:
+        """What an error of redis-py's means, and what to do about it."""
+        if isinstance(error, MaxConnectionsError) or any(words in str(error) for words in EXHAUSTED):
+            return self.contended(CONNECTIONS)
+        if "max number of clients" in str(error):  # the server is alive, and a flood must not open the gate
+            return StoreContendedError(
+                f"{self._name} takes no more connections (maxclients), nothing was charged. Raise maxclients, or let fewer "
+                "processes connect"
+            )
+        reason = str(error).rstrip(".") or type(error).__name__
+        if isinstance(error, TIMEOUTS):
+            reason = f"no answer within {self._timeout:g} s"
+        advice = "Check that the server runs and that the URL is right"
+        if isinstance(error, AuthenticationError):
+            advice = "The server runs: check the user and password in the URL"
+        elif is_demoted(error):
+            advice = "It is a replica: give the address of the primary, or of its Sentinels (redis+sentinel://)"
+        elif not self._clustered and any(word in reason for word in ("CROSSSLOT", "MOVED", "same slot")):
+            advice = "This is a node of a Redis Cluster: write redis+cluster://... for it"
+        return StoreUnavailableError(f"{self._name} gave no decision: {reason}. {advice}")

@@ -1,0 +1,73 @@
+"""A connection to Redis that an event loop reads by itself: what comes is parsed where it arrives.
+
+redis-py opens it and greets the server (login, TLS, database); then this protocol takes the transport over, and
+gives it back by ending it. Only what script calls are answered in RESP2 is known here: whole numbers, bytes and errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ratelimit_kit.stores.redis.driver import GONE, UNREADABLE, error_of
+
+NUMBER, BYTES, ERROR = b":$-"
+"""How the answers begin that a script gives."""
+
+
+class Wire(asyncio.Protocol):
+    """One connection; `heard` is given each answer, in the order of the questions, and `lost` hears of its end."""
+
+    def __init__(self, connection: Any, heard: Callable[[Any], None], lost: Callable[[Wire, Exception], None]) -> None:
+        self.connection = connection
+        self._heard = heard
+        self._lost = lost
+        self._rest = b""
+        self._transport: Any = connection._writer.transport  # noqa: SLF001 - it has no name of its own
+        self._before: Any = self._transport.get_protocol()
+        self._transport.set_protocol(self)
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return bool(self._transport.is_closing())
+
+    def send(self, questions: bytes) -> None:
+        """Send packed commands; never waits."""
+        self._transport.write(questions)
+
+    def end(self) -> None:
+        """Let nothing more be heard."""
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on every answer that is complete; an error is passed on, not raised."""
+        if self._rest:
+            data = self._rest + data
+        at, size = 0, len(data)
+        while at < size:
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                break
+            kind, text, at_next = data[at], data[at + 1 : end], end + 2
+            answer: Any
+            if kind == NUMBER:
+                answer = int(text)
+            elif kind == BYTES:
+                at_next += int(text) + 2
+                if at_next > size:
+                    break
+                answer = data[end + 2 : at_next - 2]
+            elif kind == ERROR:
+                answer = error_of(text.decode("utf-8", "replace"))
+            else:
+                raise UNREADABLE(f"Redis answered {data[at:end]!r} to a script")
+            at = at_next
+            self._heard(answer)
+        self._rest = data[at:]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who asks, and redis-py, which may wait for the end."""
+        self._before.connection_lost(exc)
+        self._lost(self, exc or GONE("the server closed the connection"))

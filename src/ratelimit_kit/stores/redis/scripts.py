@@ -1,0 +1,181 @@
+"""The scripts that run in Redis, and the arguments they take.
+
+Lua knows no calendar, so fixed windows travel as the ends of the windows around the server's time,
+as far as it is known here; a server that lives in another window says so, and is followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from importlib.resources import files
+from struct import pack
+from typing import Any, NamedTuple
+
+from ratelimit_kit.core.limits import EXACT, FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.stores import Charge
+
+
+class Script:
+    """Lua files of this package, one after the other, and the name under which Redis caches them."""
+
+    def __init__(self, *names: str) -> None:
+        folder = files("ratelimit_kit.stores.redis").joinpath("lua")
+        self.source = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+def scripts(clock: str) -> tuple[Script, Script]:
+    """The scripts that decide and refund, by the server's clock or by a given one."""
+    floor = clock, "struct.lua", "states.lua"
+    return Script(*floor, "decide.lua"), Script(*floor, "refund.lua")
+
+
+class Words(list[Any]):
+    """Arguments of a script, which are packed once, however often they are sent."""
+
+    @cached_property
+    def packed(self) -> bytes:
+        """As they travel."""
+        return _packed(self)
+
+
+def call_of(script: Script, keys: Sequence[str], arguments: Words, *, many: int = 0, by_name: bool = True) -> bytes:
+    """The packed call of a script, by the name under which Redis caches it, or by its text.
+
+    `many` is the number of keys in one decision, where there are several.
+    """
+    head = ("EVALSHA", script.sha) if by_name else ("EVAL", script.source)
+    tail = ("many", many) if many else ()
+    number = len(head) + 1 + len(keys) + len(tail) + len(arguments)
+    texts = "".join([f"${len(key)}\r\n{key}\r\n" for key in keys])  # keys are ASCII
+    return b"*%d\r\n%b%b%b%b" % (number, _packed((*head, len(keys))), texts.encode(), _packed(tail), arguments.packed)
+
+
+def _packed(words: Iterable[Any]) -> bytes:
+    texts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
+
+
+BY_SERVER = scripts("server_clock.lua")
+BY_TEST = scripts("given_clock.lua")
+
+
+SHAPES = 1024
+"""Combinations of limits and costs whose arguments are kept."""
+
+
+class Arguments:
+    """Makes the scripts' arguments; `clock` (nanoseconds) replaces the server's in tests."""
+
+    def __init__(self, clock: Callable[[], int] | None) -> None:
+        self._clock = clock
+        self._offset = 0
+        self._ends: dict[str, tuple[int, int, int, int]] = {}
+        self._known: dict[tuple[Any, ...], Words] = {}
+
+    def decide(self, charges: Sequence[Charge]) -> Words:
+        """What decide.lua takes; the same object as long as it is the same."""
+        if self._clock is not None:
+            return Words([*self._of(charges), self._clock() // 1000])
+        alike = tuple([self._word(limit, cost) for _, limit, cost in charges])
+        words = self._known.get(alike)
+        if words is None:
+            if len(self._known) >= SHAPES:
+                self._known.clear()
+            words = self._known[alike] = Words(self._of(charges))
+        return words
+
+    def _word(self, limit: Limit, cost: int) -> tuple[Any, ...]:
+        return (limit.id, cost, self._window_ends(limit)) if isinstance(limit, FixedWindow) else (limit.id, cost)
+
+    def _of(self, charges: Sequence[Charge]) -> list[Any]:
+        arguments: list[Any] = []
+        for _, limit, cost in charges:
+            match limit:
+                case SlidingWindow():
+                    shape = _shape(limit)
+                    numbers = limit.limit, limit.window, limit.resolution, limit.granule
+                    more = shape.around, shape.turn, shape.wide
+                    arguments += ("sw", doubles(cost, *numbers, *more), shape.head, shape.group)
+                case TokenBucket():
+                    arguments += ("tb", doubles(cost, limit.capacity, limit.unit, limit.rate))
+                case FixedWindow():
+                    arguments += ("fw", doubles(cost, limit.limit, *self._window_ends(limit)))
+        return arguments
+
+    def refund(self, charges: Sequence[Charge], stamp: int | None) -> Words:
+        """What refund.lua takes."""
+        arguments = Words()
+        for _, limit, cost in charges:
+            start = cost, stamp is not None, stamp or 0
+            match limit:
+                case SlidingWindow():
+                    shape = _shape(limit)
+                    numbers = *start, limit.window, shape.around, shape.turn
+                    arguments += ("sw", doubles(*numbers), shape.head, shape.group)
+                case TokenBucket():
+                    arguments += ("tb", doubles(*start, limit.capacity, limit.unit, limit.rate))
+                case FixedWindow():
+                    arguments += ("fw", doubles(*start, 0 if stamp is None else limit.window_end(stamp)))
+        if self._clock is not None:
+            arguments.append(self._clock() // 1000)
+        return arguments
+
+    def learn_calendar(self, server_time: int) -> None:
+        """Follow the server's clock where this machine's lives in another calendar window."""
+        self._offset = server_time - self._local_time()
+
+    def _local_time(self) -> int:
+        return (self._clock or time.time_ns)() // 1000
+
+    def _window_ends(self, limit: FixedWindow) -> tuple[int, int, int, int]:
+        now = self._local_time() + self._offset
+        ends = self._ends.get(limit.id)
+        if ends is None or not ends[1] <= now < ends[2]:
+            start, end = _window_start(limit, now), limit.window_end(now)
+            ends = _window_start(limit, start - 1), start, end, limit.window_end(end)
+            self._ends[limit.id] = ends
+        return ends
+
+
+def _window_start(limit: FixedWindow, now: int) -> int:
+    """The end of the window before the one that holds `now`."""
+    start = limit.window_end(now - limit.longest)
+    while (end := limit.window_end(start)) <= now:
+        start = end
+    return start
+
+
+class _Shape(NamedTuple):
+    """How the scripts pack the log of a sliding window.
+
+    The formats of its head and of a group; what stamps and counts are known modulo; the bytes of a group.
+    """
+
+    head: str
+    group: str
+    around: int
+    turn: int
+    wide: int
+
+
+def _shape(limit: SlidingWindow) -> _Shape:
+    """As few bytes as tell apart the stamps within a window, and the counts within a limit."""
+    (stamp, around, wide), (count, turn, more) = _number(limit.window), _number(limit.limit)
+    return _Shape(f"<d{count}{count}", f"<{stamp}{count}", around, turn, wide + more)
+
+
+def _number(most: int) -> tuple[str, int, int]:
+    """Format, modulus and bytes of the narrowest number up to `most`; servers of 32 bits know no `I5`."""
+    for size in (1, 2, 3, 4):
+        if most < 256**size:
+            return f"I{size}", 256**size, size
+    return "d", EXACT, 8
+
+
+def doubles(*numbers: int) -> bytes:
+    """Whole numbers as the scripts read them: doubles, for Lua has no others."""
+    return pack(f"<{len(numbers)}d", *numbers)

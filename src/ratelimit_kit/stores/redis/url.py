@@ -1,0 +1,148 @@
+"""What a Redis URL says: one server, a primary that Sentinels know, or a cluster.
+
+    redis://  rediss://  unix://          one server; rediss is TLS
+    redis+sentinel://h1:26379,h2/name/0   the primary called `name`, database 0
+    redis+cluster://h1:6379,h2            a cluster, by some of its nodes
+
+`valkey` may stand for `redis` everywhere, and `rediss+...` or `valkeys+...` means TLS. A user and password
+before the hosts are those of Redis; Sentinels take `?sentinel_username=...&sentinel_password=...`, and all take
+`?protocol=3` for RESP3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ratelimit_kit.core.validation import nearest
+from ratelimit_kit.stores.urls import StoreURL, read_url
+
+_PORTS = {"sentinel": 26379, "cluster": 6379}
+
+_OPTIONS = frozenset(
+    {
+        "protocol",
+        "sentinel_username",
+        "sentinel_password",
+        "ssl_ca_certs",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_check_hostname",
+        "ssl_keyfile",
+    }
+)
+
+
+OF_ONE_SERVER = frozenset(
+    {"timeout", "db", "client_name", "health_check_interval", "socket_keepalive"}
+    | {name for name in _OPTIONS if not name.startswith("sentinel_")}
+)
+"""The options of a URL for one server that are worth naming; redis-py knows a few more."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where Redis is. `url` is one that redis-py reads, for a single server; `options` are for connections."""
+
+    kind: Literal["single", "sentinel", "cluster"]
+    url: str = field(default="", repr=False)
+    nodes: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    sentinel_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def in_resp2(self) -> Address:
+        """The same address, whatever protocol it wants to be spoken to in."""
+        base, mark, query = self.url.partition("?")
+        kept = "&".join(pair for pair in query.split("&") if pair.partition("=")[0] != "protocol")
+        options = {name: value for name, value in self.options.items() if name != "protocol"}
+        return replace(self, url=base + (mark + kept if kept else ""), options=options)
+
+
+def read_address(text: str) -> Address:
+    """The address that a URL gives; StoreURLError for one that gives none."""
+    url = read_url(text)
+    url = replace(url, scheme=url.scheme.replace("valkey", "redis"))
+    scheme, _, kind = url.scheme.partition("+")
+    if scheme not in {"redis", "rediss", "unix"} or kind not in {"", "cluster", "sentinel"}:
+        raise url.refused("is no Redis URL: write for example 'redis://127.0.0.1:6379/0'")
+    if kind == "cluster":
+        return _cluster(url, secure=scheme == "rediss")
+    if kind == "sentinel":
+        return _sentinel(url, secure=scheme == "rediss")
+    return _single(url)
+
+
+def _single(url: StoreURL) -> Address:
+    """redis-py reads the rest; what it would overlook in silence is refused here."""
+    if url.scheme == "unix":
+        if url.hosts or not url.path.strip("/"):
+            raise url.refused("names no socket: write for example 'unix:///run/redis.sock?db=0'")
+        return _without_login(url)
+    if url.hosts:
+        (_,) = replace(url, hosts=("localhost" if url.hosts.startswith(":") else "") + url.hosts).nodes(6379)[:1]
+    if "," in url.hosts:
+        raise url.refused(
+            f"names several servers: write '{url.scheme}+sentinel://' or '{url.scheme}+cluster://' for them"
+        )
+    _database(url, url.path.strip("/"))
+    return _without_login(url)
+
+
+def _without_login(url: StoreURL) -> Address:
+    """redis-py is given user and password by themselves: it quotes URLs in its errors."""
+    return Address("single", replace(url, login="").text(), options=_login(url))
+
+
+def _cluster(url: StoreURL, *, secure: bool) -> Address:
+    security, _ = _options(url, secure=secure)
+    nodes = url.nodes(6379)
+    if url.path.strip("/"):
+        raise url.refused("has something after the hosts, and a cluster has no databases: leave it out")
+    return Address("cluster", nodes=nodes, options={**security, **_login(url)})
+
+
+def _sentinel(url: StoreURL, *, secure: bool) -> Address:
+    security, sentinels = _options(url, secure=secure)
+    nodes = url.nodes(26379)
+    service, _, database = url.path.strip("/").partition("/")
+    if not service:
+        raise url.refused("names no primary: write for example 'redis+sentinel://127.0.0.1:26379/mymaster/0'")
+    options = {**security, **_login(url), "db": _database(url, database)}
+    return Address(
+        "sentinel", nodes=nodes, service=service, options=options, sentinel_options={**security, **sentinels}
+    )
+
+
+def _login(url: StoreURL) -> dict[str, str]:
+    return {name: value for name, value in (("username", url.username), ("password", url.password)) if value}
+
+
+def _database(url: StoreURL, text: str) -> int:
+    if text and not (text.isascii() and text.isdigit()):
+        raise url.refused("has no number of a database after the host: write for example 'redis://127.0.0.1:6379/0'")
+    return int(text or 0)
+
+
+def _options(url: StoreURL, *, secure: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """The options of all connections, and those of connections to Sentinels besides."""
+    for name in url.options:
+        if name not in _OPTIONS:
+            raise url.refused(f"has no option {name!r}; {nearest(name, _OPTIONS)}")
+    security: dict[str, Any] = {}
+    sentinels: dict[str, str] = {}
+    for name, value in url.options.items():
+        if name == "protocol":
+            if value not in {"2", "3"}:
+                raise url.refused(f"has protocol={value!r}: choose 2 or 3")
+            security[name] = int(value)
+        elif name.startswith("sentinel_"):
+            sentinels[name.removeprefix("sentinel_")] = value
+        elif secure:
+            security[name] = value
+        else:
+            raise url.refused(
+                f"has the option {name}, which is about TLS: write {url.scheme.replace('redis', 'rediss')}://"
+            )
+    return security | ({"ssl": True} if secure else {}), sentinels

@@ -1,0 +1,174 @@
+"""The only view of HTTP that rules and policies have; the front doors build it.
+
+Callables in rules (`key`, `when`, `cost`, `limits`) are given a Request, and `count` a Response. What
+they do not know they look up on the framework's own object, so `request.user` or `request.session`
+work where they exist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from typing import Any, Final
+
+from ratelimit_kit.web.http.cookies import read_cookies
+from ratelimit_kit.web.http.spellings import canonical, spellings
+
+Header = tuple[str, str]
+"""A field's name and its value."""
+
+FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+"""What a field of HTTP may be called (RFC 9110, 5.1)."""
+
+LEDGER = "ratelimit_kit.ledger"
+"""Where the front doors keep what a request has been charged: a key of the WSGI environ or the ASGI scope."""
+
+POLICY = "ratelimit_kit.policy"
+"""Where the middlewares leave their policy, for decorators and dependencies that are given none."""
+
+ANSWERS = "ratelimit_kit.answers"
+"""Where they leave the answers that have to see the response, their own and those of decorators."""
+
+
+APPLICATION = "ratelimit_kit.application"
+"""Where the ASGI middleware leaves the application that it stands in, whose routes lead to every page."""
+
+
+class Headers(Mapping[str, str]):
+    """Fields by name, in any case; repeated fields are joined by commas."""
+
+    __slots__ = ("_fields", "_read")
+
+    def __init__(self, fields: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        self._fields = fields
+        self._read: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._read is None:
+            self._read = {}
+            for name, value in self._fields():
+                lower = name.lower()
+                self._read[lower] = f"{self._read[lower]}, {value}" if lower in self._read else value
+        return self._read
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+class Request:
+    """A request as rules see it.
+
+    `method` is in capitals, for frameworks do not tell `post` from `POST`; `path` is decoded and complete (with
+    the mount point, which is `mount`); `peer` is the transport's other end, None on a UNIX socket; `raw` is the framework's own
+    request: a WSGI environ, an ASGI scope, a request of Django, Flask or Starlette; `ledger` lists what the
+    request was charged by all who limit it; `path_params` are the values that routing has found in the path,
+    None before routing. `answers_as_get` is false of a HEAD request for which some rule names HEAD.
+    """
+
+    __slots__ = (
+        "_auser",
+        "_path_params",
+        "_spellings",
+        "_user",
+        "answers_as_get",
+        "headers",
+        "ledger",
+        "method",
+        "mount",
+        "path",
+        "peer",
+        "raw",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        peer: str | None,
+        headers: Mapping[str, str],
+        raw: Any,
+        user: Callable[[], str | None],
+        auser: Callable[[], Awaitable[str | None]] | None = None,
+        ledger: MutableSequence[Any] | None = None,
+        path_params: Callable[[], Mapping[str, Any] | None] | None = None,
+        mount: str = "",
+    ) -> None:
+        self.method = method.upper()
+        self.answers_as_get = True
+        self.path = path
+        self.peer = peer
+        self.headers = headers
+        self.raw = raw
+        self.ledger: MutableSequence[Any] = [] if ledger is None else ledger
+        self._user = user
+        self._auser = auser
+        self._path_params = path_params
+        self.mount = mount
+        self._spellings: Sequence[str] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+    def user_id(self) -> str | None:
+        """The signed-in user's identity as text; None for an anonymous visitor."""
+        return self._user()
+
+    async def auser_id(self) -> str | None:
+        """Do what `user_id` does, without blocking the event loop."""
+        return self._user() if self._auser is None else await self._auser()
+
+    @property
+    def path_params(self) -> Mapping[str, Any] | None:
+        """What routing has found in the path, by name; None before routing."""
+        return None if self._path_params is None else self._path_params()
+
+    @property
+    def spellings(self) -> Sequence[str]:
+        """The path as it came and in canonical form, complete and as an application mounted there sees it."""
+        if self._spellings is None:
+            self._spellings = spellings(self.path, self.mount)
+        return self._spellings
+
+    @property
+    def canonical_path(self) -> str:
+        """The complete path without repeated slashes, dot segments, escapes, and a slash or a line end at its end."""
+        return canonical(self.path)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies by name, unquoted; of several with one name the first (RFC 6265, 5.4)."""
+        return read_cookies("; ".join(self.values("cookie")))
+
+    def values(self, name: str) -> list[str]:
+        """The values of a field, one for each line in which it was sent."""
+        lines = getattr(self.headers, "lines", None)
+        if lines is not None:
+            return list(lines(name))
+        return [self.headers[name]] if name in self.headers else []
+
+    def is_preflight(self) -> bool:
+        """Whether the browser asks for CORS permission before the real request."""
+        return self.method == "OPTIONS" and "origin" in self.headers and "access-control-request-method" in self.headers
+
+
+class Response:
+    """A response as `count` sees it: its status, its fields, and in `raw` the framework's own response, if any."""
+
+    __slots__ = ("headers", "raw", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], raw: Any = None) -> None:
+        self.status = status
+        self.headers = headers
+        self.raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)

@@ -1,0 +1,104 @@
+"""Policies from plain data: one schema for Django's setting, a TOML file, the environment and the command line.
+
+Plain data has no callables and no compiled expressions: "import:package.module:name" stands for the
+former, and a path "re:..." for the latter.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from ratelimit_kit.core.validation import options_of, refuse_unknown
+from ratelimit_kit.errors import OptionError
+from ratelimit_kit.web.policy.ruleset import Plan
+from ratelimit_kit.web.rules.rule import Rule
+
+IMPORT: Final = "import:"
+EXPRESSION: Final = "re:"
+
+_PLAN: Final = frozenset(options_of(Plan.__init__)) - {"rules", "namespace"}
+"""Options that may change while a server runs."""
+
+
+def read_config(config: Mapping[str, Any], known: Iterable[str]) -> tuple[list[Rule], dict[str, Any]]:
+    """The rules and the options that a mapping describes; OptionError for what it cannot read or is not `known`."""
+    if not isinstance(config, Mapping):
+        raise OptionError(f'a policy is a mapping such as {{"rules": [...], "store": "redis://..."}}, not {config!r}')
+    refuse_unknown("the policy", config, [*known, "rules"])
+    options = {name: _meant(name, value) for name, value in config.items() if name != "rules"}
+    return _rules(config), options
+
+
+def plan_of(config: Mapping[str, Any], known: Iterable[str], namespace: str) -> Plan:
+    """The part of a policy that may change while a server runs."""
+    rules, options = read_config(config, known)
+    return Plan(rules, namespace, **{name: value for name, value in options.items() if name in _PLAN})
+
+
+def rest_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part that may not."""
+    return {name: value for name, value in config.items() if name not in _PLAN and name != "rules"}
+
+
+def read_file(path: str | Path) -> Mapping[str, Any]:
+    """What a TOML file says; OptionError where it cannot be read."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OptionError(f"the policy file {str(path)!r} cannot be read: {reason}") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise OptionError(f"the policy file {str(path)!r} is no TOML: {error}") from None
+
+
+def _rules(config: Mapping[str, Any]) -> list[Rule]:
+    rules = config.get("rules", [])
+    if not isinstance(rules, list | tuple):
+        raise OptionError('"rules" is a list of mappings such as {"limits": "100/minute", "key": "ip"}')
+    return [_rule(number, rule) for number, rule in enumerate(rules, start=1)]
+
+
+def _rule(number: int, config: Any) -> Rule:
+    if isinstance(config, Rule):
+        return config
+    if isinstance(config, Mapping):
+        refuse_unknown(f"rule {number}", config, [*options_of(Rule.__init__), "limits"])
+    if not isinstance(config, Mapping) or "limits" not in config:
+        raise OptionError(f'rule {number} needs "limits": write for example {{"limits": "100/minute", "key": "ip"}}')
+    options = {name: _meant(name, value) for name, value in config.items()}
+    limits = options.pop("limits")
+    return Rule(*(limits if isinstance(limits, list | tuple) else [limits]), **options)
+
+
+def _meant(option: str, value: Any) -> Any:
+    """What plain data stands for; a list item by item."""
+    if isinstance(value, list | tuple):
+        return [_meant(option, one) for one in value]
+    if isinstance(value, str) and value.startswith(IMPORT):
+        return _imported(option, value)
+    if isinstance(value, str) and value.startswith(EXPRESSION) and option in {"paths", "exempt"}:
+        try:
+            return re.compile(value.removeprefix(EXPRESSION))
+        except re.error as error:
+            raise OptionError(f"{option}: {value!r} is no regular expression: {error}") from None
+    return value
+
+
+def _imported(option: str, value: str) -> Any:
+    module, mark, name = value.removeprefix(IMPORT).partition(":")
+    if not module or not mark or not name:
+        raise OptionError(f"{option}={value!r} names nothing to import: write 'import:package.module:name'")
+    try:
+        found: Any = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"{option}={value!r} cannot be imported: {error}") from error
+    return found

@@ -1,0 +1,273 @@
+"""The Policy: rules on one store, asked once per request, and the answer for the front doors."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ratelimit_kit.core.events import Event
+from ratelimit_kit.core.validation import known_options, options_of
+from ratelimit_kit.environment import STORE, variable
+from ratelimit_kit.errors import ConfigurationError, OptionError, ReloadError, StartupRefused, StartupWarning
+from ratelimit_kit.guard.process_guard import OnUnsafe
+from ratelimit_kit.guarded_store import Gate, OnOutage
+from ratelimit_kit.observe import Observer
+from ratelimit_kit.stores import Store
+from ratelimit_kit.web.http.messages import Request
+from ratelimit_kit.web.policy import startup
+from ratelimit_kit.web.policy.config import read_config, read_file
+from ratelimit_kit.web.policy.enforcement import Enforcement
+from ratelimit_kit.web.policy.reload import PolicyFile, signature
+from ratelimit_kit.web.policy.ruleset import Mode, Plan
+from ratelimit_kit.web.response.denial import Respond
+from ratelimit_kit.web.response.health import Health
+from ratelimit_kit.web.response.result import Answer
+from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.rules.rule import Exempt, Rule, check_name
+
+
+class Policy:
+    """Rules for a whole application, on one store.
+
+    Args:
+        rules: every rule that matches a request must admit it; all are decided at once.
+        store: a store or its URL (default: memory); RATELIMIT_KIT_STORE wins over a URL. Everything is refused at
+            start that cannot count there.
+        trusted_proxies: networks whose word on their clients is believed, "unix" for a UNIX socket; or the
+            number of proxies that every request passes.
+        client_header: where they write it: "x-forwarded-for", "forwarded", or the field of an edge that
+            writes one address, such as "cf-connecting-ip".
+        ipv6_prefix: bits by which IPv6 clients are told apart.
+        headers: the family of response fields: "draft11", "draft6", "x-ratelimit" or "none".
+        expose_headers: let scripts of other origins read those fields (CORS).
+        exempt: paths that no rule of the policy limits, such as "/healthz", spelt as they are written; or a callable of
+            the request, which frees decorated pages too.
+        mode: "enforce", "shadow" (count and report, refuse nobody) or "off"; RATELIMIT_KIT_MODE has the last word.
+        denial: a callable of the Denial that returns the body of a refusal: text, bytes, a mapping for JSON,
+            a Reply, or None for the usual one.
+        cost_status: the answer to a request that costs more than a limit ever admits: 429 (without Retry-After) or 413.
+        on_outage: when the store fails: "allow" (and say so in the log), "local" (each process keeps to its
+            share of the limits), "deny" (503) or "raise".
+        start_without_store: start although the store does not answer.
+        workers: the number of worker processes, where the server does not show it.
+        allow_per_process: accept that each process counts for itself, and each client gets its quota from each.
+        on_unsafe: what a process does that finds a sibling while it serves from a per-process store:
+            "shutdown", "deny" (both answer 503) or "warn".
+        deny_cache: answer a denial of a shared store from memory until its wait is over, for ten seconds at most.
+        name: the namespace of this policy's keys in the store.
+        observer: hears of events, and of decisions where it wants to; a list for several.
+    """
+
+    @known_options
+    def __init__(
+        self,
+        *rules: Rule,
+        store: str | Store | None = None,
+        trusted_proxies: Iterable[str] | int = (),
+        client_header: str = "x-forwarded-for",
+        ipv6_prefix: int = 64,
+        headers: str = "draft11",
+        expose_headers: bool = True,
+        exempt: Exempt = (),
+        mode: Mode = "enforce",
+        denial: Respond | None = None,
+        cost_status: int = 429,
+        on_outage: OnOutage = "allow",
+        start_without_store: bool = False,
+        workers: int | None = None,
+        allow_per_process: bool = False,
+        on_unsafe: OnUnsafe = "shutdown",
+        deny_cache: bool = True,
+        name: str = "web",
+        observer: Observer | Sequence[Observer] | None = None,
+    ) -> None:
+        self.name = check_name(name)
+        self._plan = Plan(
+            rules,
+            self.name,
+            trusted_proxies=trusted_proxies,
+            client_header=client_header,
+            ipv6_prefix=ipv6_prefix,
+            headers=headers,
+            expose_headers=expose_headers,
+            exempt=exempt,
+            mode=mode,
+            denial=denial,
+            cost_status=cost_status,
+            on_outage=on_outage,
+        )
+        self._gate = Gate(
+            (variable(STORE) or store) if store is None or isinstance(store, str) else store,
+            observer,
+            workers=workers,
+            allow_per_process=allow_per_process,
+            on_unsafe=on_unsafe,
+            deny_cache=deny_cache,
+            serves=True,
+        )
+        self._start_without_store = start_without_store
+        self._file: PolicyFile | None = None
+        self._enforcement = Enforcement(self._gate, self.name)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Policy:
+        """A policy from plain data: the options of Policy, and "rules", a list of mappings.
+
+        Each rule's mapping has "limits" (text or a list of texts) and the options of Rule; where a callable
+        may stand, "import:package.module:name" names one. An unknown option is an OptionError that names the
+        nearest one.
+        """
+        rules, options = read_config(config, options_of(Policy.__init__))
+        return cls(*rules, **options)
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, reload: bool = True) -> Policy:
+        """A policy from a TOML file of the same schema: options on top, then a `[[rules]]` table for each rule.
+
+        A change of the file is applied while the server runs, as a whole, within about a second; a file that
+        cannot be applied is logged (RLK303) and changes nothing. The store and whatever else a server is
+        started with need a restart.
+        """
+        seen = signature(path)
+        config = read_file(path)
+        policy = cls.from_config(config)
+        if reload:
+            policy._file = PolicyFile(  # noqa: SLF001 - its own class
+                path, config, options_of(Policy.__init__), policy.name, seen
+            )
+        return policy
+
+    @property
+    def store(self) -> Store:
+        """Where this policy counts."""
+        return self._gate.store
+
+    @property
+    def rules(self) -> Sequence[NamedRule]:
+        """The rules in force, with their names."""
+        return self._in_force().named
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in force: "enforce", "shadow" or "off"."""
+        return self._in_force().mode
+
+    def named(self, rule: Rule, name: str, label: str | None = None) -> NamedRule:
+        """A rule outside of this policy's own, for decorators: it counts on the same store under that name.
+
+        Fields call it by its `label`, where it has one.
+        """
+        return NamedRule(rule, name, self.name, label=label)
+
+    def address_of(self, request: Request) -> str:
+        """The address under which a request's client is counted, as text."""
+        return self._in_force().address.key(request)
+
+    def check_workers(self) -> None:
+        """Refuse several workers on a per-process store; asks nothing of the network."""
+        self._gate.watch.start()
+
+    def start(self, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> None:
+        """Raise StartupRefused when this policy could not be enforced: front doors call it when built.
+
+        `messages` is true of a door that limits the messages of WebSockets; `needs_rules` is false of one whose
+        decorators bring rules of their own; `wsgi` is true of one that stands on WSGI.
+        """
+        if self._plan.messages and not messages:
+            raise OptionError(
+                f"rule {self._plan.messages[0].name!r} counts WebSocket messages, and this front door sees none: use "
+                "ratelimit_kit.asgi.RateLimitMiddleware"
+            )
+        self.check_workers()
+        startup.start(
+            self._plan,
+            self._gate,
+            start_without_store=self._start_without_store,
+            needs_rules=needs_rules,
+            wsgi=wsgi,
+        )
+
+    async def abegin(self) -> StartupRefused | None:
+        """The refusal to answer an ASGI server's lifespan with: a sibling serves already, on a per-process store."""
+        watch = self._gate.watch
+        if watch.alert and not await self._gate.aadmits() and watch.refusal_to_begin is None:
+            watch.tell()
+        return watch.refusal_to_begin
+
+    def findings(self, *, live: bool) -> Iterator[ConfigurationError | StartupWarning]:
+        """What would refuse to start, and what is worth a warning; `live` asks the store too."""
+        return startup.findings(self._plan, self._gate, live=live)
+
+    def health(self) -> Health:
+        """Whether limits are enforced: the store answers, and no sibling counts for itself."""
+        plan = self._in_force()
+        return Health.of(self._gate, self._gate.measure(), plan.on_outage, plan.mode)
+
+    async def ahealth(self) -> Health:
+        """Do what `health` does."""
+        plan = self._in_force()
+        return Health.of(self._gate, await self._gate.ameasure(), plan.on_outage, plan.mode)
+
+    def check(self, request: Request, rules: Sequence[NamedRule] | None = None, beside: Sequence[Rule] = ()) -> Answer:
+        """Decide a request under every rule that matches it, in one step.
+
+        Decorators bring rules of their own, and `beside` them the others of the same page.
+        """
+        plan = self._in_force()
+        if rules is None:
+            return self._enforcement.check(plan, request, plan.rules)
+        return self._enforcement.check(plan, request, rules, beside)
+
+    async def acheck(
+        self, request: Request, rules: Sequence[NamedRule] | None = None, beside: Sequence[Rule] = ()
+    ) -> Answer:
+        """Do what `check` does."""
+        plan = self._in_force()
+        if rules is None:
+            return await self._enforcement.acheck(plan, request, plan.rules)
+        return await self._enforcement.acheck(plan, request, rules, beside)
+
+    @property
+    def message_rules(self) -> Sequence[NamedRule]:
+        """The rules in force that count the messages of a WebSocket."""
+        return self._in_force().messages
+
+    def _in_force(self) -> Plan:
+        """The plan, renewed when its file has changed."""
+        file = self._file
+        if file is not None and time.monotonic() >= file.next_look:
+            self._renew(file)
+        return self._plan
+
+    def _renew(self, file: PolicyFile) -> None:
+        found = file.changed(self._gate_accepts)
+        if isinstance(found, ReloadError):
+            self._gate.observer.on_event(
+                Event("policy-not-reloaded", str(found), logging.ERROR, {"error": found.rlk, "policy": self.name})
+            )
+        elif found is not None:
+            self._plan = found
+            message = (
+                f"the policy file {str(file.path)!r} has changed: mode {found.mode}, {len(found.named)} rules in force"
+            )
+            self._gate.observer.on_event(
+                Event("policy-reloaded", message, logging.WARNING, {"policy": self.name, "mode": found.mode})
+            )
+
+    def _gate_accepts(self, plan: Plan) -> None:
+        """Raise what would refuse to start with a plan, as far as it can be seen without the network."""
+        if plan.messages and not self._plan.messages:
+            raise OptionError("rules for WebSocket messages are new, and need a restart")
+        for found in startup.of_the_plan(plan):
+            raise found
+
+
+def started(policy: object, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> Policy:
+    """The policy, started; front doors call this, so that anything else is said to be no policy."""
+    if not isinstance(policy, Policy):
+        raise OptionError(f'{policy!r} is no policy: write Policy(Rule("100/minute"), store="redis://...")')
+    policy.start(messages=messages, needs_rules=needs_rules, wsgi=wsgi)
+    return policy

@@ -1,0 +1,120 @@
+"""What an operator hears of a policy at work: decisions for those who count them, shadow refusals, a proxy overlooked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.events import Decided, Event
+from ratelimit_kit.errors import MissingFieldWarning, StartupWarning, UntrustedProxyWarning
+from ratelimit_kit.guarded_store import Gate
+from ratelimit_kit.web.http.messages import Request
+from ratelimit_kit.web.identity.address import ClientAddress, parse_address
+from ratelimit_kit.web.rules.charges import Claim
+
+FIRST = 200
+"""Requests of a process that are looked at for a proxy that nobody trusts."""
+
+SILENT = 20
+"""Requests in a row without the field of a trusted proxy, after which it is taken to send none."""
+
+
+class Reports:
+    """Tells the observers of a gate.
+
+    `counting` is true when one of them wants every decision, `wary` while a proxy may still be overlooked.
+    """
+
+    def __init__(self, gate: Gate, name: str) -> None:
+        self._observer = gate.observer
+        self._name = name
+        self._store = type(gate.store).__name__
+        self.counting = self._observer.counting
+        self._left = FIRST
+        self._silent = 0
+        self._seen: Sequence[object] = ()
+        self.wary = True
+
+    def count(self, claims: Sequence[Claim], decision: Decision, seconds: float | None, *, shadow: bool) -> None:
+        """One report for each rule."""
+        took = seconds
+        for claim, verdicts in _parts(claims, decision):
+            names = self._name, claim.rule.name, self._store
+            self._observer.on_decision(Decided.of(names, decision, verdicts, took, shadow=shadow))
+            took = None  # the store was asked once, for all rules together
+
+    def tell_of_shadow(self, claims: Sequence[Claim], decision: Decision) -> None:
+        """Say which rules would have refused a request that nobody refuses."""
+        if decision.allowed:
+            return
+        for claim, verdicts in _parts(claims, decision):
+            limits = [str(verdict.limit) for verdict in verdicts if not verdict.allowed]
+            if limits:
+                message = f"shadow: rule {claim.rule.name!r} would have refused a request ({'; '.join(limits)})"
+                facts = {"policy": self._name, "rule": claim.rule.name}
+                self._observer.on_event(Event("shadow-denied", message, logging.WARNING, facts))
+
+    def tell_of_beyond(self, claims: Sequence[Claim], *, shadow: bool) -> None:
+        """Say which rules refuse, or would refuse, a request that costs more than they ever admit."""
+        for claim in claims:
+            verdicts = [Verdict(False, charge.limit, 0, 0, 0) for charge in claim.charges]
+            decision = Decision(verdicts)
+            if self.counting:
+                self.count([claim], decision, None, shadow=shadow)
+            if shadow:
+                self.tell_of_shadow([claim], decision)
+
+    def look(self, address: ClientAddress, request: Request) -> None:
+        """Say once that a proxy is overlooked, or that one is silent: all its clients share its address, and its quota."""
+        if request.ledger is self._seen:  # a decorator, after the middleware
+            return
+        self._seen = request.ledger
+        self._left -= 1
+        self.wary = self._left > 0
+        if not address.trusts_nobody:
+            self._look_for_silence(address, request)
+        elif address.header in request.headers:
+            self._tell_of_proxy(address, request)
+
+    def _look_for_silence(self, address: ClientAddress, request: Request) -> None:
+        """A proxy that is trusted and sends no field leaves all its clients with one address."""
+        if not address.is_trusted(request):
+            return
+        self._silent = 0 if address.header in request.headers else self._silent + 1
+        if self._silent < SILENT:
+            return
+        self.wary = False
+        self._warn(
+            "missing-field",
+            MissingFieldWarning(
+                f"{SILENT} requests in a row came from the trusted proxy {request.peer or 'on a UNIX socket'} without the field "
+                f'{address.header}: by key="ip" all its clients are one. Let the proxy send it (nginx: proxy_set_header '
+                "X-Forwarded-For $proxy_add_x_forwarded_for), and the server keep it (waitress: --trusted-proxy-headers)"
+            ),
+        )
+
+    def _tell_of_proxy(self, address: ClientAddress, request: Request) -> None:
+        peer = parse_address(request.peer or "")
+        if peer is None or peer.is_private:
+            self.wary = False
+            where = str(peer or "a UNIX socket")
+            self._warn(
+                "untrusted-proxy",
+                UntrustedProxyWarning(
+                    f"a request came from {where} with the field {address.header}, as from a proxy, and no proxy is trusted: "
+                    f'by key="ip" all its clients are one. Write trusted_proxies=["{where if peer else "unix"}"], or remove '
+                    "the field before it gets here"
+                ),
+            )
+
+    def _warn(self, name: str, warning: StartupWarning) -> None:
+        facts = {"warning": warning.rlk, "policy": self._name}
+        self._observer.on_event(Event(name, str(warning), logging.WARNING, facts))
+
+
+def _parts(claims: Sequence[Claim], decision: Decision) -> Iterator[tuple[Claim, Sequence[Verdict]]]:
+    at = 0
+    for claim in claims:
+        yield claim, decision.verdicts[at : at + len(claim.charges)]
+        at += len(claim.charges)

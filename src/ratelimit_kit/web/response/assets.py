@@ -1,0 +1,76 @@
+"""The browser module and its stylesheet, for front doors that serve them: two files, known by name.
+
+Nothing that a client sends is looked up in a file system, so no path leads anywhere else. The files
+are in static/ratelimit_kit; Django's and Starlette's static files serve them without this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+from ratelimit_kit.errors import OptionError
+from ratelimit_kit.web.http.messages import Request
+from ratelimit_kit.web.response.result import Answer, DirectAnswer
+
+MEDIA_TYPES: Final = {
+    "ratelimit.js": "text/javascript; charset=utf-8",
+    "ratelimit.css": "text/css; charset=utf-8",
+}
+
+FRESH: Final = "public, max-age=3600"
+"""Their URL does not change with their content, so caches ask again after an hour; mostly to hear 304."""
+
+
+class Asset(NamedTuple):
+    """A file's bytes and its strong entity tag, quotes included."""
+
+    data: bytes
+    etag: str
+
+
+@cache
+def asset(name: str) -> Asset:
+    """One of our files; a KeyError for any other name."""
+    if name not in MEDIA_TYPES:
+        raise KeyError(name)
+    data = files("ratelimit_kit").joinpath("static", "ratelimit_kit", name).read_bytes()
+    return Asset(data, f'"{sha256(data).hexdigest()[:24]}"')
+
+
+def serving(prefix: str | None) -> Callable[[Request], Answer | None]:
+    """What answers GET and HEAD requests for our files under a prefix such as "/ratelimit-kit".
+
+    Any other request is None: the policy's and the application's business. No prefix, no files.
+    """
+    if prefix is None:
+        return lambda _request: None
+    if not isinstance(prefix, str) or not prefix.startswith("/") or prefix.endswith("/"):
+        raise OptionError(f'assets={prefix!r} is no prefix of paths: write for example assets="/ratelimit-kit"')
+    paths = {f"{prefix}/{name}": name for name in MEDIA_TYPES}
+
+    def answer(request: Request) -> Answer | None:
+        name = paths.get(request.path)
+        if name is None or request.method not in {"GET", "HEAD"}:
+            return None
+        return _answer(name, request)
+
+    return answer
+
+
+def _answer(name: str, request: Request) -> Answer:
+    data, etag = asset(name)
+    fields = [("ETag", etag), ("Cache-Control", FRESH), ("X-Content-Type-Options", "nosniff")]
+    if _known(request.headers.get("if-none-match", ""), etag):
+        return DirectAnswer(304, "Not Modified", fields, b"")
+    fields += [("Content-Type", MEDIA_TYPES[name]), ("Content-Length", str(len(data)))]
+    return DirectAnswer(200, "OK", fields, b"" if request.method == "HEAD" else data)
+
+
+def _known(field: str, etag: str) -> bool:
+    """Whether If-None-Match names the tag, by the weak comparison (RFC 9110, 13.1.2)."""
+    tags = [tag.strip().removeprefix("W/") for tag in field.split(",")]
+    return etag in tags or tags == ["*"]

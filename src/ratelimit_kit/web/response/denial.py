@@ -1,0 +1,151 @@
+"""What a refused client reads: problem details (RFC 9457), plain text or a small page, by Accept.
+
+A policy's own `denial` callable may say it in other words; the fields about limits stay the policy's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from ratelimit_kit.errors import OptionError
+from ratelimit_kit.web.http.messages import Header, Request
+
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+REDUCED_CAPACITY = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title></head>
+<body><h1>{title}</h1><p>{detail}</p></body>
+</html>
+"""
+
+_TITLES = {413: "Request too large", 429: "Too many requests", 503: "Temporarily unavailable"}
+
+_TYPES = ("application/problem+json", "application/json", "text/html", "text/plain")
+
+
+class Denial(NamedTuple):
+    """A refusal to put into words: `status` 429, 503 or 413, the `names` of what refused, `retry_after` in seconds.
+
+    `retry_after` is infinite, and `helps` false, where the request costs more than the limit ever admits.
+    """
+
+    request: Request
+    status: int
+    names: Sequence[str]
+    retry_after: float
+
+    @property
+    def helps(self) -> bool:
+        """Whether waiting helps: there is a Retry-After."""
+        return self.retry_after < math.inf
+
+    @property
+    def wait(self) -> int:
+        """Whole seconds to wait, rounded up and never 0, as in Retry-After; 0 where no wait helps."""
+        return max(1, math.ceil(self.retry_after)) if self.helps else 0
+
+    @property
+    def title(self) -> str:
+        """The refusal in three words."""
+        return _TITLES[self.status]
+
+    @property
+    def detail(self) -> str:
+        """What the client can do about it."""
+        if not self.helps:
+            return "This request asks for an amount that its limit never allows."
+        return f"Try again in {self.wait} second{'' if self.wait == 1 else 's'}."
+
+
+class Reply(NamedTuple):
+    """Other words for a refusal: text, bytes, or a mapping that is sent as JSON."""
+
+    body: str | bytes | Mapping[str, Any]
+    content_type: str = ""
+    status: int = 0
+    headers: Sequence[Header] = ()
+
+
+Respond = Callable[[Denial], Reply | str | bytes | Mapping[str, Any] | None]
+
+
+def say(denial: Denial, respond: Respond | None = None) -> tuple[int, bytes, list[Header]]:
+    """The status, the body and its fields: as `respond` wants it, else in the form that the client prefers."""
+    own = None if respond is None else respond(denial)
+    if own is None:
+        form, text = _by_accept(denial)
+        return denial.status, text.encode(), _fields(form, text.encode(), [("Vary", "Accept")])
+    reply = own if isinstance(own, Reply) else Reply(own)
+    form, data = _encoded(reply.body)
+    return reply.status or denial.status, data, _fields(reply.content_type or form, data, reply.headers)
+
+
+def _by_accept(denial: Denial) -> tuple[str, str]:
+    form = preferred(denial.request.headers.get("accept", ""))
+    if form == "text/html":
+        text = _PAGE.format(title=escape(denial.title), detail=escape(denial.detail))
+    elif form == "text/plain":
+        text = f"{denial.title}. {denial.detail}\n"
+    else:
+        problem: dict[str, Any] = {
+            "type": REDUCED_CAPACITY if denial.status == 503 else QUOTA_EXCEEDED,
+            "title": denial.title,
+            "status": denial.status,
+            "detail": denial.detail,
+        }
+        if denial.names:  # without the store nobody knows which
+            problem["violated-policies"] = list(denial.names)
+        return "application/problem+json", json.dumps(problem)
+    return f"{form}; charset=utf-8", text
+
+
+def _encoded(body: object) -> tuple[str, bytes]:
+    if isinstance(body, bytes):
+        return "application/octet-stream", body
+    if isinstance(body, str):
+        return "text/plain; charset=utf-8", body.encode()
+    if isinstance(body, Mapping):
+        return "application/json", json.dumps(body).encode()
+    raise OptionError(
+        f"denial= returned {body!r}: return text, bytes, a mapping for JSON, a Reply with a content type, or None for the "
+        "usual answer"
+    )
+
+
+def _fields(content_type: str, data: bytes, more: Sequence[Header]) -> list[Header]:
+    own = {name.lower() for name, _ in more}
+    usual = [("Content-Type", content_type), ("Content-Length", str(len(data))), ("Cache-Control", "no-store")]
+    return [*(field for field in usual if field[0].lower() not in own), *more]
+
+
+def preferred(accept: str) -> str:
+    """Which of our forms the Accept field rates highest (RFC 9110, 12.5.1); problem details by default."""
+    ratings: dict[str, float] = {}
+    for item in accept[:4096].split(",")[:32]:
+        name, _, parameters = item.strip().lower().partition(";")
+        ratings[name.strip()] = _quality(parameters)
+    return max(_TYPES, key=lambda form: _rating(form, ratings)) if ratings else _TYPES[0]
+
+
+def _quality(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.strip().partition("=")
+        if name == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _rating(form: str, ratings: dict[str, float]) -> float:
+    for name in (form, form.partition("/")[0] + "/*", "*/*"):
+        if name in ratings:
+            return ratings[name]
+    return 0.0

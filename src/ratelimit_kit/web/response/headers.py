@@ -1,0 +1,211 @@
+"""The families of rate-limit response fields, as data in one table.
+
+draft11      RateLimit and RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers-11 (an
+             Internet-Draft, no standard yet): lists of structured fields, one item per limit
+draft6       the older triple RateLimit-Limit, -Remaining, -Reset (seconds) and RateLimit-Policy
+x-ratelimit  X-RateLimit-Limit, -Remaining, -Reset (seconds of the epoch, as GitHub does)
+none         no fields but Retry-After
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from ratelimit_kit.core.decision import MICROSECONDS, Verdict
+from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
+from ratelimit_kit.web.http.messages import Header, Response
+
+LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
+"""Fields that are lists: a second field line adds items and replaces nothing."""
+
+_OURS: Final = frozenset({"RateLimit", "RateLimit-Policy"})
+"""Those of them that a family writes."""
+
+
+class Parameters(NamedTuple):
+    """What a draft calls its parameters; a renaming of `left` and `effective` is pending in the working group."""
+
+    quota: str
+    window: str
+    left: str
+    effective: str
+
+
+DRAFT11: Final = Parameters(quota="q", window="w", left="r", effective="t")
+
+
+Item = tuple[str, Verdict]
+"""One limit in a response: the name it has there, and what it said."""
+
+
+class Quota(NamedTuple):
+    """A limit as the drafts see it: `quota` units per `window` whole seconds.
+
+    No limit is above 2**40, so every number here fits a structured field, which takes 15 digits (RFC 9651, 3.3.1).
+    """
+
+    quota: int
+    window: int
+
+
+@lru_cache(maxsize=4096)
+def quota(limit: Limit) -> Quota:
+    """A token bucket is its burst per time to refill it, so that no more remains than the quota."""
+    return Quota(limit.most, max(1, -(-_span(limit) // MICROSECONDS)))
+
+
+def _span(limit: Limit) -> int:
+    if isinstance(limit, FixedWindow):
+        return {"month": 30 * 86_400, "week": 604_800, "day": 86_400, "hour": 3600, "minute": 60}[
+            limit.per
+        ] * MICROSECONDS
+    return limit.window if isinstance(limit, SlidingWindow) else limit.longest
+
+
+def retry_after(seconds: float) -> Header:
+    """The Retry-After field, in whole seconds rounded up: never early, never 0 (RFC 9110, 10.2.3)."""
+    return ("Retry-After", str(max(1, math.ceil(seconds))))
+
+
+def _effective_window(verdict: Verdict, limit: Quota) -> int:
+    """The draft's `t`: seconds to the next unit, stretched so that r/t never exceeds the policy's rate.
+
+    Never above Retry-After, which a denial with units left would otherwise contradict.
+    """
+    paced = -(-verdict.remaining * limit.window // limit.quota)
+    to_next = -(-verdict.wait // MICROSECONDS)
+    if not verdict.allowed:
+        return max(1, min(to_next, paced or to_next))
+    return paced if paced > to_next else to_next or 1
+
+
+class _Lists:
+    """The two lists of the newer drafts, an item for each limit."""
+
+    def __init__(self, names: Parameters) -> None:
+        self._names = names
+        self._written: dict[tuple[str, str], tuple[str, str, Quota]] = {}
+
+    def __call__(self, items: Sequence[Item]) -> list[Header]:
+        effective = self._names.effective
+        policies, states = [], []
+        for name, verdict in items:
+            limit = verdict.limit
+            policy, state, allowed = self._written.get((name, limit.id)) or self._write(name, limit)
+            policies.append(policy)
+            states.append(f"{state}{verdict.remaining};{effective}={_effective_window(verdict, allowed)}")
+        return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
+
+    def _write(self, name: str, limit: Limit) -> tuple[str, str, Quota]:
+        """What never changes of an item: its policy, how its state begins, and its quota."""
+        text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        allowed = quota(limit)
+        policy = f"{text};{self._names.quota}={allowed.quota};{self._names.window}={allowed.window}"
+        if len(self._written) >= 4096:  # limits that depend on the request may be many
+            self._written.clear()
+        self._written[name, limit.id] = policy, f"{text};{self._names.left}=", allowed
+        return self._written[name, limit.id]
+
+
+def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -> list[Header]:
+    verdict = min((verdict for _, verdict in items), key=lambda one: (one.allowed, one.remaining, -one.reset))
+    return [
+        (f"{prefix}-Limit", str(verdict.limit.most)),
+        (f"{prefix}-Remaining", str(verdict.remaining)),
+        (f"{prefix}-Reset", str(reset(verdict.next_after or verdict.reset_after))),
+    ]
+
+
+def _draft6(items: Sequence[Item]) -> list[Header]:
+    policies = ", ".join("{};w={}".format(*quota(verdict.limit)) for _, verdict in items)
+    return [*_triple("RateLimit", items, math.ceil), ("RateLimit-Policy", policies)]
+
+
+def _x_ratelimit(items: Sequence[Item]) -> list[Header]:
+    return _triple("X-RateLimit", items, lambda seconds: math.ceil(time.time() + seconds))
+
+
+def no_fields(items: Sequence[Item]) -> list[Header]:  # noqa: ARG001 - one signature for all families
+    """Nothing."""
+    return []
+
+
+FAMILIES: Final[dict[str, Callable[[Sequence[Item]], list[Header]]]] = {
+    "draft11": _Lists(DRAFT11),
+    "draft6": _draft6,
+    "x-ratelimit": _x_ratelimit,
+    "none": no_fields,
+}
+
+
+def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = False) -> list[Header]:
+    """Which fields go into a response that has some already: list items are added, the rest only once.
+
+    A redirect gets none, for a client might wait before following it (the draft's advice); nor does what
+    caches may give to others, for the numbers are one client's own. `exposed` lets scripts of other origins
+    read the fields (CORS).
+    """
+    present = response.headers
+    if 300 <= response.status < 400 or is_shared(present):
+        return []
+    added = [field for field in fields if field[0] in _OURS or field[0] not in present]
+    return [*added, exposing(added)] if exposed and added else added
+
+
+def exposing(fields: Sequence[Header]) -> Header:
+    """The field that lets scripts of another origin read these fields and Retry-After (Fetch standard, 3.3.3)."""
+    names = dict.fromkeys([*(name for name, _ in fields), "Retry-After"])
+    return ("Access-Control-Expose-Headers", ", ".join(names))
+
+
+def is_shared(headers: Mapping[str, str]) -> bool:
+    """Whether a shared cache may keep a response: it has come from one, or says how long it is fresh (RFC 9111, 4.2.1).
+
+    What is `private` or `no-store` is not shared. A field for one kind of cache goes before Cache-Control there (RFC
+    9213), so each is looked at by itself.
+    """
+    if _CACHING.isdisjoint(map(str.lower, headers)):
+        return False
+    if "age" in headers:
+        return True
+    if "x-accel-expires" in headers and headers["x-accel-expires"].strip() != "0":  # nginx asks nothing else then
+        return True
+    for name in _CDN_CONTROLS:
+        if name in headers and not _keeps_out(headers[name]):
+            return True
+    control = headers.get("cache-control", "")
+    fresh = "expires" in headers or not _FRESH.isdisjoint(_directives(control))
+    return fresh and not _keeps_out(control)
+
+
+def _keeps_out(control: str) -> bool:
+    """Whether a directive keeps shared caches out; `private="set-cookie"` is about one field only."""
+    found = _directives(control)
+    return "no-store" in found or found.get("private") == ""
+
+
+def _directives(control: str) -> dict[str, str]:
+    """The directives of a Cache-Control field in lower case, with their arguments."""
+    return {name.lower(): argument for name, argument in _DIRECTIVE.findall(control)}
+
+
+_FRESH: Final = frozenset({"max-age", "s-maxage", "public", "stale-while-revalidate", "immutable"})
+
+_CDN_CONTROLS: Final = (
+    "cdn-cache-control",
+    "surrogate-control",
+    "cloudflare-cdn-cache-control",
+    "vercel-cdn-cache-control",
+    "netlify-cdn-cache-control",
+    "edge-control",
+)
+
+_DIRECTIVE: Final = re.compile(r'([^\s,;="]+)\s*(?:=\s*("[^"]*"|[^\s,;"]*))?')
+
+_CACHING: Final = frozenset({"age", "cache-control", "expires", "x-accel-expires", *_CDN_CONTROLS})
+"""The fields that speak of caches; most responses have none."""

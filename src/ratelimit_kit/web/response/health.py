@@ -1,0 +1,99 @@
+"""Whether limits are enforced here, as `application/health+json` (draft-inadarei-api-health-check-06).
+
+`pass` and `warn` are answered with 200, `fail` with 503. An outage that `on_outage="allow"` rides out
+is a warning: taking every instance out of service would turn a limiter's fault into a full outage.
+Anybody may read the answer, so it holds no address and no secret; those are in the log.
+
+That is a probe for readiness. LIVE is one for liveness, which must not depend on a store: who fails it is
+restarted, and no restart brings a store back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from ratelimit_kit.errors import StoreError
+from ratelimit_kit.guarded_store import Gate, OnOutage
+
+MEDIA_TYPE = "application/health+json"
+
+Status = Literal["pass", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The answer of `Policy.health()`: a status, and the checks behind it."""
+
+    status: Status
+    checks: dict[str, Any]
+
+    @classmethod
+    def of(cls, gate: Gate, measured: float | StoreError, on_outage: OnOutage, mode: str = "enforce") -> Health:
+        """Read what a gate's store and watch show; `measured` is the store's response time in seconds, or its failure."""
+        checks = {
+            "store:responseTime": _store(gate, measured, on_outage),
+            "degraded": _degraded(gate),
+            "mode": _mode(mode),
+            "workers": _workers(gate),
+        }
+        statuses = {check["status"] for check in checks.values()}
+        worst: Status = "fail" if "fail" in statuses else "warn" if "warn" in statuses else "pass"
+        return cls(worst, {name: [check] for name, check in checks.items()})
+
+    @property
+    def http_status(self) -> int:
+        """200, or 503 when limits are not enforced and requests are not served either."""
+        return 503 if self.status == "fail" else 200
+
+    def body(self) -> bytes:
+        """The JSON document."""
+        return json.dumps({"status": self.status, "checks": self.checks}).encode()
+
+    def fields(self) -> list[tuple[str, str]]:
+        """The response fields: the media type, and that no cache may keep the answer."""
+        return [("Content-Type", MEDIA_TYPE), ("Cache-Control", "no-store")]
+
+
+def _store(gate: Gate, measured: float | StoreError, on_outage: OnOutage) -> dict[str, Any]:
+    check: dict[str, Any] = {
+        "componentId": type(gate.store).__name__,
+        "componentType": "datastore",
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if not isinstance(measured, StoreError):
+        return {**check, "status": "pass", "observedValue": round(measured * 1000, 3), "observedUnit": "ms"}
+    output = f"the store gave no answer [{measured.rlk}]; by on_outage={on_outage!r} requests are " + (
+        {"allow": "admitted without a count", "local": "limited by each process for itself"}.get(on_outage, "refused")
+    )
+    return {**check, "status": "warn" if on_outage in {"allow", "local"} else "fail", "output": output}
+
+
+def _degraded(gate: Gate) -> dict[str, Any]:
+    """Whether decisions are made without the store right now."""
+    return {"componentType": "component", "observedValue": gate.degraded, "status": "warn" if gate.degraded else "pass"}
+
+
+def _workers(gate: Gate) -> dict[str, Any]:
+    problem = gate.watch.problem
+    check: dict[str, Any] = {"componentType": "system"}
+    if gate.workers is not None:
+        check["observedValue"] = gate.workers
+    if problem is None:
+        return {**check, "status": "pass"}
+    output = f"several processes count for themselves [{problem.rlk}]; the log has the details"
+    return {**check, "status": "fail" if gate.watch.closed else "warn", "output": output}
+
+
+def _mode(mode: str) -> dict[str, Any]:
+    """Whether refusals are switched off, which somebody has chosen and may have forgotten."""
+    check = {"componentType": "component", "observedValue": mode}
+    if mode == "enforce":
+        return {**check, "status": "pass"}
+    return {**check, "status": "warn", "output": f"mode={mode!r}: no request is refused"}
+
+
+LIVE = Health("pass", {})
+"""This process answers: all that a liveness probe may ask."""

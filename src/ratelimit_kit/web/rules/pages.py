@@ -1,0 +1,133 @@
+"""Decorated pages: what an unnamed decorator's counter is called, and which other decorators stand on the same view.
+
+A counter is named after its view, whatever the URLs that lead there: by module and name, by the methods that the
+decorator is for, and by a number where another view or decorator has the same name, as the views of one factory have.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from ratelimit_kit.guard import per_request_limiters as lifetime
+from ratelimit_kit.web.rules.rule import Rule
+
+RULES: Final = "_ratelimit_kit_rules"
+"""The attribute of a decorated view that lists the rules of its decorators, the innermost first."""
+
+LABEL: Final = "limit"
+"""What fields call the limits of an unnamed decorator: where the code stands is nobody's business."""
+
+_numbered: dict[str, list[Callable[[], Any]]] = {}
+"""The views that have each name, in the order in which they were decorated."""
+
+
+class Page(NamedTuple):
+    """What a decorator knows of its view: the counter's name, its label in fields, and the rules beneath it.
+
+    `late` is true of a view that was decorated while a request was served: its name may be that of others, and what the
+    framework calls the page has to tell them apart.
+    """
+
+    name: str
+    label: str | None
+    beside: Sequence[Rule]
+    late: bool = False
+
+
+def decorated(view: Any, rule: Rule) -> Page:
+    """The page of a view that is being decorated with a rule."""
+    beside: Sequence[Rule] = getattr(view, RULES, ())
+    if rule.name is not None:
+        return Page(rule.name, None, beside)
+    name = with_methods(name_of(view), rule)
+    if lifetime.is_built_in_request():
+        return Page(name, label(beside), beside, late=True)
+    return Page(first_or_numbered(name, view), label(beside), beside)
+
+
+def of_instance(page: Page, view: Any, arguments: Sequence[Any]) -> Page:
+    """The page of a method that a class has inherited: each view class counts for itself."""
+    owner = getattr(view, "__qualname__", "").rpartition(".")[0]
+    if page.label is None or not arguments or not owner:
+        return page
+    kind = type(arguments[0])
+    inherited = any((one.__module__, one.__qualname__) == (view.__module__, owner) for one in kind.__mro__[1:])
+    return page._replace(name=f"{kind.__module__}.{kind.__qualname__}({page.name})") if inherited else page
+
+
+def mark(wrapper: Any, view: Any, rule: Rule) -> None:
+    """Note on the wrapper which rules stand on its view; and name it, where the view has no name of its own."""
+    setattr(wrapper, RULES, (*getattr(view, RULES, ()), rule))
+    if not hasattr(view, "__name__"):
+        wrapper.__name__ = wrapper.__qualname__ = name_of(view).rpartition(".")[2]
+
+
+def label(beside: Sequence[Rule]) -> str:
+    """What fields call an unnamed rule that has others beneath it: "limit", "limit-2", ..."""
+    number = 1 + sum(rule.name is None for rule in beside)
+    return LABEL if number == 1 else f"{LABEL}-{number}"
+
+
+def numbered(name: str, rule: Rule, before: Sequence[Rule]) -> str:
+    """The name of an unnamed rule's counter, with a number where others for the same methods come before it."""
+    number = 1 + sum(one.name is None and one.methods == rule.methods for one in before)
+    return name if number == 1 else f"{name}#{number}"
+
+
+def name_of(view: Any) -> str:
+    """The module and name of a view: of the function in a partial, of the class of a callable object or of `as_view()`."""
+    while isinstance(view, partial):
+        view = view.func
+    cls = getattr(view, "view_class", None) or getattr(
+        view, "cls", None
+    )  # Django's and Flask's, Django REST framework's
+    if inspect.isclass(cls):
+        named = (
+            cls.__qualname__ if cls.__qualname__.endswith(cls.__name__) else cls.__name__
+        )  # @api_view renames its class
+        return f"{cls.__module__}.{named}"
+    if not hasattr(view, "__qualname__"):
+        view = type(view)
+    return f"{view.__module__}.{view.__qualname__}"
+
+
+def is_asynchronous(view: Any) -> bool:
+    """Whether calling a view gives something to await: a coroutine function, a partial of one, or an object that is one."""
+    return inspect.iscoroutinefunction(view) or (
+        not inspect.isroutine(view) and inspect.iscoroutinefunction(getattr(type(view), "__call__", None))  # noqa: B004 - its kind matters
+    )
+
+
+def evaluated(endpoint: Callable[..., Any]) -> inspect.Signature:
+    """The signature; its annotations as objects, where no name in them is for type checkers only."""
+    try:
+        return inspect.signature(endpoint, eval_str=True)
+    except (NameError, AttributeError, TypeError):
+        return inspect.signature(endpoint)
+
+
+def with_methods(name: str, rule: Rule) -> str:
+    """The name of a page and the methods that a rule of it is for: each may have a decorator of its own."""
+    return name if rule.methods is None else f"{name}.{'-'.join(sorted(rule.methods))}"
+
+
+def first_or_numbered(name: str, view: Any) -> str:
+    """The name, with a number for each further view of that name, in the order in which they are decorated."""
+    views = _numbered.setdefault(name, [])
+    found = [known() for known in views]
+    at = next((at for at, known in enumerate(found) if known is view), None)
+    if at is None:
+        at = found.index(None) if None in found else len(found)
+        views[at : at + 1] = [_reference(view)]
+    return name if at == 0 else f"{name}#{at + 1}"
+
+
+def _reference(view: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(view)
+    except TypeError:  # an object that takes no weak references
+        return lambda: view

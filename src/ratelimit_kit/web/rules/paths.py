@@ -1,0 +1,100 @@
+"""Path patterns, and what they match.
+
+A router takes more spellings for one path than the one that a rule names. A rule therefore sees every spelling, and
+limits at least what the router behind it answers; an exemption sees only what is spelt plainly, and frees at most that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ratelimit_kit.errors import OptionError
+from ratelimit_kit.web.http.spellings import canonical
+
+Pattern = str | re.Pattern[str]
+
+_TEMPLATE: Final = re.compile(r"\{[^{}]*\}|<[^<>]*>|(?<=/):[A-Za-z_]\w*")
+"""A parameter as frameworks write it in a route: {id}, <int:id> or :id."""
+
+
+def read_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[Iterable[str]], bool]:
+    """A test for the spellings of a path: true when a pattern matches one of them. `option` names them in errors."""
+    exact, prefixes, expressions = _read(option, patterns)
+    exact |= {canonical(path) for path in exact}
+    starts = tuple({*prefixes, *(canonical(prefix).rstrip("/") + "/" for prefix in prefixes)})
+
+    def matches(paths: Iterable[str]) -> bool:
+        if not exact.isdisjoint(paths):
+            return True
+        if not starts and not expressions:  # the most of many rules, and asked of each request
+            return False
+        return any(
+            path.startswith(starts) or any(expression.search(path) for expression in expressions) for path in paths
+        )
+
+    return matches
+
+
+def read_exempt_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str, str], bool]:
+    """A test for a path as it came: true when a pattern matches it, and it is spelt plainly but for a slash at its end.
+
+    The pattern must say more than the mount point, for some servers let a client choose that (SCRIPT_NAME).
+    """
+    exact, prefixes, expressions = _read(option, patterns)
+
+    def matches(path: str, mount: str) -> bool:
+        least = len(mount.rstrip("/")) + 1 if mount else 0
+        found = (
+            (path in exact and len(path) > least)
+            or any(path.startswith(prefix) and len(prefix) > least for prefix in prefixes)
+            or any((match := expression.search(path)) and match.end() > least for expression in expressions)
+        )
+        return found and canonical(path) in {path, path.removesuffix("/")}
+
+    return matches
+
+
+def _read(option: str, patterns: Iterable[Pattern]) -> tuple[set[str], list[str], list[re.Pattern[str]]]:
+    """Whole paths, prefixes that end in a slash, and regular expressions."""
+    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
+        raise OptionError(f"{option}={patterns!r} is no list of paths: write {option}=[{patterns!r}]")
+    exact: set[str] = set()
+    prefixes: list[str] = []
+    expressions: list[re.Pattern[str]] = []
+    for pattern in patterns:
+        if isinstance(pattern, re.Pattern):
+            expressions.append(pattern)
+        elif not isinstance(pattern, str) or not pattern.startswith("/"):
+            raise _unreadable(option, pattern)
+        elif _TEMPLATE.search(pattern):
+            raise _template(option, pattern)
+        elif "?" in pattern or "\\" in pattern:
+            raise _unreadable(option, pattern)
+        elif "*" not in pattern:
+            exact.add(pattern)
+        elif pattern.endswith("/*") and "*" not in pattern[:-1]:
+            prefixes.append(pattern[:-1])
+            exact.add(pattern[:-2] or "/")
+        else:
+            raise _unreadable(option, pattern)
+    return exact, prefixes, expressions
+
+
+def _unreadable(option: str, pattern: object) -> OptionError:
+    return OptionError(
+        f'{option}: {pattern!r} is no path pattern: write "/login", "/api/*", or a compiled regular expression, '
+        'such as re.compile(r"^/items/\\d+$"), without a query'
+    )
+
+
+def _template(option: str, pattern: str) -> OptionError:
+    """A route's template would be compared letter by letter, and match no request."""
+    before, _, after = _TEMPLATE.sub("*", pattern).partition("*")
+    whole = "[^/]+".join(re.escape(part).replace(r"\-", "-") for part in _TEMPLATE.split(pattern))
+    prefix = f'"{before}*", or ' if before.endswith("/") and not after.strip("/") else ""
+    return OptionError(
+        f"{option}: {pattern!r} is a route's template, and rules are compared with paths: write {prefix}"
+        f're.compile(r"^{whole}$"), in a file "re:^{whole}$"'
+    )

@@ -1,0 +1,204 @@
+"""A Rule: which requests are limited, by what, how much each costs, and which of them count.
+
+A rule knows no store and no namespace; `claims.py` makes charges of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.validation import alike, known_options
+from ratelimit_kit.errors import OptionError, QuotaError
+from ratelimit_kit.guarded_store import OnOutage, outage_policy
+from ratelimit_kit.limiter import read_limits
+from ratelimit_kit.web.callables import acalled, called
+from ratelimit_kit.web.http.messages import Request, Response
+from ratelimit_kit.web.identity.keys import Key, read_key
+from ratelimit_kit.web.rules.counting import read_count
+from ratelimit_kit.web.rules.paths import Pattern, read_exempt_paths, read_paths
+
+_METHOD = re.compile(r"[A-Z]+", re.ASCII)
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+"""Those of RFC 9110 and 5789; others exist, and are taken as they are unless they look like a slip."""
+
+Limits = str | Limit | Sequence[str | Limit]
+Tiers = Callable[[Request], Limits | Awaitable[Limits]]
+Test = Callable[[Request], Any]
+Exempt = Iterable[Pattern] | Test
+Count = str | Iterable[int] | Callable[[Response], Any]
+
+
+class Rule:
+    """Limits for the requests that match.
+
+    Args:
+        limits: text such as "100/minute", or limits; all must admit a request. Instead, one callable of the
+            request that returns them, such as a lookup of the user's plan.
+        key: what to count by: "ip", "user", "header:NAME", "cookie:NAME", "path:NAME", "global", a callable
+            of the request, or a list of those for their combination.
+        paths: "/login", a prefix ending in a slash and a star, or compiled regular expressions; default: every path.
+            Each is compared with every spelling of the path that a router may take for it.
+        methods: ["POST"]; default: every method. "GET" includes HEAD, unless another rule names HEAD. Without methods
+            the browser's questions for CORS permission (preflights) have a budget of their own, of the same size.
+        when: a callable of the request; the rule applies when it returns true.
+        exempt: paths that the rule does not limit, or a callable of the request.
+        cost: units per request, or a callable of the request that returns them. A request that costs more than a limit
+            ever admits is refused, with 429 and no Retry-After.
+        count: which responses count: "all", "failures" (status 400 and above), "successes", a list of
+            statuses, or a callable of the response; the others are given back.
+        shadow: count and report, but refuse nobody.
+        messages: count each message that a WebSocket receives, instead of requests (ASGI only).
+        name: stands in the RateLimit fields, the problem body and the store's keys; default: by
+            position in the policy ("rule-1").
+        on_outage: "allow", "local", "deny" or "raise" when the store fails; default: the policy's.
+
+    In asynchronous front doors the callables may be coroutine functions.
+    """
+
+    @known_options
+    def __init__(
+        self,
+        *limits: str | Limit | Tiers,
+        key: Key = "ip",
+        paths: Iterable[Pattern] | None = None,
+        methods: Iterable[str] | None = None,
+        when: Test | None = None,
+        exempt: Exempt = (),
+        cost: int | Callable[[Request], int | Awaitable[int]] = 1,
+        count: Count = "all",
+        shadow: bool = False,
+        messages: bool = False,
+        name: str | None = None,
+        on_outage: OnOutage | None = None,
+    ) -> None:
+        self.tiers = limits[0] if limits and callable(limits[0]) else None
+        if self.tiers is not None and len(limits) > 1:
+            raise OptionError("a callable stands for all limits of a rule: let it return the others too")
+        self.limits = () if self.tiers is not None else read_limits(limits)  # type: ignore[arg-type]
+        self.key = read_key(key)
+        self.name = None if name is None else check_name(name)
+        self.on_outage = None if on_outage is None else outage_policy(on_outage)
+        self.counts = read_count(count)
+        self.shadow = _switch("shadow", shadow)
+        self.messages = _switch("messages", messages)
+        if self.messages and self.counts is not None:
+            raise OptionError("messages=True has no responses to look at: leave out count")
+        self._path = None if paths is None else read_paths("paths", _some("paths", paths))
+        self.methods = None if methods is None else frozenset(_method(word) for word in _some("methods", methods))
+        self.names_head = self.methods is not None and "HEAD" in self.methods and not self.shadow
+        self._exempt = read_exempt(exempt)
+        if when is not None and not callable(when):
+            raise OptionError(
+                f"when={when!r} is no callable: give one that takes the request and returns true or false"
+            )
+        self._when = when
+        self.always = paths is None and methods is None and when is None and self._exempt is None
+        if not callable(cost):
+            for limit in self.limits:
+                limit.check_cost(cost)
+        self.cost = cost
+
+    def __repr__(self) -> str:
+        limits = "; ".join(str(limit) for limit in self.limits) or repr(self.tiers)
+        return f"Rule({limits!r}, name={self.name!r})"
+
+    def matches(self, request: Request) -> bool:
+        """Whether this rule limits the request."""
+        return (
+            self._is_for(request)
+            and (self._exempt is None or not called(self._exempt, request))
+            and (self._when is None or bool(called(self._when, request)))
+        )
+
+    async def amatches(self, request: Request) -> bool:
+        """Do what `matches` does."""
+        return (
+            self._is_for(request)
+            and (self._exempt is None or not await acalled(self._exempt, request))
+            and (self._when is None or bool(await acalled(self._when, request)))
+        )
+
+    def of_preflights(self) -> Rule:
+        """The same limits for a browser's questions for CORS permission, which name no user: by address, one unit each."""
+        limits = self.limits if self.tiers is None else (self.tiers,)
+        return Rule(*limits, key="ip", shadow=self.shadow, on_outage=self.on_outage)
+
+    def _is_for(self, request: Request) -> bool:
+        """By path and method; HEAD is answered by what answers GET."""
+        if self._path is not None and not self._path(request.spellings):
+            return False
+        if self.methods is None or request.method in self.methods:
+            return True
+        return request.method == "HEAD" and request.answers_as_get and "GET" in self.methods
+
+
+@lru_cache(maxsize=1024)
+def _read(limits: tuple[str | Limit, ...]) -> tuple[Limit, ...]:
+    return read_limits(limits)
+
+
+def tier(limits: Any, rule: Rule) -> tuple[Limit, ...]:
+    """The limits that a callable has returned for a request; texts are parsed once."""
+    several = tuple(limits) if isinstance(limits, list | tuple) else (limits,)
+    try:
+        return _read(several)
+    except (QuotaError, TypeError) as error:
+        name = getattr(rule.tiers, "__qualname__", repr(rule.tiers))
+        raise QuotaError(
+            f"the limits {name} returned {limits!r}, which is none: return text such as '100/minute', or skip requests "
+            f"with when= ({str(error).removesuffix(' [RLK101]')})"
+        ) from error
+
+
+def read_exempt(exempt: Exempt) -> Test | None:
+    """A test for requests that are not limited: by path, or a callable; None where none is exempt."""
+    if callable(exempt):
+        return exempt
+    listed = exempt if isinstance(exempt, str) else list(exempt) if isinstance(exempt, Iterable) else exempt
+    if listed in ([], ()):
+        return None
+    matches = read_exempt_paths("exempt", listed)
+    return lambda request: matches(request.path, request.mount)
+
+
+def check_name(name: str) -> str:
+    """The name, when it can be sent in a structured field (printable ASCII); else OptionError."""
+    if not isinstance(name, str) or not name or not name.isascii() or not name.isprintable():
+        raise OptionError(
+            f"name={name!r} cannot be sent in the RateLimit fields, which take printable ASCII: write for example name='login'"
+        )
+    return name
+
+
+def _switch(option: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise OptionError(f"{option}={value!r} is neither True nor False")
+    return value
+
+
+def _some(option: str, values: Iterable[Pattern]) -> list[Pattern]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise OptionError(f"{option}={values!r} is no list: write {option}=[{values!r}]")
+    listed = list(values)
+    if not listed:
+        raise OptionError(f"{option}=[] matches no request, so the rule would limit nothing: leave it out to match all")
+    return listed
+
+
+def _method(word: Pattern) -> str:
+    if not isinstance(word, str) or not _METHOD.fullmatch(word.upper()):
+        raise OptionError(f"methods: {word!r} is no HTTP method: write for example methods=['POST']")
+    method = word.upper()
+    if method in {"ALL", "ANY"}:
+        raise OptionError(f"methods: {word!r} is no HTTP method: leave methods out to limit every one")
+    near = None if method in _METHODS else alike(method, _METHODS, 0.7)
+    if near is not None:
+        raise OptionError(
+            f"methods: {word!r} is no HTTP method, and the rule would limit nothing; did you mean {near!r}?"
+        )
+    return method
