@@ -4,12 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/browser/node_modules
-CORRECTNESS := tests/core tests/stores tests/web tests/django tests/test_*.py tests/live/test_conformance.py \
-  tests/live/test_redis.py tests/live/test_memcached.py tests/live/test_merging.py tests/live/test_denials.py \
-  tests/live/test_answers.py tests/live/test_operations.py
+CORRECTNESS := tests/core tests/stores tests/web tests/django tests/test_*.py tests/live/stores/test_conformance.py \
+  tests/live/stores/test_redis.py tests/live/stores/test_memcached.py tests/live/stores/test_batching.py tests/live/stores/test_denial_cache.py \
+  tests/live/web/test_responses.py tests/live/cli/test_commands.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers test-long-ways test-versions test-minimum test-nightly faults rollback bench bench-quick soak cost claims lint types unit docs servers node clean
+.PHONY: help demo test test-fast test-servers test-slow-paths test-versions test-minimum test-nightly faults rollback bench bench-quick soak cost claims lint types unit docs servers node clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,10 +25,10 @@ test-fast: $(VENV)/developed ## Unit tests without servers, in under a minute
 test-servers: $(VENV)/developed ## The guard on every server, however its workers are given, and what they do to fields; writes the tables in the docs
 	@sh scripts/install_servers.sh all
 	SERVER_TABLE=docs/reference/servers-table.md FIELD_TABLE=docs/how-to/fields-table.md \
-	  $(BIN)/python -m pytest -q tests/live/test_servers.py tests/live/test_fields.py
+	  $(BIN)/python -m pytest -q tests/live/guard/test_servers.py tests/live/guard/test_server_fields.py
 
-test-long-ways: $(VENV)/developed servers ## The correctness tests with each fast path switched off
-	for path in denials merging lanes; do \
+test-slow-paths: $(VENV)/developed servers ## The correctness tests with each fast path switched off
+	for path in denials batching memory; do \
 	  $(BIN)/python -m pytest -q --without $$path -m "not servers" $(CORRECTNESS) || exit 1; \
 	done
 
@@ -38,14 +38,14 @@ test-versions: ## Unit tests on Debian's Pythons up to the newest, live store te
 test-minimum: servers ## Unit and live store tests with the lowest declared version of every dependency
 	@MINIMUM=1 sh scripts/test_world.sh '`make test-minimum`' "$(PYTHON)" .venvs/minimum unit stores
 
-test-nightly: soak test-long-ways ## What takes long: soak, fast paths off, Valkey, the next Python, Redis 8 once more
+test-nightly: soak test-slow-paths ## What takes long: soak, fast paths off, Valkey, the next Python, Redis 8 once more
 	@sh scripts/test_versions.sh nightly
 
 faults: $(VENV)/developed servers ## What goes wrong with stores, under load; writes the table in the docs
-	FAULT_TABLE=docs/explanation/faults-table.md $(BIN)/python -m pytest -q tests/live/test_faults.py
+	FAULT_TABLE=docs/explanation/faults-table.md $(BIN)/python -m pytest -q tests/live/stores/test_faults.py
 
 rollback: $(VENV)/developed servers ## The rollback drill on a site of four workers; writes its log in the docs
-	ROLLBACK_TABLE=docs/how-to/rollback-table.md $(BIN)/python -m pytest -q tests/live/test_deployment.py
+	ROLLBACK_TABLE=docs/how-to/rollback-table.md $(BIN)/python -m pytest -q tests/live/docs/test_deployment.py
 
 bench: benchmarks/.venv/installed servers ## Against the peers and the floors, in under 15 minutes; writes benchmarks/results.md
 	benchmarks/.venv/bin/python -m benchmarks --write benchmarks
@@ -78,7 +78,7 @@ types: $(VENV)/developed $(NODE)/.package-lock.json
 unit: $(VENV)/developed servers $(NODE)/.package-lock.json benchmarks/.venv/installed
 	$(BIN)/python -m pytest -q -m "not servers"
 	@[ -z "$(WRITE)" ] || $(BIN)/python scripts/compatibility.py '`make test`' all
-	$(BIN)/python -m pytest -q --without denials --without merging --without lanes tests/stores tests/test_limiter.py
+	$(BIN)/python -m pytest -q --without denials --without batching --without memory tests/stores tests/test_limiter.py
 
 docs: $(VENV)/developed ## Build the documentation into docs/_build
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build

@@ -60,9 +60,9 @@ def row(place: Place, watcher: Any, name: str, limit: str | SlidingWindow, hits:
             limiter.hit("user:1234567")
         (key,) = client.keys()
         size = client.memory_usage(key, samples=0)
-        denied = served(watcher, lambda: limiter.hit("user:1234567", limiter.limits[0].most), "evalsha")
+        denied = served(watcher, lambda: limiter.hit("user:1234567", limiter.limits[0].max_cost), "evalsha")
         state = client.dump(key)
-        room = hits < limiter.limits[0].most
+        room = hits < limiter.limits[0].max_cost
         admitted = served(watcher, lambda: again(client, limiter, key, state), "evalsha") if room else denied
     limiter.close()
     shown = f"{admitted * 1e6:.1f} us" if room else ""

@@ -3,22 +3,22 @@
 The limits do the arithmetic; a store keeps their states, and makes each decision one transaction.
 """
 
-import asyncio
 import contextlib
 import json
 import sqlite3
 import threading
 import time
 
-from ratelimit_kit import Scope, Verdict
+from ratelimit_kit import BaseStore, Scope, Verdict
 from ratelimit_kit.errors import StoreUnavailableError
 from ratelimit_kit.stores import check_charges
 
 
-class SQLiteStore:
+class SQLiteStore(BaseStore):
     """Counters in the file `path`; `clock` returns nanoseconds of the epoch."""
 
     scope = Scope.HOST  # the guard allows several workers
+    blocking = True  # the async methods run the sync ones in a thread
 
     def __init__(self, path, *, clock=time.time_ns):
         self._path = path
@@ -34,24 +34,24 @@ class SQLiteStore:
         with self._transaction() as database:
             now = self._clock() // 1000
             states = [self._read(database, charge) for charge in charges]
-            looks = [charge.limit.look(state, now, charge.cost) for charge, state in zip(charges, states, strict=True)]
-            if all(look.fits for look in looks):
+            peeks = [charge.limit.peek(state, now, charge.cost) for charge, state in zip(charges, states, strict=True)]
+            if all(peek.fits for peek in peeks):
                 for index, charge in enumerate(charges):
                     if charge.cost:
-                        state = charge.limit.charge(states[index], now, charge.cost)
+                        state = charge.limit.try_charge(states[index], now, charge.cost)
                         self._write(database, charge, state)
-                        looks[index] = charge.limit.look(state, now, 0)
+                        peeks[index] = charge.limit.peek(state, now, 0)
         return [
-            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset)
-            for charge, look in zip(charges, looks, strict=True)
+            Verdict(peek.fits, charge.limit, peek.remaining, peek.wait, peek.reset)
+            for charge, peek in zip(charges, peeks, strict=True)
         ]
 
-    def refund(self, charges, stamp=None):
+    def refund(self, charges, charged_at=None):
         with self._transaction() as database:
             now = self._clock() // 1000
             for charge in charges:
                 state = self._read(database, charge)
-                self._write(database, charge, charge.limit.refund(state, now, charge.cost, stamp))
+                self._write(database, charge, charge.limit.refund(state, now, charge.cost, charged_at))
 
     def reset(self, charges):
         with self._transaction() as database:
@@ -67,18 +67,6 @@ class SQLiteStore:
         self._local = threading.local()
         while self._opened:
             self._opened.pop().close()
-
-    async def adecide(self, charges):
-        return await asyncio.to_thread(self.decide, charges)
-
-    async def arefund(self, charges, stamp=None):
-        await asyncio.to_thread(self.refund, charges, stamp)
-
-    async def areset(self, charges):
-        await asyncio.to_thread(self.reset, charges)
-
-    async def aping(self):
-        await asyncio.to_thread(self.ping)
 
     async def aclose(self):
         """The connections of threads stay until `close`."""
@@ -97,13 +85,13 @@ class SQLiteStore:
 
     def _read(self, database, charge):
         row = database.execute("SELECT state FROM counters WHERE name = ?", [_name(charge)]).fetchone()
-        return json.loads(row[0]) if row else None
+        return charge.limit.load(json.loads(row[0])) if row else None
 
     def _write(self, database, charge, state):
         if state is None:
             database.execute("DELETE FROM counters WHERE name = ?", [_name(charge)])
         else:
-            database.execute("REPLACE INTO counters VALUES (?, ?)", [_name(charge), json.dumps(state)])
+            database.execute("REPLACE INTO counters VALUES (?, ?)", [_name(charge), json.dumps(charge.limit.dump(state))])
 
 
 class _Transaction:

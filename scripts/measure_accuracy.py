@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ratelimit_kit import FixedWindow, MemoryStore, SlidingWindow, TokenBucket
-from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.testing import ManualClock
 

@@ -10,8 +10,8 @@ set -eu
 cd "$(dirname "$0")/.."
 name=$1 python=$2 venv=$3
 shift 3
-stores="tests/live/test_conformance.py tests/live/test_redis.py tests/live/test_memcached.py tests/live/test_merging.py \
-  tests/live/test_denials.py tests/live/test_answers.py tests/live/test_operations.py tests/live/test_lines.py"
+stores="tests/live/stores/test_conformance.py tests/live/stores/test_redis.py tests/live/stores/test_memcached.py tests/live/stores/test_batching.py \
+  tests/live/stores/test_denial_cache.py tests/live/web/test_responses.py tests/live/cli/test_commands.py tests/live/stores/test_pool.py"
 
 echo "== $name: $("$python" -V), $* =="
 if ! cmp -s pyproject.toml "$venv/installed.toml"; then

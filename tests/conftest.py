@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ratelimit_kit import MemoryStore, RedisStore
-from ratelimit_kit.guarded_store import Gate
+from ratelimit_kit.guarded_store import GuardedStore
 from tests.processes import Process, RedisServer, memcached_server, redis_server
 
 SWITCHES: dict[str, tuple[Any, str]] = {
-    "denials": (Gate, "deny_cache"),
-    "merging": (RedisStore, "merge"),
-    "lanes": (MemoryStore, "lanes"),
+    "denials": (GuardedStore, "deny_cache"),
+    "batching": (RedisStore, "batching"),
+    "memory": (MemoryStore, "fast_path"),
 }
 """The fast paths, and the option that switches each off."""
 

@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -19,33 +20,43 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "ratelimit_kit"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-FLOORS = {
-    "errors": 0,
-    "core": 1,
-    "environment": 2,
-    "stores": 10,
-    "observe": 10,
-    "guard": 10,
-    "circuit_breaker": 15,
-    "outage": 15,
-    "local": 16,
-    "guarded_store": 20,
-    "limiter": 21,
-    "decorator": 22,
-    "web": 30,
-    "wsgi": 40,
-    "asgi": 40,
-    "flask": 40,
-    "fastapi": 41,
-    "drf": 41,
-    "django": 40,
-    "testing": 40,
-    "cli": 41,
-    "apps": 50,
-    "__init__": 50,
-    "__main__": 50,
+FLOORS = [
+    ["errors"],
+    ["core"],
+    ["environment"],
+    ["observe", "guard", "stores"],
+    ["circuit_breaker"],
+    ["outage"],
+    ["guarded_store"],
+    ["limiter", "web"],
+    ["decorator"],
+    ["wsgi", "asgi", "flask", "django"],
+    ["fastapi", "drf"],
+    ["testing", "cli"],
+    ["apps", "__init__", "__main__"],
+]
+"""The rooms of the package from the ground up: a room imports from itself and from lower floors."""
+
+INNER_FLOORS = {
+    "web": [["callables"], ["http"], ["identity"], ["rules"], ["response"], ["policy"]],
+    "stores": [
+        ["urls", "keys", "pool"],
+        ["__init__"],
+        ["denial_cache"],
+        ["memory", "redis", "memcached"],
+        ["django_cache"],
+    ],
+    "cli": [
+        ["exits", "terminal", "source"],
+        ["findings"],
+        ["check", "clients", "demo", "doctor", "simulate", "verify"],
+        ["__init__"],
+    ],
 }
-"""Rooms by floor; a room imports from itself and from lower floors."""
+"""The same inside the rooms that have rooms of their own."""
+
+APART = {("web", "limiter"), ("decorator", "web")}
+"""Rooms that could import each other by their floors, and have no business with each other."""
 
 GUESTS = {
     "wrapt": {"decorator"},
@@ -67,34 +78,72 @@ GUESTS = {
 """Packages that are not in the standard library, and the rooms that may import them."""
 
 
-def room(module: str) -> str:
-    return ([*module.split("."), "__init__"])[1]
-
-
 def name_of(path: Path) -> str:
     return ".".join(["ratelimit_kit", *path.relative_to(PACKAGE).with_suffix("").parts])
 
 
+SUBMODULES = {name_of(path).removesuffix(".__init__") for path in MODULES}
+
+
 def imports(path: Path) -> Iterator[str]:
-    """Modules that importing or running this file imports; what only type checkers read is left out."""
-    ahead: list[ast.AST] = [ast.parse(path.read_text())]
-    while ahead:
-        node = ahead.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        ahead.extend(ast.iter_child_nodes(node))
+    """What this file imports, now, later or for type checkers: modules, and names that may be modules."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            yield f"{node.module}"
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from (named & SUBMODULES) or {f"{node.module}"}
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
+def ours(path: Path) -> Iterator[str]:
+    """The modules of this package that a file imports; a folder is its __init__."""
+    modules = {name_of(one) for one in MODULES}
+    for name in imports(path):
+        found = name if name in modules else f"{name}.__init__"
+        if found in modules and found != name_of(path):
+            yield found
+
+
+def floor(floors: Sequence[Sequence[str]], room: str) -> int:
+    return next(number for number, rooms in enumerate(floors) if room in rooms)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_floor_imports_only_what_is_below_it(path: Path) -> None:
-    here = room(name_of(path))
-    for module in imports(path):
-        there = room(module) if module.startswith("ratelimit_kit") else here
-        assert there == here or FLOORS[there] < FLOORS[here], module
+    here = name_of(path).split(".")[1:]
+    for module in ours(path):
+        if module == "ratelimit_kit.__init__":
+            assert here[0] in {"__init__", "__main__"}, "the package's own front is for users"
+            continue
+        there = module.split(".")[1:]
+        if there[0] != here[0]:
+            assert floor(FLOORS, there[0]) < floor(FLOORS, here[0]), module
+            assert (here[0], there[0]) not in APART, module
+        elif here[0] in INNER_FLOORS and there[1] != here[1] and len(here) > 1:
+            floors = INNER_FLOORS[here[0]]
+            assert floor(floors, there[1]) < floor(floors, here[1]), module
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """Not for type checkers and not late either; importing a module imports the folders that it lies in."""
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        here = name_of(path)
+        graph[here] = set()
+        for module in ours(path):
+            parts = module.split(".")[:-1]
+            around = {".".join([*parts[:depth], "__init__"]) for depth in range(2, len(parts) + 1)}
+            graph[here] |= {module, *(one for one in around if not here.startswith(one.removesuffix("__init__")))}
+    while graph:
+        free = {module for module, needs in graph.items() if not needs & graph.keys() - {module}}
+        assert free, f"a circle among {sorted(graph)}"
+        graph = {module: needs for module, needs in graph.items() if module not in free}
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in MODULES}), ids=str)
+def test_a_folder_has_about_ten_files(folder: Path) -> None:
+    most = {"ratelimit_kit": 15, "redis": 15}
+    assert len(list(folder.glob("*.py"))) <= most.get(folder.name, 12)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -111,38 +160,105 @@ def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
 
 
+HOLDERS = {"Request", "Rule"}
+"""Values that have an attribute for each thing that a user writes or a client sends."""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_classes_stay_small(path: Path) -> None:
+    """About 150 lines, of which a docstring for users is not counted, and about 8 attributes."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1 - len((ast.get_docstring(node) or "").splitlines())
+            attributes = {
+                target.attr
+                for one in ast.walk(node)
+                if isinstance(one, ast.Assign | ast.AnnAssign)
+                for target in (one.targets if isinstance(one, ast.Assign) else [one.target])
+                if isinstance(target, ast.Attribute)
+                and isinstance(target.value, ast.Name)
+                and target.value.id == "self"
+            }
+            assert lines <= 170, f"{node.name}: {lines} lines"
+            assert len(attributes) <= 10 or node.name in HOLDERS, f"{node.name}: {sorted(attributes)}"
+
+
 def test_importing_the_package_imports_no_client_library_and_no_framework() -> None:
     code = "import sys, ratelimit_kit; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert not loaded & {"redis", "django", "asgiref", "pymemcache", "rich", "prometheus_client", "opentelemetry"}
 
 
-def twins(tree: ast.AST) -> Iterator[tuple[ast.stmt, ast.stmt]]:
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Module | ast.ClassDef):
-            continue
-        functions = {
-            child.name: child for child in node.body if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
-        }
-        for name, function in functions.items():
-            prefix = "_" if name.startswith("_") else ""
-            twin = functions.get(f"{prefix}a{name.removeprefix(prefix)}")
-            if isinstance(twin, ast.AsyncFunctionDef):
-                yield function, twin
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-class Strip(ast.NodeTransformer):
-    """Removes `await`, docstrings, and the `a` in front of the names that have a twin."""
+class Twins(NamedTuple):
+    """A sync function and its async twin, by the place where they stand."""
 
-    def __init__(self, names: set[str]) -> None:
-        self.names = names
+    place: str
+    sync: ast.FunctionDef
+    twin: ast.AsyncFunctionDef
+
+
+def functions_of(node: ast.Module | ast.ClassDef) -> dict[str, Function]:
+    return {child.name: child for child in node.body if isinstance(child, Function)}
+
+
+def every_pair() -> Iterator[Twins]:
+    """Two functions in one place, of which one has an `a` in front of its name; and the methods of X and AsyncX."""
+    for path in MODULES:
+        file = path.relative_to(PACKAGE).as_posix()
+        tree = ast.parse(path.read_text())
+        scopes = [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]
+        for scope in scopes:
+            functions = functions_of(scope)
+            around = f"{scope.name}." if isinstance(scope, ast.ClassDef) else ""
+            for name, function in functions.items():
+                stem = name.lstrip("_")
+                twin = functions.get(name[: len(name) - len(stem)] + "a" + stem)
+                if isinstance(function, ast.FunctionDef) and isinstance(twin, ast.AsyncFunctionDef):
+                    yield Twins(f"{file}:{around}{name}", function, twin)
+        classes = {node.name: functions_of(node) for node in scopes if isinstance(node, ast.ClassDef)}
+        for name, functions in classes.items():
+            twins = classes.get(f"Async{name}", {})
+            for method, function in functions.items():
+                twin = twins.get(method) or twins.get(method.replace("__", "__a", 1))
+                if isinstance(function, ast.FunctionDef) and isinstance(twin, ast.AsyncFunctionDef):
+                    yield Twins(f"{file}:{name}.{method}", function, twin)
+
+
+PAIRS = list(every_pair())
+
+APART_TWINS = {
+    "stores/__init__.py:BaseStore.decide": "the async methods call the sync ones",
+    "stores/__init__.py:BaseStore.refund": "likewise",
+    "stores/__init__.py:BaseStore.reset": "likewise",
+    "stores/__init__.py:BaseStore.ping": "likewise",
+    "stores/__init__.py:BaseStore.close": "likewise",
+    "stores/redis/client.py:Client.call": "a pool of connections for threads, and a client for each event loop",
+    "stores/redis/client.py:Client.run": "likewise",
+    "stores/redis/store.py:RedisStore.decide": "what tasks of an event loop decide travels together",
+    "testing/switches.py:_admitted": "there is nothing to wait for",
+    "web/callables.py:called": "only the async API can await what a callable returns",
+    "web/http/messages.py:Request.user_id": "not every framework finds its user by awaiting",
+}
+"""Pairs that are not the same, and why."""
+
+NAMES = {pair.place.rpartition(":")[2].rpartition(".")[2] for pair in PAIRS} | {"sleep", "client", "_client"}
+"""Names that have a twin with an `a` in front."""
+
+
+class Bare(ast.NodeTransformer):
+    """Removes `await`, `async`, docstrings, and the `a` in front of the names that have a twin."""
 
     def visit_Await(self, node: ast.Await) -> ast.AST:
         return self.visit(node.value)
 
-    def _bare(self, name: str) -> str:
-        match = re.fullmatch(r"(_?)a(\w+)", name)
-        return match[1] + match[2] if match and match[1] + match[2] in self.names else name
+    def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:
+        return self.generic_visit(ast.For(node.target, node.iter, node.body, node.orelse))
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self.generic_visit(ast.FunctionDef(node.name, node.args, node.body, [], node.returns))
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         node.attr = self._bare(node.attr)
@@ -152,54 +268,24 @@ class Strip(ast.NodeTransformer):
         node.id = self._bare(node.id)
         return node
 
-
-TWINS = {
-    "sleep", "decide", "_tell", "hit", "peek", "reset", "refund", "acquire", "close", "ping", "check", "identify", "run", "_decide", "_delete", "_drive", "_step", "call", "admits", "measure", "health", "called",
-    "matches", "claim", "claims", "finish", "fail", "ask", "_ask", "_refund", "guarded", "_guarded", "_value", "user_id",
-    "judge", "give_back", "finished",
-}  # fmt: skip
-TWIN_FILES = [
-    "limiter.py",
-    "guarded_store.py",
-    "stores/redis/store.py",
-    "stores/redis/client.py",
-    "web/response/result.py",
-    "web/rules/charges.py",
-    "web/policy/enforcement.py",
-    "web/identity/keys.py",
-    "web/policy/ruleset.py",
-    "web/policy/policy.py",
-    "web/rules/rule.py",
-    "django/decorator.py",
-    "django/site.py",
-]
+    def _bare(self, name: str) -> str:
+        match = re.fullmatch(r"(_*)a(\w+)", name)
+        return match[1] + match[2] if match and match[1] + match[2] in NAMES else name
 
 
-def body(function: ast.stmt) -> str:
-    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+def body(function: Function) -> str:
     statements = function.body[1:] if ast.get_docstring(function) else function.body
-    inner = [
-        ast.FunctionDef(one.name, one.args, one.body, [], one.returns) if isinstance(one, ast.AsyncFunctionDef) else one
-        for one in statements
-    ]
-    return "\n".join(ast.unparse(ast.fix_missing_locations(Strip(TWINS).visit(statement))) for statement in inner)
+    return "\n".join(ast.unparse(ast.fix_missing_locations(Bare().visit(statement))) for statement in statements)
 
 
-def pairs() -> Iterator[object]:
-    for file in TWIN_FILES:
-        for function, twin in twins(ast.parse((PACKAGE / file).read_text())):
-            if getattr(function, "name", "") not in {
-                "call",
-                "run",
-                "close",
-                "_decide",
-            }:  # their clients differ: a pool, a client per loop, and tasks' decisions travel together
-                yield pytest.param(function, twin, id=f"{file}:{getattr(function, 'name', '')}")
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair.place not in APART_TWINS], ids=lambda pair: pair.place)
+def test_the_async_twin_is_the_sync_function(pair: Twins) -> None:
+    assert body(pair.twin) == body(pair.sync)
 
 
-@pytest.mark.parametrize(("function", "twin"), list(pairs()))
-def test_the_async_twin_is_the_sync_function(function: ast.stmt, twin: ast.stmt) -> None:
-    assert body(twin) == body(function)
+def test_what_is_no_twin_is_named_and_exists() -> None:
+    assert set(APART_TWINS) <= {pair.place for pair in PAIRS}
+    assert len(PAIRS) >= 60
 
 
 def test_the_limiter_has_a_twin_of_every_method() -> None:

@@ -11,7 +11,7 @@ import pytest
 from ratelimit_kit import Charge, FixedWindow, Limiter, MemoryStore, Policy, Rule, Scope, SlidingWindow, TokenBucket
 from ratelimit_kit import circuit_breaker as module
 from ratelimit_kit.errors import StoreContendedError, StoreUnavailableError
-from ratelimit_kit.local import share
+from ratelimit_kit.outage import share
 from ratelimit_kit.wsgi import RateLimitMiddleware
 from tests.test_wsgi import call, hello
 

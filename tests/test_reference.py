@@ -11,9 +11,9 @@ from ratelimit_kit import Policy, Rule
 from ratelimit_kit.core.validation import options_of
 from ratelimit_kit.environment import KNOWN
 from ratelimit_kit.web.identity.address import ClientAddress
-from ratelimit_kit.web.policy.config import _PLAN
+from ratelimit_kit.web.policy.config import CHANGEABLE
 from ratelimit_kit.web.response.headers import FAMILIES
-from tests.web.test_identity import request
+from tests.web.identity.test_address import request
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -52,8 +52,8 @@ def test_every_variable_is_told_of(page: str) -> None:
 def test_what_may_change_while_a_server_runs_is_told_in_full() -> None:
     may, restart = table(section("how-to/configuration.md", "Changes while the server runs"))
     options = set(options_of(Policy.__init__)) - {"rules"}
-    assert set(named([may[1]])) == {*_PLAN, "rules"}
-    assert set(named([restart[1]])) == {*(options - _PLAN), "messages"}
+    assert set(named([may[1]])) == {*CHANGEABLE, "rules"}
+    assert set(named([restart[1]])) == {*(options - CHANGEABLE), "messages"}
 
 
 def test_every_family_of_fields_is_in_the_reference() -> None:

@@ -165,5 +165,5 @@ def test_two_middlewares_of_one_policy_count_once() -> None:
 
 
 def test_a_rule_for_messages_is_an_error_where_there_are_none() -> None:
-    with pytest.raises(OptionError, match="rule 'r' counts WebSocket messages, and this front door sees none"):
+    with pytest.raises(OptionError, match="rule 'r' counts WebSocket messages, and this integration sees none"):
         limited(hello, messages=True)

@@ -37,9 +37,9 @@ def evalsha(place: Place) -> Callable[[int], Awaitable[Any]]:
     return hit
 
 
-def limiter(place: Place, *limits: str, hot: bool = False, merge: bool = True) -> Callable[[int], Awaitable[Any]]:
+def limiter(place: Place, *limits: str, hot: bool = False, batching: bool = True) -> Callable[[int], Awaitable[Any]]:
     """Ours, on a database of its own: a key per task, or one hot key."""
-    made = Limiter(*limits, store=RedisStore(place.redis_url(), timeout=5, merge=merge))
+    made = Limiter(*limits, store=RedisStore(place.redis_url(), timeout=5, batching=batching))
 
     async def hit(task: int) -> Any:
         return await made.ahit("hot" if hot else f"key-{task}")
@@ -83,7 +83,7 @@ def contestants(place: Place, number: int, at_most: float) -> list[Contestant]:
         ours("token bucket, one hot key", tasks(place.stack, number, limiter(place, bucket, hot=True)), at_most),
         ours("sliding window, a key per task", tasks(place.stack, number, limiter(place, window))),
         ours("three limits, a key per task", tasks(place.stack, number, limiter(place, *THREE))),
-        ours("token bucket, merge=False", tasks(place.stack, number, limiter(place, bucket, merge=False))),
+        ours("token bucket, batching=False", tasks(place.stack, number, limiter(place, bucket, batching=False))),
         *peers(place, number),
     ]
 

@@ -11,7 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ratelimit_kit.core.decision import Decision, Verdict
-from ratelimit_kit.core.limits import FixedWindow, SlidingWindow, TokenBucket, parse
+from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.grammar import parse
+from ratelimit_kit.core.sliding_window import SlidingWindow
+from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.decorator import ratelimit
 from ratelimit_kit.errors import (
     ConfigurationError,
@@ -22,7 +25,7 @@ from ratelimit_kit.errors import (
     StoreError,
 )
 from ratelimit_kit.limiter import Limiter
-from ratelimit_kit.stores import Charge, Scope, Store
+from ratelimit_kit.stores import BaseStore, Charge, Scope, Store
 from ratelimit_kit.stores.memory.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "BaseStore",
     "Charge",
     "ConfigurationError",
     "CostError",

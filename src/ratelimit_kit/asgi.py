@@ -17,11 +17,11 @@ from ratelimit_kit.errors import ConfigurationError
 from ratelimit_kit.guard.abort import lifespan_message
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
-from ratelimit_kit.web.http.messages import ANSWERS, APPLICATION, LEDGER, POLICY, Response
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, ANSWERS, APPLICATION, POLICY, Response
 from ratelimit_kit.web.policy.policy import Policy, started
 from ratelimit_kit.web.response.assets import serving
 from ratelimit_kit.web.response.health import LIVE
-from ratelimit_kit.web.response.result import Answer
+from ratelimit_kit.web.response.result import CheckResult
 
 __all__ = ["HealthApplication", "RateLimitMiddleware"]
 
@@ -57,7 +57,7 @@ class RateLimitMiddleware:
             self._refusal = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 429 or 503, or let the application answer."""
+        """CheckResult 429 or 503, or let the application answer."""
         if self._refusal is not None or scope["type"] not in {"http", "websocket"}:
             await self._pass(scope, receive, send)
             return
@@ -71,7 +71,7 @@ class RateLimitMiddleware:
         finishing = _Finishing(answer, send)
         scope = {
             **scope,
-            LEDGER: request.ledger,
+            ALREADY_CHARGED: request.already_charged,
             POLICY: self.policy,
             ANSWERS: finishing.answers,
             APPLICATION: scope.get("app", self.app),
@@ -111,7 +111,7 @@ class RateLimitMiddleware:
             await self._live_alone(receive, self._closing(send))
 
     async def _live_alone(self, receive: Receive, send: Send) -> None:
-        """Answer for an application that knows no lifespan, such as Django's."""
+        """CheckResult for an application that knows no lifespan, such as Django's."""
         while True:
             kind = (await receive())["type"]
             await send({"type": f"{kind}.complete"})
@@ -138,7 +138,7 @@ class HealthApplication:
         self._live = live
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer 200, or 503 when limits cannot be enforced."""
+        """CheckResult 200, or 503 when limits cannot be enforced."""
         if scope["type"] != "http":
             return
         health = LIVE if self._live else await self.policy.ahealth()
@@ -153,7 +153,7 @@ class _Finishing:
     Decorators and dependencies of the application may have added answers of their own.
     """
 
-    def __init__(self, answer: Answer, send: Send) -> None:
+    def __init__(self, answer: CheckResult, send: Send) -> None:
         self.answers = [answer]
         self._send = send
         self._begun = False
@@ -181,7 +181,7 @@ class _Finishing:
             if answer.touches:
                 headers = list(message.get("headers", ())) if headers is None else headers
                 response = Response(status, RawFields(headers))
-                fields = await answer.afinish(response) if answer.reserved else answer.finish(response)
+                fields = await answer.afinish(response) if answer.pending else answer.finish(response)
                 headers += raw_fields(fields)
         return message if headers is None else {**message, "headers": headers}
 
@@ -199,7 +199,7 @@ class _Conversation:
         message = await self._receive()
         if message["type"] != "websocket.receive":
             return message
-        request = request_of({**self._scope, LEDGER: []})  # each message is charged anew
+        request = request_of({**self._scope, ALREADY_CHARGED: []})  # each message is charged anew
         answer = await self._policy.acheck(request, self._policy.message_rules)
         if not answer.denied:
             return message
@@ -219,8 +219,8 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: Configurati
         raise RuntimeError(f"the application does not start: {error}")
 
 
-async def _deny(scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:
-    """Answer by ourselves; a WebSocket that cannot be sent a response is closed, which servers show as 403."""
+async def _deny(scope: Scope, receive: Receive, send: Send, answer: CheckResult) -> None:
+    """CheckResult by ourselves; a WebSocket that cannot be sent a response is closed, which servers show as 403."""
     prefix = ""
     if scope["type"] == "websocket":
         await receive()

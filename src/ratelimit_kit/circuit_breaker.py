@@ -21,7 +21,7 @@ LONGEST_PAUSE = 2.0
 """Seconds between two questions at most: so long may a recovery go unnoticed."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Whether a store may be asked; `error` is the failure that keeps it from being asked, None while all is well."""
 
     def __init__(self) -> None:

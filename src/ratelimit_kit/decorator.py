@@ -13,13 +13,13 @@ from typing import Any, ParamSpec, TypeVar, cast
 import wrapt
 
 from ratelimit_kit.core.decision import Decision
-from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import options_of, refuse_unknown
 from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.guard.process_guard import OnUnsafe
-from ratelimit_kit.guarded_store import OnOutage
 from ratelimit_kit.limiter import Limiter
 from ratelimit_kit.observe import Observer
+from ratelimit_kit.outage import OnOutage
 from ratelimit_kit.stores import Store
 
 WEB_KEYS = ("ip", "user", "global")

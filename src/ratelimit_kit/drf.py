@@ -26,7 +26,7 @@ except ImportError as error:
         "ratelimit_kit.drf needs Django REST framework, which is not installed: pip install 'ratelimit-kit[drf]'"
     ) from error
 
-from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import options_of
 from ratelimit_kit.django.site import finished, site_policy, translate
 from ratelimit_kit.errors import OptionError
@@ -34,8 +34,8 @@ from ratelimit_kit.web.http.messages import Header, Request
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.identity.keys import Key
 from ratelimit_kit.web.policy.policy import Policy
-from ratelimit_kit.web.response.result import Answer
-from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.response.result import CheckResult
+from ratelimit_kit.web.rules.charges import BoundRule
 from ratelimit_kit.web.rules.rule import Rule
 
 __all__ = [
@@ -132,7 +132,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         user = user_text(request.user)
         return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request) if user is None else user}
 
-    def named(self, policy: Policy, request: Any, view: Any) -> NamedRule | None:
+    def named(self, policy: Policy, request: Any, view: Any) -> BoundRule | None:
         """The rule that this throttle applies to a request; None where it applies none."""
         limits = self.limits or self.rate or self.get_rate()
         if limits is None:
@@ -184,7 +184,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
             return f"ident:{self.get_ident(request)}"
         return None
 
-    def _decide(self, request: Any, view: Any, throttles: Sequence[RateLimitThrottle]) -> Answer:
+    def _decide(self, request: Any, view: Any, throttles: Sequence[RateLimitThrottle]) -> CheckResult:
         policy = site_policy()
         named = [one.named(policy, request, view) for one in throttles]
         return policy.check(_request(request), [one for one in named if one is not None])
@@ -206,7 +206,7 @@ class AnonRateThrottle(RateLimitThrottle):
         """What a subclass adds to: the scope and the address; None for those who are signed in."""
         return super().get_cache_key(request, view) if _is_anonymous(request) else None
 
-    def named(self, policy: Policy, request: Any, view: Any) -> NamedRule | None:
+    def named(self, policy: Policy, request: Any, view: Any) -> BoundRule | None:
         """The rule, for those who are not signed in."""
         if not _is_anonymous(request) and not _overrides(self, "get_cache_key"):
             return None
@@ -221,7 +221,7 @@ class ScopedRateThrottle(RateLimitThrottle):
 
     scope_attr = "throttle_scope"
 
-    def named(self, policy: Policy, request: Any, view: Any) -> NamedRule | None:
+    def named(self, policy: Policy, request: Any, view: Any) -> BoundRule | None:
         """The rule of the view's scope; none for a view without one."""
         self.scope = getattr(view, self.scope_attr, None)
         return super().named(policy, request, view) if self.scope else None
@@ -243,7 +243,7 @@ def _of(view: Any) -> list[RateLimitThrottle]:
     return [one for one in throttles if not _overrides(one, "allow_request")]
 
 
-def _finish_with(view: Any, answer: Answer) -> None:
+def _finish_with(view: Any, answer: CheckResult) -> None:
     """Let the view's response be finished: only then is it known what a cache may do with it."""
     if not answer.touches:
         return
@@ -267,10 +267,10 @@ def _named(
     limits: tuple[str | Limit, ...],
     throttle: Any,
     own: bool,  # noqa: FBT001 - one caller
-) -> NamedRule:
+) -> BoundRule:
     policy.check_workers()
     key = partial(_own_key, throttle) if own else throttle.key
-    return policy.named(Rule(*limits, key=key, cost=throttle.cost), name, label)
+    return policy.bind(Rule(*limits, key=key, cost=throttle.cost), name, label)
 
 
 def _own_key(throttle: type, request: Request) -> str:
@@ -289,7 +289,7 @@ def _request(request: Any) -> Request:
         headers=seen.headers,
         raw=request,
         user=lambda: user_text(request.user),
-        ledger=seen.ledger,
+        already_charged=seen.already_charged,
         path_params=lambda: seen.path_params,
         mount=seen.mount,
     )

@@ -39,11 +39,7 @@ Each code has a heading in docs/reference/errors.md and never changes its meanin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from ratelimit_kit.core.decision import Decision
-
+from typing import Any, Final
 
 EXIT_STATUS: Final = 3
 """What a refused server exits with: gunicorn takes it for "the application cannot boot" and stops."""
@@ -268,14 +264,14 @@ class ReloadError(RateLimitKitError):
 
 
 class LimitExceeded(RateLimitKitError):  # noqa: N818 - the field's usual name
-    """A decorated function was not called; `decision` tells which limit refused and for how long."""
+    """A decorated function was not called; `decision` (a Decision) tells which limit refused and for how long."""
 
     rlk = "RLK429"
 
-    def __init__(self, decision: Decision, what: str) -> None:
+    def __init__(self, decision: Any, what: str) -> None:
         self.decision = decision
         self.what = what
         super().__init__(f"{what} was refused by the limit {decision.limit}: try again in {decision.retry_after:.3f} s")
 
-    def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Decision, str]]:
+    def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Any, str]]:
         return type(self), (self.decision, self.what)

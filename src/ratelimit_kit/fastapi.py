@@ -13,15 +13,15 @@ from functools import cache, wraps
 from typing import Annotated, Any, TypeVar, cast, get_origin
 
 from ratelimit_kit.asgi import TRY_AGAIN_LATER, RateLimitMiddleware, Receive, Send
-from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
 from ratelimit_kit.guard.decorator_order import misplaced, note
 from ratelimit_kit.web.http import asgi as scope
-from ratelimit_kit.web.http.messages import ANSWERS, APPLICATION, LEDGER, POLICY
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, ANSWERS, APPLICATION, POLICY
 from ratelimit_kit.web.http.routes import paths_to, routes_of
 from ratelimit_kit.web.policy.policy import Policy
-from ratelimit_kit.web.response.result import Answer
-from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.response.result import CheckResult
+from ratelimit_kit.web.rules.charges import BoundRule
 from ratelimit_kit.web.rules.pages import (
     Page,
     decorated,
@@ -61,7 +61,7 @@ PARAMETER = "ratelimit_kit_request"
 class RateLimited(HTTPException):
     """An endpoint was refused by its own limit; an `exception_handler` for it, or for 429, may word the answer."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: CheckResult) -> None:
         fields = {name: value for name, value in answer.headers if not _describes_body(name)}
         wait = f" Try again in {fields['Retry-After']} s." if "Retry-After" in fields else ""
         super().__init__(answer.status, f"{answer.reason}.{wait}", fields)
@@ -174,19 +174,22 @@ async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response |
     return None
 
 
-def _guard(connection: HTTPConnection, rule: Rule, page: Page) -> None:
+def _guard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
+    """Before an endpoint: its own rule; `again` charges what has been charged once more."""
     policy = _policy(connection)
-    request = scope.request_of(connection.scope, raw=connection)
+    request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
     name = f"{page.name}@{_route(connection)}" if page.late else page.name
     answer = policy.check(request, [_named(policy, rule, name, page.label)], page.beside)
     if answer.denied:
         raise RateLimited(answer)
-    connection.scope[ANSWERS].append(answer)
+    if not again:
+        connection.scope[ANSWERS].append(answer)
 
 
 async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
+    """Do what `_guard` does."""
     policy = _policy(connection)
-    request = scope.request_of({**connection.scope, LEDGER: []} if again else connection.scope, raw=connection)
+    request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
     name = f"{page.name}@{_route(connection)}" if page.late else page.name
     answer = await policy.acheck(request, [_named(policy, rule, name, page.label)], page.beside)
     if answer.denied:
@@ -196,8 +199,8 @@ async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: 
 
 
 @cache
-def _named(policy: Policy, rule: Rule, name: str, label: str | None) -> NamedRule:
-    return policy.named(rule, name, label)
+def _named(policy: Policy, rule: Rule, name: str, label: str | None) -> BoundRule:
+    return policy.bind(rule, name, label)
 
 
 def _policy(connection: HTTPConnection) -> Policy:

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.events import Decided
-from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket, parse
+from ratelimit_kit.core.grammar import read_limits
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import known_options
-from ratelimit_kit.errors import OptionError, QuotaError
+from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guard.process_guard import OnUnsafe
-from ratelimit_kit.guarded_store import Gate, OnOutage, outage_policy
+from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.observe import Observer
+from ratelimit_kit.outage import OnOutage, outage_policy
 from ratelimit_kit.stores import Charge, Store
 from ratelimit_kit.stores.keys import LONGEST_TEXT, scoped, shortened
 
@@ -26,22 +28,6 @@ _new = tuple.__new__
 
 sleep = time.sleep
 asleep = asyncio.sleep
-
-
-def read_limits(limits: Sequence[str | Limit]) -> tuple[Limit, ...]:
-    """Limits from text and values, in order; refuses none at all, and the same one twice."""
-    read: list[Limit] = []
-    for limit in limits:
-        if isinstance(limit, SlidingWindow | TokenBucket | FixedWindow):
-            read.append(limit)
-        else:
-            read.extend(parse(limit))
-    if not read:
-        raise QuotaError("no limit was given: write for example '100/minute'")
-    for limit in read:
-        if read.count(limit) > 1:
-            raise QuotaError(f"the limit {limit} is given twice: each hit would be counted double. Remove one")
-    return tuple(read)
 
 
 class Limiter:
@@ -79,7 +65,7 @@ class Limiter:
         self.name = name
         self._namespace = scoped(name, "")
         self.on_outage = outage_policy(on_outage)
-        self._gate = Gate(
+        self._store = GuardedStore(
             store,
             observer,
             workers=workers,
@@ -87,9 +73,9 @@ class Limiter:
             on_unsafe=on_unsafe,
             deny_cache=deny_cache,
         )
-        self._watch = self._gate.watch
-        self._watch.start()
-        self._lane = self._gate.lane(self._namespace.removesuffix(":"), self.limits)
+        self._guard = self._store.guard
+        self._guard.start()
+        self._fast = self._store.fast_path(self._namespace.removesuffix(":"), self.limits)
 
     def __repr__(self) -> str:
         limits = "; ".join(str(limit) for limit in self.limits)
@@ -98,25 +84,25 @@ class Limiter:
     @property
     def store(self) -> Store:
         """Where this limiter counts."""
-        return self._gate.store
+        return self._store.store
 
     def hit(self, key: str, cost: int = 1) -> Decision:
         """Charge `cost` units to `key` if all limits admit it.
 
         Raises CostError for a cost that no wait can satisfy, StoreError by `on_outage`.
         """
-        if self._watch.alert or (decision := self._lane(key, cost)) is None:
-            if self._gate.observer.counting:
+        if self._guard.alert or (decision := self._fast(key, cost)) is None:
+            if self._store.observer.counting:
                 return self._tell(self._charges(key, cost))
-            return self._gate.decide(self._charges(key, cost), self.on_outage)
+            return self._store.decide(self._charges(key, cost), self.on_outage)
         return decision
 
     async def ahit(self, key: str, cost: int = 1) -> Decision:
         """Do what `hit` does."""
-        if self._watch.alert or (decision := self._lane(key, cost)) is None:
-            if self._gate.observer.counting:
+        if self._guard.alert or (decision := self._fast(key, cost)) is None:
+            if self._store.observer.counting:
                 return await self._atell(self._charges(key, cost))
-            return await self._gate.adecide(self._charges(key, cost), self.on_outage)
+            return await self._store.adecide(self._charges(key, cost), self.on_outage)
         return decision
 
     def peek(self, key: str) -> Decision:
@@ -175,21 +161,21 @@ class Limiter:
     def _tell(self, charges: Sequence[Charge]) -> Decision:
         """The decision, of which observers hear."""
         begun = time.perf_counter()
-        decision = self._gate.decide(charges, self.on_outage)
+        decision = self._store.decide(charges, self.on_outage)
         self._report(charges, decision, time.perf_counter() - begun)
         return decision
 
     async def _atell(self, charges: Sequence[Charge]) -> Decision:
         """Do what `_tell` does."""
         begun = time.perf_counter()
-        decision = await self._gate.adecide(charges, self.on_outage)
+        decision = await self._store.adecide(charges, self.on_outage)
         self._report(charges, decision, time.perf_counter() - begun)
         return decision
 
     def _report(self, charges: Sequence[Charge], decision: Decision, seconds: float) -> None:
         if charges[0].cost:  # a look decides nothing
             names = self.name, "limiter", type(self.store).__name__
-            self._gate.observer.on_decision(Decided.of(names, decision, decision.verdicts, seconds))
+            self._store.observer.on_decision(Decided.of(names, decision, decision.verdicts, seconds))
 
     def _charges(self, key: str, cost: int) -> list[Charge]:
         if not isinstance(key, str):
@@ -213,7 +199,7 @@ def _peeked(decision: Decision) -> Decision:
     if decision.degraded:
         return decision
     verdicts = [
-        Verdict(verdict.wait == 0, verdict.limit, verdict.remaining, verdict.wait, verdict.reset, verdict.stamp)
+        Verdict(verdict.wait == 0, verdict.limit, verdict.remaining, verdict.wait, verdict.reset, verdict.charged_at)
         for verdict in decision.verdicts
     ]
     return Decision(verdicts)

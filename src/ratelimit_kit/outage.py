@@ -1,14 +1,26 @@
-"""What is answered when a store fails: the policies that a user may choose, and what they mean."""
+"""What is answered while a store fails: the policies that a user may choose (raise, allow, deny, local), and how."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
-from ratelimit_kit.core.decision import MICROSECONDS, Decision, Verdict
+from ratelimit_kit.circuit_breaker import CircuitBreaker
+from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.durations import MICROSECONDS
+from ratelimit_kit.core.events import Event, Listener
+from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.sliding_window import SlidingWindow
+from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.core.validation import nearest
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, StoreUnavailableError
+from ratelimit_kit.guard.servers import detected
+from ratelimit_kit.guard.workers import declared
 from ratelimit_kit.stores import Charge
+from ratelimit_kit.stores.memory.store import MemoryStore
 
 OnOutage = Literal["raise", "allow", "deny", "local"]
 
@@ -23,7 +35,7 @@ def outage_policy(word: str) -> OnOutage:
     return word  # type: ignore[return-value]
 
 
-MEANWHILE: dict[OnOutage, str] = {
+_MEANWHILE: dict[OnOutage, str] = {
     "raise": "callers get this error",
     "allow": "requests are admitted without a count",
     "deny": "requests are refused",
@@ -35,3 +47,96 @@ MEANWHILE: dict[OnOutage, str] = {
 def refused(charges: Sequence[Charge]) -> Decision:
     """Everything refused, without a store."""
     return Decision([Verdict(False, charge.limit, 0, RETRY, RETRY) for charge in charges], degraded=True)
+
+
+class Outages:
+    """The outages of one store, which is called `name`: whether one lasts (`breaker`), and what is answered meanwhile."""
+
+    def __init__(self, name: str, on_event: Listener, workers: int | None) -> None:
+        self._name = name
+        self._on_event = on_event
+        self.breaker = CircuitBreaker()
+        self.share = LocalShare(workers)
+
+    def failed(self, charges: Sequence[Charge], on_outage: OnOutage, error: StoreError) -> Decision:
+        """Answer without the store, and say so where an outage begins. A contended store is alive, and is asked again."""
+        if isinstance(error, StoreUnavailableError):
+            if self.breaker.failed(error):
+                self.tell(
+                    "store-outage", f"{error}. By on_outage={on_outage!r} {_MEANWHILE[on_outage]} meanwhile", error
+                )
+        elif on_outage != "raise":
+            self.tell("store-contended", f"{error}. {_MEANWHILE['deny' if on_outage == 'allow' else on_outage]}", error)
+        if on_outage == "raise":
+            raise error
+        return self.decide(charges, on_outage, error)
+
+    def decide(self, charges: Sequence[Charge], on_outage: OnOutage, error: StoreError) -> Decision:
+        """Decide without the store. A contended one is not a reason to fail open: a flood would be one."""
+        if on_outage == "raise":
+            raise StoreUnavailableError(str(error))
+        if on_outage == "local":
+            return self.share.decide(charges)
+        if on_outage == "deny" or isinstance(error, StoreContendedError):
+            return refused(charges)
+        return Decision([Verdict(True, charge.limit, 0, 0, 0) for charge in charges], degraded=True)
+
+    def ended(self) -> None:
+        """Take note of an answer, and say so where it ends an outage."""
+        seconds = self.breaker.succeeded()
+        if seconds is not None:
+            message = f"{self._name} answers again, after {seconds:.1f} s: limits hold again"
+            self._on_event(Event("store-recovered", message, logging.WARNING, {"seconds": seconds}))
+
+    def tell(self, name: str, message: str, error: StoreError) -> None:
+        """Let an operator hear of a failure."""
+        self._on_event(Event(name, message, logging.ERROR, {"error": error.rlk}))
+
+
+class LocalShare:
+    """Limits divided by the number of workers, counted in this process from the first outage on.
+
+    The number is the declared one, else what the server shows, else 1. A limit below it becomes 1, so
+    then all workers together admit more than it says.
+    """
+
+    def __init__(self, workers: int | None) -> None:
+        self.declared = workers
+        self._begun: tuple[int, MemoryStore] | None = None
+
+    def decide(self, charges: Sequence[Charge]) -> Decision:
+        """Decide by the shares; a cost above a share uses all of it."""
+        workers, store = self._begun = self._begun or self._begin()
+        shares = [share(charge.limit, workers) for charge in charges]
+        asked = [
+            Charge(charge.key, limit, min(charge.cost, limit.max_cost))
+            for charge, limit in zip(charges, shares, strict=True)
+        ]
+        verdicts = store.decide(asked)
+        return Decision(
+            [
+                Verdict(verdict.allowed, charge.limit, verdict.remaining, verdict.wait, verdict.reset)
+                for charge, verdict in zip(charges, verdicts, strict=True)
+            ],
+            degraded=True,
+        )
+
+    def _begin(self) -> tuple[int, MemoryStore]:
+        """How many workers there are by now, and where this one counts."""
+        found = declared(self.declared) or detected()
+        return 1 if found is None else found.count, MemoryStore()
+
+
+@lru_cache(maxsize=1024)
+def share(limit: Limit, workers: int) -> Limit:
+    """The part of a limit that one of several workers may admit."""
+
+    def part(number: int) -> int:
+        return max(1, number // workers)
+
+    if isinstance(limit, TokenBucket):
+        return TokenBucket(part(limit.limit), limit.per, burst=part(limit.burst))
+    if isinstance(limit, SlidingWindow):
+        return SlidingWindow(part(limit.limit), limit.per, resolution=limit.resolution)
+    assert isinstance(limit, FixedWindow)
+    return FixedWindow(part(limit.limit), limit.per, tz=limit.tz)

@@ -16,7 +16,7 @@ from ratelimit_kit.web.policy.policy import Policy, started
 from ratelimit_kit.web.response.assets import serving
 from ratelimit_kit.web.response.bodies import UnsettledBody
 from ratelimit_kit.web.response.health import LIVE
-from ratelimit_kit.web.response.result import Answer
+from ratelimit_kit.web.response.result import CheckResult
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -37,7 +37,7 @@ class RateLimitMiddleware:
         self.application = application
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer 429 or 503, or let the application answer."""
+        """CheckResult 429 or 503, or let the application answer."""
         request = request_of(environ)
         answer = self._asset(request) or self.policy.check(request)
         if answer.denied:
@@ -51,7 +51,7 @@ class RateLimitMiddleware:
         except BaseException:
             answer.fail()
             raise
-        if not answer.reserved:
+        if not answer.pending:
             return body
         if finishing.begun and _is_whole(body, environ):
             answer.give_back()
@@ -70,7 +70,7 @@ class HealthApplication:
         self._live = live
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer 200, or 503 when limits cannot be enforced."""
+        """CheckResult 200, or 503 when limits cannot be enforced."""
         health = LIVE if self._live else self.policy.health()
         start_response(f"{health.http_status} {HTTPStatus(health.http_status).phrase}", health.fields())
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else health.body()]
@@ -79,7 +79,7 @@ class HealthApplication:
 class _Finishing:
     """A `start_response` that adds the answer's fields to every response: another one may follow, with `exc_info`."""
 
-    def __init__(self, answer: Answer, start_response: StartResponse) -> None:
+    def __init__(self, answer: CheckResult, start_response: StartResponse) -> None:
         self._answer = answer
         self._start_response = start_response
         self.begun = False
@@ -88,7 +88,7 @@ class _Finishing:
         self.begun = True
         response = Response(int(status[:3]), Headers(lambda: headers))
         write = self._start_response(status, [*headers, *self._answer.judge(response)], exc_info)
-        if not self._answer.reserved:
+        if not self._answer.pending:
             return write
 
         def written(data: bytes) -> object:

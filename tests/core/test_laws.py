@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimit_kit import FixedWindow, SlidingWindow, TokenBucket
-from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.limit import Limit
 from tests.core.oracles import BucketOracle, CalendarOracle, WindowOracle
 
 SECOND = 1_000_000
@@ -46,15 +46,15 @@ class Model:
         self.limit: Any = limit
         self.state: Any = None
 
-    def look(self, now: int, cost: int) -> Any:
-        return self.limit.look(self.state, now, cost)
+    def peek(self, now: int, cost: int) -> Any:
+        return self.limit.peek(self.state, now, cost)
 
     def hit(self, now: int, cost: int) -> Any:
-        look = self.look(now, cost)
-        if look.fits and cost:
-            self.state = self.limit.charge(self.state, now, cost)
-            assert self.look(now, 0).remaining == look.remaining - cost
-        return look
+        peek = self.peek(now, cost)
+        if peek.fits and cost:
+            self.state = self.limit.try_charge(self.state, now, cost)
+            assert self.peek(now, 0).remaining == peek.remaining - cost
+        return peek
 
 
 def run(program: list[tuple[int, int]], start: int = 0) -> list[tuple[int, int]]:
@@ -79,7 +79,7 @@ def test_no_window_ever_holds_more_than_the_limit(limit: SlidingWindow, program:
 def test_up_to_the_resolution_the_window_is_exact(limit: SlidingWindow, program: list[tuple[int, int]]) -> None:
     model, oracle = Model(limit), WindowOracle(limit.limit, limit.window)
     for now, cost in run(program):
-        assert model.look(now, 0).remaining == oracle.remaining(now)
+        assert model.peek(now, 0).remaining == oracle.remaining(now)
         assert model.hit(now, cost).fits == oracle.admit(now, cost)
 
 
@@ -99,16 +99,16 @@ def test_the_log_is_bounded_by_the_resolution(limit: SlidingWindow, program: lis
     granules = -(-limit.window // limit.granule)
     for now, cost in run(program):
         model.hit(now, cost)
-        assert model.state is None or len(model.state) // 2 <= limit.resolution + granules + 1
+        assert model.state is None or len(limit.dump(model.state)) // 2 <= limit.resolution + granules + 1
 
 
 @given(token_buckets, programs)
 def test_the_token_bucket_is_its_fraction(limit: TokenBucket, program: list[tuple[int, int]]) -> None:
     model, oracle = Model(limit), BucketOracle(limit.limit, round(limit.per * SECOND), limit.burst)
     for now, cost in run(program):
-        look = model.look(now, cost)
-        assert look.remaining == oracle.remaining(now)
-        assert look.wait == oracle.wait(now, cost or 1)
+        peek = model.peek(now, cost)
+        assert peek.remaining == oracle.remaining(now)
+        assert peek.wait == oracle.wait(now, cost or 1)
         assert model.hit(now, cost).fits == oracle.admit(now, cost)
 
 
@@ -119,7 +119,7 @@ def test_the_token_bucket_is_its_fraction(limit: TokenBucket, program: list[tupl
 def test_the_fixed_window_follows_the_calendar(limit: FixedWindow, program: list[tuple[int, int]]) -> None:
     model, oracle = Model(limit), CalendarOracle(limit.limit, limit.per)
     for now, cost in run(program, start=1_700_000_000 * SECOND):
-        assert model.look(now, 0).remaining == oracle.remaining(now)
+        assert model.peek(now, 0).remaining == oracle.remaining(now)
         assert model.hit(now, cost).fits == oracle.admit(now, cost)
 
 
@@ -129,11 +129,11 @@ def test_refused_just_before_retry_after_and_admitted_at_it(
 ) -> None:
     model = Model(limit)
     for now, cost in run(program, start):
-        look = model.hit(now, cost)
-        if not look.fits:
-            assert look.wait > 0
-            assert model.look(now + look.wait, cost).fits
-            assert not model.look(now + look.wait - 1, cost).fits
+        peek = model.hit(now, cost)
+        if not peek.fits:
+            assert peek.wait > 0
+            assert model.peek(now + peek.wait, cost).fits
+            assert not model.peek(now + peek.wait - 1, cost).fits
 
 
 @given(limits, programs)
@@ -141,8 +141,8 @@ def test_a_denial_and_a_cost_of_zero_change_nothing(limit: Limit, program: list[
     model = Model(limit)
     for now, cost in run(program):
         before = copy.deepcopy(model.state)
-        look = model.hit(now, cost)
-        if not look.fits or cost == 0:
+        peek = model.hit(now, cost)
+        if not peek.fits or cost == 0:
             assert model.state == before
 
 
@@ -152,9 +152,9 @@ def test_no_state_matters_after_reset_after(limit: Limit, program: list[tuple[in
     for now, cost in run(program):
         model.hit(now, cost)
         if model.state is not None:
-            reset = model.look(now, 0).reset
-            assert reset <= limit.longest
-            assert model.look(now + reset, 0) == (True, limit.most, 0, 0)
+            reset = model.peek(now, 0).reset
+            assert reset <= limit.max_lifetime
+            assert model.peek(now + reset, 0) == (True, limit.max_cost, 0, 0)
 
 
 @given(limits, programs, st.integers(1, 5))
@@ -164,9 +164,9 @@ def test_a_clock_that_runs_backwards_admits_nothing_more(
     model = Model(limit)
     for now, spent in run(program, start=86_400 * SECOND):
         model.hit(now, spent)
-        left = model.look(now, 0).remaining
+        left = model.peek(now, 0).remaining
         if model.state is not None and not isinstance(limit, FixedWindow):
-            assert model.look(now - 5 * SECOND, cost).remaining <= left
+            assert model.peek(now - 5 * SECOND, cost).remaining <= left
 
 
 @given(limits, programs, st.integers(1, 5))
@@ -174,11 +174,11 @@ def test_a_refund_undoes_a_hit(limit: Limit, program: list[tuple[int, int]], cos
     model = Model(limit)
     for now, spent in run(program):
         model.hit(now, spent)
-        before = model.look(now, 0).remaining
-        if model.look(now, cost).fits:
+        before = model.peek(now, 0).remaining
+        if model.peek(now, cost).fits:
             model.hit(now, cost)
             model.state = model.limit.refund(model.state, now, cost, now)
-            assert model.look(now, 0).remaining == before
+            assert model.peek(now, 0).remaining == before
 
 
 @given(exact_windows, programs, st.lists(st.integers(0, 200), max_size=20))
@@ -196,20 +196,27 @@ def test_the_window_holds_for_hits_that_were_not_refunded(
 
 
 @given(limits, programs, st.integers(-5, 2_000_000))
-def test_taking_is_looking_and_charging(limit: Limit, program: list[tuple[int, int]], back: int) -> None:
+def test_a_charge_fits_where_a_peek_says_so_and_a_dumped_state_is_the_same(
+    limit: Limit, program: list[tuple[int, int]], back: int
+) -> None:
     model = Model(limit)
     for now, cost in run(program, start=86_400 * SECOND):
         model.hit(now, cost)
         if model.state is None:
             continue
-        folded = model.limit.fold(model.state)
-        assert model.limit.unfold(folded) == model.state
-        for asked in (0, 1, 3):
-            assert model.limit.see(folded, now - back, asked) == model.look(now - back, asked)
-        for asked in (1, 3):
-            taken = model.limit.take(folded, now - back, asked)
-            assert (taken is not None) == model.look(now - back, asked).fits
-            if taken is not None:
-                charged = model.limit.charge(copy.deepcopy(model.state), now - back, asked)
-                assert model.limit.unfold(taken) == charged
-        assert model.limit.unfold(folded) == model.state
+        before = copy.deepcopy(model.state)
+        assert limit.load(list(limit.dump(model.state))) == model.state
+        for asked in (1, 3, limit.max_cost + 1):
+            charged = limit.try_charge(model.state, now - back, asked)
+            assert (charged is not None) == (
+                asked <= limit.max_cost and limit.peek(model.state, now - back, asked).fits
+            )
+        assert model.state == before
+
+
+@given(limits, st.integers(1, 10), st.integers(0, 10**12))
+def test_the_first_charge_makes_the_state(limit: Limit, cost: int, now: int) -> None:
+    state = limit.try_charge(None, now, cost)
+    assert (state is not None) == (cost <= limit.max_cost)
+    if state is not None:
+        assert limit.peek(state, now, 0).remaining == limit.max_cost - cost

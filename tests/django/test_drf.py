@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from ratelimit_kit.django.site import site_policy
 from ratelimit_kit.drf import AnonRateThrottle, RateLimitThrottle, ScopedRateThrottle, UserRateThrottle
 from ratelimit_kit.errors import OptionError
-from tests.web.test_policy import BrokenStore
+from tests.web.policy.test_policy import BrokenStore
 
 RATES = {"user": "3/minute", "anon": "1/minute", "uploads": "token-bucket: 1/minute burst 2"}
 

@@ -1,4 +1,4 @@
-"""What the guard concludes from what it is told and sees; the real servers are in tests/live/test_guard.py."""
+"""What the guard concludes from what it is told and sees; the real servers are in tests/live/guard/test_guard.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ratelimit_kit.guard import process_guard as watch
 from ratelimit_kit.guard import servers
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.guard.workers import Workers, declared
-from ratelimit_kit.guarded_store import Gate
+from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores.memory.store import MemoryStore
 
 See = Callable[[Workers | None], None]
@@ -32,15 +32,15 @@ def see(monkeypatch: pytest.MonkeyPatch) -> See:
         monkeypatch.setattr(refusal, "detected", lambda: workers)
 
     monkeypatch.setattr(words, "_said", set())
-    monkeypatch.setattr(refusal, "STAND_BY", 0.05)
-    monkeypatch.setattr(refusal, "LATE", 0.05)
-    monkeypatch.setattr(refusal, "GRACE", 0.01)
+    monkeypatch.setattr(refusal, "STAND_BY_SECONDS", 0.05)
+    monkeypatch.setattr(refusal, "LATE_SECONDS", 0.05)
+    monkeypatch.setattr(refusal, "GRACE_SECONDS", 0.01)
     return show
 
 
-def begin(workers: int | None = None, **options: Any) -> Gate:
-    gate = Gate(MemoryStore(), workers=workers, **options)
-    gate.watch.start()
+def begin(workers: int | None = None, **options: Any) -> GuardedStore:
+    gate = GuardedStore(MemoryStore(), workers=workers, **options)
+    gate.guard.start()
     return gate
 
 

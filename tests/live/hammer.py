@@ -14,14 +14,14 @@ from ratelimit_kit import Limiter
 
 
 @dataclass(frozen=True)
-class Admission:
+class Passed:
     """An admission happened at some instant between these two of the system-wide monotonic clock."""
 
     before: float
     after: float
 
 
-def hammer(url: str, limit: str, *, processes: int, threads: int, seconds: float) -> list[Admission]:
+def hammer(url: str, limit: str, *, processes: int, threads: int, seconds: float) -> list[Passed]:
     """The admissions of all threads of all processes, in order."""
     start = time.monotonic() + 3.0
     command = [sys.executable, "-m", "tests.live.hammer", url, limit, str(threads), str(start), str(start + seconds)]
@@ -30,11 +30,11 @@ def hammer(url: str, limit: str, *, processes: int, threads: int, seconds: float
     for child in children:
         output, _ = child.communicate(timeout=seconds + 60)
         assert child.returncode == 0
-        admissions += [Admission(*pair) for pair in json.loads(output)]
+        admissions += [Passed(*pair) for pair in json.loads(output)]
     return sorted(admissions, key=lambda one: one.before)
 
 
-def most_in_any_window(admissions: list[Admission], seconds: float) -> int:
+def most_in_any_window(admissions: list[Passed], seconds: float) -> int:
     """The most admissions that certainly lay within less than `seconds`: all of them began and ended in it."""
     begins = [one.before for one in admissions]
     most = 0

@@ -5,34 +5,16 @@ This is the one place where the core's integer microseconds become seconds.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ratelimit_kit.core.limits import Limit
-
-MICROSECONDS = 1_000_000
-"""Microseconds in a second."""
-
-
-class Look(NamedTuple):
-    """What an algorithm sees in a state, without changing it.
-
-    `wait` is the time until the asked cost fits; a cost of 0 always fits, and `wait` then
-    speaks of one unit.
-    """
-
-    fits: bool
-    remaining: int
-    wait: int
-    reset: int
-
+from ratelimit_kit.core.durations import MICROSECONDS
+from ratelimit_kit.core.limit import Limit
 
 Basis = tuple[Any, Any, int, int]
-"""What a Verdict is computed from when somebody asks: the limit, a folded state, the time, and the
-cost to look for (0 after an admission)."""
+"""What a Verdict is computed from when somebody asks: the limit, a state, the time, and the cost to peek for (0 after
+an admission)."""
 
 
 @dataclass(slots=True)
@@ -41,7 +23,7 @@ class Verdict:
 
     `wait` and `reset` are integer microseconds, for stores; read `retry_after` and
     `reset_after`. After an admission, and for a peek, `wait` is the time until one more unit fits.
-    `stamp` is the store's time of the decision (microseconds of the limit's clock), for exact refunds.
+    `charged_at` is the store's time of the decision (microseconds of the limit's clock), for exact refunds.
     """
 
     allowed: bool
@@ -49,7 +31,7 @@ class Verdict:
     remaining: int
     wait: int
     reset: int
-    stamp: int = field(default=0, compare=False)
+    charged_at: int = field(default=0, compare=False)
 
     @property
     def retry_after(self) -> float:
@@ -70,7 +52,8 @@ class Verdict:
 class Decision:
     """The answer for one hit: true when every limit admits it.
 
-    `verdicts` holds one Verdict per limit, in the order in which they were given; `degraded` is
+    `verdicts` holds one Verdict per limit, in the order in which they were given (a decision is also a sequence of
+    them); `degraded` is
     true when an outage policy answered instead of the store, `cached` when a denial was still known
     from an earlier call: then the verdicts of limits that did not refuse say what they said in that call,
     or claim nothing (remaining 0) where they were not part of it.
@@ -90,6 +73,15 @@ class Decision:
 
     def __bool__(self) -> bool:
         return self.allowed
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.verdicts[index]
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return iter(self.verdicts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Decision, (list(self.verdicts), self.degraded, self.cached)
@@ -138,13 +130,16 @@ class Decision:
         )
 
 
-def decided(answer: Sequence[Verdict] | Decision) -> Decision:
+def as_decision(answer: Sequence[Verdict] | Decision) -> Decision:
     """The Decision that a store has given, or whose verdicts it has."""
     return answer if isinstance(answer, Decision) else Decision(answer)
 
 
-class Computed(Decision):
-    """A Decision whose verdicts are computed from `basis`, one per limit, when somebody asks for them."""
+class LazyDecision(Decision):
+    """A Decision whose verdicts are computed from `basis` when somebody asks for them; most callers never do.
+
+    Each source has a pair of subclasses, one that is allowed and one that is denied.
+    """
 
     __slots__ = ("basis",)
     allowed = True
@@ -170,25 +165,35 @@ class Computed(Decision):
             return self._verdicts
 
     def _compute(self) -> Sequence[Verdict]:
-        return [_verdict(self.allowed, *one) for one in self.basis]
+        raise NotImplementedError
 
 
-class Admitted(Computed):
-    """An admission by one limit: `basis` is the one."""
+class StateAllowed(LazyDecision):
+    """An admission by one limit, computed from its state: `basis` is a Basis."""
 
     __slots__ = ()
 
     def _compute(self) -> Sequence[Verdict]:
-        return [_verdict(self.allowed, *self.basis)]
+        return [verdict_of(self.allowed, *self.basis)]
 
 
-class Denied(Admitted):
+class StateDenied(StateAllowed):
     """A denial by one limit."""
 
     __slots__ = ()
     allowed = False
 
 
-def _verdict(allowed: bool, limit: Any, state: Any, now: int, wanted: int) -> Verdict:  # noqa: FBT001 - a field
-    _, remaining, wait, reset = limit.see(state, now, wanted)
+class StatesAllowed(LazyDecision):
+    """An admission by several limits: `basis` has a Basis for each."""
+
+    __slots__ = ()
+
+    def _compute(self) -> Sequence[Verdict]:
+        return [verdict_of(True, *one) for one in self.basis]
+
+
+def verdict_of(allowed: bool, limit: Any, state: Any, now: int, wanted: int) -> Verdict:  # noqa: FBT001 - a field
+    """What a limit says by a state after the decision; the arguments behind the first are a Basis."""
+    _, remaining, wait, reset = limit.peek(state, now, wanted)
     return Verdict(allowed, limit, remaining, wait, reset, now)

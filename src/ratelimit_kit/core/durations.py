@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from ratelimit_kit.core.decision import MICROSECONDS
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import QuotaError
+
+MICROSECONDS = 1_000_000
+"""Microseconds in a second."""
 
 Duration = float | timedelta | str
 

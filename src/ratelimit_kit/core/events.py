@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.decision import Decision, Verdict
 
 Outcome = Literal["allowed", "denied", "shadow-denied"]
 
@@ -57,7 +56,7 @@ class Decided:
         """What `decision` says by some of its verdicts; `names` are those of the policy, the rule and the store's class."""
         policy, rule, store = names
         allowed = all(verdict.allowed for verdict in verdicts)
-        near = any(verdict.remaining * 10 < verdict.limit.most for verdict in verdicts)
+        near = any(verdict.remaining * 10 < verdict.limit.max_cost for verdict in verdicts)
         return cls(
             policy=policy,
             rule=rule,

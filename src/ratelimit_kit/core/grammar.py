@@ -10,11 +10,13 @@ m min minute(s), h hour(s), d day(s), w week(s), and month for a fixed window.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from ratelimit_kit.core.decision import MICROSECONDS
-from ratelimit_kit.core.durations import LONGEST, NAMED, UNITS
-from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.core.durations import LONGEST, MICROSECONDS, NAMED, UNITS
+from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.sliding_window import SlidingWindow
+from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import QuotaError
 
@@ -45,6 +47,22 @@ def parse(text: str) -> tuple[Limit, ...]:
         limits.append(_Reader(text, start, start + len(part)).limit())
         start += len(part) + 1
     return tuple(limits)
+
+
+def read_limits(limits: Sequence[str | Limit]) -> tuple[Limit, ...]:
+    """Limits from text and values, in order; refuses none at all, and the same one twice."""
+    read: list[Limit] = []
+    for limit in limits:
+        if isinstance(limit, Limit):
+            read.append(limit)
+        else:
+            read.extend(parse(limit))
+    if not read:
+        raise QuotaError("no limit was given: write for example '100/minute'")
+    for limit in read:
+        if read.count(limit) > 1:
+            raise QuotaError(f"the limit {limit} is given twice: each hit would be counted double. Remove one")
+    return tuple(read)
 
 
 def _meant(word: str) -> str:

@@ -1,4 +1,4 @@
-"""Unknown options are errors that name the nearest known one, in every constructor and in plain data."""
+"""What options must be: unknown ones are errors that name the nearest known one, in constructors and in plain data."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
     for name in given:
         if name not in known:
             raise OptionError(f"{what} has no option {name!r}; {nearest(str(name), known)}")
+
+
+def check_switch(option: str, value: object) -> bool:
+    """The value, when it is True or False; else OptionError."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{option}={value!r} is neither True nor False")
+    return value
 
 
 def alike(word: str, choices: Iterable[str], least: float) -> str | None:

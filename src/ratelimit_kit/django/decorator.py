@@ -16,11 +16,11 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from django.urls import get_resolver, get_urlconf
-from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.django.site import afinished, denial, failed_with, finished, site_policy, translate
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.policy.policy import Policy
-from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.rules.charges import BoundRule
 from ratelimit_kit.web.rules.pages import (
     RULES,
     Page,
@@ -119,10 +119,10 @@ def _awaits(request: HttpRequest) -> bool:
 
 
 @cache
-def _named(site: Policy, rule: Rule, name: str, label: str | None) -> NamedRule:
+def _named(site: Policy, rule: Rule, name: str, label: str | None) -> BoundRule:
     """The rule under its name; the first use of a view refuses what must not run."""
     site.check_workers()
-    return site.named(rule, name, label)
+    return site.bind(rule, name, label)
 
 
 def _page(view: Callable[..., Any], rule: Rule) -> Page:

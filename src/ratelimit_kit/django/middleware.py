@@ -31,8 +31,9 @@ class RateLimitMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Answer 429 or 503, or let the site answer."""
-        if self._is_async:
-            return self.__acall__(request)
+        return self._acall(request) if self._is_async else self._call(request)
+
+    def _call(self, request: HttpRequest) -> HttpResponseBase:
         if is_exempt(request):
             response: HttpResponseBase = self.get_response(request)
             return response
@@ -43,8 +44,8 @@ class RateLimitMiddleware:
         limited: HttpResponseBase = finished(answer, response, request)
         return limited
 
-    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        """Do what `__call__` does."""
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        """Do what `_call` does."""
         if is_exempt(request):
             response: HttpResponseBase = await self.get_response(request)
             return response

@@ -17,14 +17,14 @@ from django.http.response import ResponseHeaders
 
 from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.http.asgi import RawFields
-from ratelimit_kit.web.http.messages import LEDGER, Header, Request, Response
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, Header, Request, Response
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.http.wsgi import EnvironHeaders
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.bodies import unsettled
 from ratelimit_kit.web.response.headers import LISTS, is_shared
 from ratelimit_kit.web.response.health import LIVE, Health
-from ratelimit_kit.web.response.result import Answer
+from ratelimit_kit.web.response.result import CheckResult
 
 SETTING = "RATELIMIT_KIT"
 
@@ -62,7 +62,7 @@ def translate(request: HttpRequest) -> Request:
         raw=request,
         user=lambda: user_text(_known(request, "user")),
         auser=lambda: _auser(request),
-        ledger=_ledger(request),
+        already_charged=_ledger(request),
         path_params=lambda: None if request.resolver_match is None else request.resolver_match.kwargs,
         mount=request.path.removesuffix(request.path_info),
     )
@@ -77,8 +77,8 @@ def _headers(request: HttpRequest) -> Mapping[str, str]:
 def _ledger(request: HttpRequest) -> MutableSequence[Any]:
     """Shared with a middleware around Django: WSGI's environ is META, and ASGI's scope is kept by the request."""
     place: MutableMapping[str, Any] = getattr(request, "scope", None) or request.META
-    ledger: MutableSequence[Any] = place.setdefault(LEDGER, [])
-    return ledger
+    already_charged: MutableSequence[Any] = place.setdefault(ALREADY_CHARGED, [])
+    return already_charged
 
 
 def response_of(response: Any) -> Response:
@@ -99,7 +99,7 @@ def _known(request: HttpRequest, name: str) -> Any:
     return getattr(request, name)
 
 
-def denial(answer: Answer) -> HttpResponse:
+def denial(answer: CheckResult) -> HttpResponse:
     """The refusal as a Django response."""
     response = HttpResponse(answer.body, status=answer.status, reason=answer.reason)
     for name, value in answer.headers:
@@ -129,7 +129,7 @@ def _told(request: HttpRequest, found: Health) -> HttpResponse:
     return response
 
 
-def finished(answer: Answer, response: Any, request: HttpRequest) -> Any:
+def finished(answer: CheckResult, response: Any, request: HttpRequest) -> Any:
     """The response, with the rate-limit fields; what it does not count is given back once it is on its way."""
     if not answer.touches:
         return response
@@ -141,7 +141,7 @@ def finished(answer: Answer, response: Any, request: HttpRequest) -> Any:
     return add_fields(fields, response)
 
 
-async def afinished(answer: Answer, response: Any, request: HttpRequest) -> Any:
+async def afinished(answer: CheckResult, response: Any, request: HttpRequest) -> Any:
     """Do what `finished` does."""
     if not answer.touches:
         return response
@@ -153,13 +153,13 @@ async def afinished(answer: Answer, response: Any, request: HttpRequest) -> Any:
     return add_fields(fields, response)
 
 
-def _is_unsettled(answer: Answer, response: Any, request: HttpRequest) -> bool:
+def _is_unsettled(answer: CheckResult, response: Any, request: HttpRequest) -> bool:
     """Whether an error may still make another response of it: under WSGI a body that is made while it is sent, and no file."""
     made = getattr(response, "streaming", False) and getattr(response, "file_to_stream", None) is None
-    return bool(answer.reserved) and made and not hasattr(request, "scope")
+    return bool(answer.pending) and made and not hasattr(request, "scope")
 
 
-def _settle_with(request: HttpRequest, answer: Answer) -> None:
+def _settle_with(request: HttpRequest, answer: CheckResult) -> None:
     """Settle the answer with the end of the request: another response may take the place of this one, as a 304 does."""
     close = request.close
 

@@ -9,12 +9,12 @@ from typing import Any, TypeVar, cast
 
 import flask
 
-from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.flask.requests import decided, policy_in_force, translate
 from ratelimit_kit.guard.decorator_order import note
 from ratelimit_kit.web.policy.policy import Policy
-from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.rules.charges import BoundRule
 from ratelimit_kit.web.rules.pages import (
     RULES,
     Page,
@@ -104,5 +104,5 @@ def _of_blueprint(blueprint: flask.Blueprint, rule: Rule) -> Page:
 
 
 @cache
-def _named(policy: Policy, rule: Rule, name: str, label: str | None) -> NamedRule:
-    return policy.named(rule, name, label)
+def _named(policy: Policy, rule: Rule, name: str, label: str | None) -> BoundRule:
+    return policy.bind(rule, name, label)

@@ -16,7 +16,7 @@ from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.bodies import UnsettledBody
 from ratelimit_kit.web.response.headers import LISTS
-from ratelimit_kit.web.response.result import Answer
+from ratelimit_kit.web.response.result import CheckResult
 
 EXTENSION = "ratelimit_kit"
 """Under which name an application keeps its policy."""
@@ -36,7 +36,7 @@ def translate() -> Request:
     return environ.request_of(request.environ, raw=request, user=_user, path_params=lambda: request.view_args)
 
 
-def decided(answer: Answer) -> None:
+def decided(answer: CheckResult) -> None:
     """Raise a refusal; keep what has to see the response."""
     if answer.denied or answer.touches:
         if EXTENSION not in flask.current_app.extensions and ANSWERS not in flask.request.environ:
@@ -58,7 +58,7 @@ def finish(response: flask.Response) -> flask.Response:
             )
         else:
             seen = Response(response.status_code, Headers(lambda: response.headers), response)
-            if answer.reserved and response.is_streamed and not response.direct_passthrough:
+            if answer.pending and response.is_streamed and not response.direct_passthrough:
                 _add(response, answer.judge(seen))
                 response.response = UnsettledBody(response.response, answer)  # an error may still make a 500 of it
             else:

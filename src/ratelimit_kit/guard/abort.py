@@ -15,24 +15,24 @@ import time
 from typing import NoReturn
 
 from ratelimit_kit.errors import ConfigurationError, StartupRefused
-from ratelimit_kit.guard.announce import first_to_say
+from ratelimit_kit.guard.announce import is_first
 from ratelimit_kit.guard.per_request_limiters import within_request
 from ratelimit_kit.guard.servers import detected, is_child, within_lifespan
 from ratelimit_kit.guard.workers import Workers
 
-STAND_BY = 2.0
+STAND_BY_SECONDS = 2.0
 """Seconds that a worker waits to be stopped because of the refusal of the first one."""
 
-GRACE = 0.5
+GRACE_SECONDS = 0.5
 """Seconds that it leaves the first one to speak, where it cannot see whether it is being stopped."""
 
-LATE = 5.0
+LATE_SECONDS = 5.0
 """Seconds that a worker added to a running server waits, for its server will start it again at once."""
 
-TICK = 0.02
+TICK_SECONDS = 0.02
 """Seconds between two looks."""
 
-LAST_WORDS = 0.5
+LAST_ANSWERS_SECONDS = 0.5
 """Seconds that a process which ends itself while it serves has for the answers under way."""
 
 ALONE = Workers(1, "there is one process")
@@ -60,7 +60,7 @@ def refuse(error: StartupRefused) -> NoReturn:
         _print(error)
     end = time.monotonic() + _wait(worker, speaks=speaks)
     while not worker.is_stopping() and time.monotonic() < end:
-        time.sleep(TICK)
+        time.sleep(TICK_SECONDS)
     if _leaves_quietly(worker):
         error.code = 0
     raise error
@@ -78,7 +78,7 @@ async def lifespan_message(error: ConfigurationError) -> str:
         _print(error)
     end = time.monotonic() + _wait(worker, speaks=False)
     while not worker.is_stopping() and time.monotonic() < end:  # noqa: ASYNC110 - a signal handler sets it
-        await asyncio.sleep(TICK)
+        await asyncio.sleep(TICK_SECONDS)
     os._exit(0)  # a SystemExit raised here would be taken for "no lifespan", and the worker would serve
 
 
@@ -86,9 +86,9 @@ def leave(error: StartupRefused) -> NoReturn:
     """End a worker that a running server adds, which has served nobody: print why, and wait as `refuse` does."""
     worker = detected() or ALONE
     _print(error)
-    end = time.monotonic() + LATE
+    end = time.monotonic() + LATE_SECONDS
     while not worker.is_stopping() and time.monotonic() < end:
-        time.sleep(TICK)
+        time.sleep(TICK_SECONDS)
     os._exit(0)
 
 
@@ -100,7 +100,7 @@ def _leaves_quietly(worker: Workers) -> bool:
 def _speaks(worker: Workers, error: ConfigurationError) -> bool:
     """Whether this worker says why. Where none can see what the server does to the others, it is the one that comes first."""
     if worker.stopping is None and worker.count > 1 and is_child():
-        first = first_to_say(str(error))
+        first = is_first(str(error))
         if first is not None:
             return first
     return worker.speaks
@@ -108,10 +108,10 @@ def _speaks(worker: Workers, error: ConfigurationError) -> bool:
 
 def _wait(worker: Workers, *, speaks: bool) -> float:
     if worker.late:
-        return LATE
+        return LATE_SECONDS
     if speaks:
         return 0.0
-    return GRACE if worker.stopping is None else STAND_BY
+    return GRACE_SECONDS if worker.stopping is None else STAND_BY_SECONDS
 
 
 def _print(error: ConfigurationError) -> None:
@@ -136,7 +136,7 @@ def replaces_another() -> bool:
 
 def end_this_process() -> None:
     """Ask the own process to end as its server would be asked to (SIGTERM), once the answers under way are out."""
-    timer = threading.Timer(LAST_WORDS, os.kill, (os.getpid(), signal.SIGTERM))
+    timer = threading.Timer(LAST_ANSWERS_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()
 

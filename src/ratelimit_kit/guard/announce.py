@@ -13,20 +13,20 @@ import os
 import time
 from pathlib import Path
 
-from ratelimit_kit.guard import socket_locks as witness
+from ratelimit_kit.guard import socket_locks
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-AGAIN = 30.0
+REPEAT_SECONDS = 30.0
 """Seconds after which the same is said again: by then it is another start."""
 
 
-def first_to_say(message: str) -> bool | None:
+def is_first(message: str) -> bool | None:
     """Whether no other child of this process's parent has said `message`; None where they cannot agree."""
-    folder = witness.own_folder()
+    folder = socket_locks.own_folder()
     if folder is None or fcntl is None:
         return None
     path = folder / ("said-" + hashlib.sha256(f"{os.getppid()}\0{message}".encode()).hexdigest()[:32])
@@ -49,7 +49,7 @@ def _is_recent(said: str, now: str) -> bool:
     """Whether the same parent's child has said so a moment ago; pids come again, with another birth."""
     with contextlib.suppress(ValueError, IndexError):
         before, after = said.split(), now.split()
-        return before[0] == after[0] and 0 <= float(after[1]) - float(before[1]) < AGAIN
+        return before[0] == after[0] and 0 <= float(after[1]) - float(before[1]) < REPEAT_SECONDS
     return False
 
 

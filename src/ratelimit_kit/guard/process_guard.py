@@ -1,8 +1,8 @@
-"""The watch over one store that counts per process: one process may use it, and no second one.
+"""The guard over one store that counts per process: one process may use it, and no second one.
 
 It looks twice. When a limiter is built, what the user and the server declare decides: several
 workers are refused. Before the first decision of a process (again in each forked child), what the
-server shows by then and the witness decide: a process that finds a sibling admits nothing more.
+server shows by then and the socket_locks decide: a process that finds a sibling admits nothing more.
 """
 
 from __future__ import annotations
@@ -16,33 +16,32 @@ import weakref
 from typing import Literal, get_args
 
 from ratelimit_kit.core.events import Event, Listener
-from ratelimit_kit.core.validation import nearest
+from ratelimit_kit.core.fork import in_forked_child
+from ratelimit_kit.core.validation import check_switch, nearest
 from ratelimit_kit.errors import LateWorkersError, OptionError, StartupRefused
-from ratelimit_kit.guard import messages as words
-from ratelimit_kit.guard import per_request_limiters as lifetime
-from ratelimit_kit.guard import socket_locks as witness
+from ratelimit_kit.guard import messages, per_request_limiters, socket_locks
 from ratelimit_kit.guard.abort import end_the_server, end_this_process, leave, refuse
 from ratelimit_kit.guard.servers import detected
 from ratelimit_kit.guard.workers import Workers, declared
 
 OnUnsafe = Literal["shutdown", "deny", "warn"]
 
-PATIENCE = 5.0
+OVERLAP_SECONDS = 5.0
 """Seconds that a process waits for a sibling to go: in a graceful reload two generations overlap."""
 
-AGAIN = 1.0
+RECHECK_SECONDS = 1.0
 """Seconds between two looks of a process that listens nowhere yet, or that waits for a sibling's end."""
 
-WATCHFUL = 10.0
+WATCH_SECONDS = 10.0
 """Seconds for which a process goes on looking after the first look."""
 
 
-class Watch:
+class ProcessGuard:
     """Sees to it that `store` (its name in messages) is used by one process only.
 
     `alert` is true while `admits` has to be asked before a decision; `problem` says what was found.
     `serves` is true where every decision is about a request. A store that is not `per_process` needs no
-    watch; its options are checked all the same.
+    guard; its options are checked all the same.
     """
 
     def __init__(
@@ -59,29 +58,21 @@ class Watch:
     ) -> None:
         if on_unsafe not in get_args(OnUnsafe):
             raise OptionError(f"on_unsafe={on_unsafe!r} is no choice; {nearest(str(on_unsafe), get_args(OnUnsafe))}")
-        if not isinstance(allow_per_process, bool):
-            raise OptionError(f"allow_per_process={allow_per_process!r} is neither True nor False")
-        declared(workers)
         self._store = store
-        self._per_process = per_process
+        self._declared = _Declared(
+            store, per_process, workers, check_switch("allow_per_process", allow_per_process), remedy
+        )
         self._serves = serves
         self._listener = listener
-        self._workers = workers
-        self._allowed = allow_per_process
         self._on_unsafe = on_unsafe
-        self._remedy = remedy
         self._renew()
-        _watches.add(self)
+        _guards.add(self)
 
     def _renew(self) -> None:
-        self.alert = self._per_process
+        self.alert = self._declared.per_process
         self.problem: StartupRefused | None = None
         self._told = self._leaving = False
-        self._per_request = False
-        self._warned = False
-        self._first: float | None = None
-        self._since: float | None = None
-        self._again = 0.0
+        self._looks = _Looks()
 
     @property
     def closed(self) -> bool:
@@ -100,8 +91,7 @@ class Watch:
         """
         error = self.refusal()
         if error is None:
-            if self._per_process:
-                words.allowed(self._store, declared(self._workers), detected(), accepted=self._allowed)
+            self._declared.log_if_allowed()
         elif isinstance(error, LateWorkersError) and self._on_unsafe != "shutdown":
             self._found(error)
             self.tell()
@@ -110,66 +100,57 @@ class Watch:
 
     def refusal(self) -> StartupRefused | None:
         """What `start` would raise, as a value."""
-        if self._allowed or not self._per_process:
-            return None
-        seen = detected()
-        found = declared(self._workers) or seen
-        if found is None or found.count <= 1:
-            return None
-        return self._several(found, late=found is seen and seen.late)
-
-    def _several(self, found: Workers, *, late: bool) -> StartupRefused:
-        return words.added(self._store, found) if late else words.several(self._store, found, self._remedy)
+        return self._declared.refusal()
 
     def is_calm(self) -> bool:
         """Whether the last look found nothing, and it is not time for the next one."""
-        return self.problem is None and time.monotonic() < self._again
+        return self.problem is None and time.monotonic() < self._looks.next
 
     def admits(self) -> bool | None:
         """Whether this process may decide; None when a sibling may be about to end, so ask again a little later."""
         now = time.monotonic()
-        if now < self._again:
+        if now < self._looks.next:
             return not self.closed
-        if self._allowed or declared(self._workers) is not None:
+        if self._declared.settles():
             return self._settled()
         seen = detected()
         if seen is not None and seen.count > 1:
-            self._per_request = seen.per_request
-            self._again = math.inf  # the number does not change any more for this process
-            return self._found(self._several(seen, late=seen.late))
-        return self._ask_the_witness(now, by_server=seen is not None)
+            self._looks.per_request = seen.per_request
+            self._looks.next = math.inf  # the number does not change any more for this process
+            return self._found(self._declared.several(seen, late=seen.late))
+        return self._ask_the_socket_locks(now, by_server=seen is not None)
 
     def look(self) -> None:
         """What somebody who asks for this process's health sets off: the same look, and its consequence."""
         if self.admits() is False:
             self.turn_away()
 
-    def _ask_the_witness(self, now: float, *, by_server: bool) -> bool | None:
+    def _ask_the_socket_locks(self, now: float, *, by_server: bool) -> bool | None:
         """Several servers with one worker each may share a socket, so a server's word is not enough.
 
         Another worker of the same server is only its predecessor or successor.
         """
-        self._first = now if self._first is None else self._first
-        addresses = witness.listening_addresses()
-        sibling = witness.on_the_same_socket(addresses)
+        self._looks.first = now if self._looks.first is None else self._looks.first
+        addresses = socket_locks.listening_addresses()
+        sibling = socket_locks.on_the_same_socket(addresses)
         if not addresses or sibling is None or (by_server and sibling.parent == os.getppid()):
             return self._alone(now, listens=bool(addresses), locked=sibling is None, by_server=by_server)
-        if not self._serves and not lifetime.within_request():
+        if not self._serves and not per_request_limiters.within_request():
             return self._settled()  # a child that inherited a socket, and has other work
-        self._since = now if self._since is None else self._since
-        if now < self._since + PATIENCE and self.problem is None:
+        self._looks.since = now if self._looks.since is None else self._looks.since
+        if now < self._looks.since + OVERLAP_SECONDS and self.problem is None:
             return None
-        self._again = now + AGAIN
-        return self._found(words.sibling(self._store, sibling))
+        self._looks.next = now + RECHECK_SECONDS
+        return self._found(messages.sibling(self._store, sibling))
 
     def _alone(self, now: float, *, listens: bool, locked: bool, by_server: bool) -> bool:
         """Go on, and look again for a while: the socket that serves may begin to listen after another one."""
-        self._since = None
+        self._looks.since = None
         if self.problem is not None:
             self._settled()
             self.alert = True
-        self._again = now + AGAIN
-        looked_enough = listens and locked and now >= (self._first or now) + WATCHFUL
+        self._looks.next = now + RECHECK_SECONDS
+        looked_enough = listens and locked and now >= (self._looks.first or now) + WATCH_SECONDS
         no_other_port = by_server or (listens and self._has_other_ports(now) is None)
         if no_other_port and looked_enough:
             self._settled()
@@ -177,15 +158,15 @@ class Watch:
 
     def _has_other_ports(self, now: float) -> bool | None:
         """Whether a sibling listens on another port; once it has stayed for a while it is warned of, and None."""
-        if self._warned or "PYTEST_XDIST_WORKER" in os.environ:
+        if self._looks.warned or "PYTEST_XDIST_WORKER" in os.environ:
             return None
-        sibling = witness.on_another_port()
+        sibling = socket_locks.on_another_port()
         if sibling is None:
             return None
-        if now < (self._first or now) + PATIENCE:
+        if now < (self._looks.first or now) + OVERLAP_SECONDS:
             return True
-        self._warned = True
-        warning = words.other_port(self._store, sibling)
+        self._looks.warned = True
+        warning = messages.other_port(self._store, sibling)
         self._listener(Event("other-port", str(warning), logging.WARNING, {"warning": warning.rlk, "pid": sibling.pid}))
         return None
 
@@ -201,7 +182,7 @@ class Watch:
         """Say what was found, once."""
         if self.problem is not None and not self._told:
             self._told = True
-            message = f"{self.problem} By on_unsafe={self._on_unsafe!r} {words.CONSEQUENCES[self._on_unsafe]}."
+            message = f"{self.problem} By on_unsafe={self._on_unsafe!r} {messages.CONSEQUENCES[self._on_unsafe]}."
             self._listener(Event("late-workers", message, logging.CRITICAL, {"error": self.problem.rlk}))
 
     def turn_away(self) -> None:
@@ -209,7 +190,7 @@ class Watch:
         self.tell()
         if self._on_unsafe == "shutdown" and not self._leaving:
             self._leaving = True
-            (end_the_server if self._per_request else end_this_process)()
+            (end_the_server if self._looks.per_request else end_this_process)()
 
     def leave_if_added(self) -> None:
         """In a fork: end where a running server adds a worker to an application loaded before; it has served nobody yet."""
@@ -225,17 +206,64 @@ class Watch:
         return not self.closed
 
 
-_watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+class _Looks:
+    """When a process has looked for siblings, and what came of it; times are seconds of the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+        self.since: float | None = None
+        """Since when a sibling is waited for."""
+        self.next = 0.0
+        self.warned = False
+        self.per_request = False
+        """Whether the server forks a process for each request."""
+
+
+class _Declared:
+    """What the user and the server declare of the workers that would use a store."""
+
+    def __init__(self, store: str, per_process: bool, workers: int | None, allowed: bool, remedy: str) -> None:  # noqa: FBT001 - its own module
+        declared(workers)
+        self.per_process = per_process
+        self._store = store
+        self._workers = workers
+        self._allowed = allowed
+        self._remedy = remedy
+
+    def settles(self) -> bool:
+        """Whether the user's word ends the search for siblings."""
+        return self._allowed or declared(self._workers) is not None
+
+    def refusal(self) -> StartupRefused | None:
+        """The error where several workers are declared or shown."""
+        if self._allowed or not self.per_process:
+            return None
+        seen = detected()
+        found = declared(self._workers) or seen
+        if found is None or found.count <= 1:
+            return None
+        return self.several(found, late=found is seen and seen.late)
+
+    def several(self, found: Workers, *, late: bool) -> StartupRefused:
+        """The error for several workers; `late` where a running server adds this one."""
+        return messages.added(self._store, found) if late else messages.several(self._store, found, self._remedy)
+
+    def log_if_allowed(self) -> None:
+        """Log that an option lets a per-process store start, where that changes something."""
+        if self.per_process:
+            messages.allowed(self._store, declared(self._workers), detected(), accepted=self._allowed)
+
+
+_guards: weakref.WeakSet[ProcessGuard] = weakref.WeakSet()
 
 
 def _renew_all() -> None:
     """In a forked child: what held for the parent is not known of the child."""
-    for watch in _watches:
-        watch._renew()  # noqa: SLF001 - its own module
+    for guard in _guards:
+        guard._renew()  # noqa: SLF001 - its own module
     if "gunicorn.arbiter" in sys.modules:
-        for watch in list(_watches):
-            watch.leave_if_added()
+        for guard in list(_guards):
+            guard.leave_if_added()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+in_forked_child(_renew_all)

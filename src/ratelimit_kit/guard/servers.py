@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from types import FrameType
 from typing import Any
 
+from ratelimit_kit.core.fork import in_forked_child
 from ratelimit_kit.guard.workers import Workers
 
 _seen: list[Workers] = []
@@ -218,5 +219,4 @@ def _forget() -> None:
     _searched.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+in_forked_child(_forget)

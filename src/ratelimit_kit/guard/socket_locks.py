@@ -21,6 +21,8 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+from ratelimit_kit.core.fork import in_forked_child
+
 try:
     import fcntl
 except ImportError:  # Windows: no fork, and no record locks; the declared layer remains
@@ -163,5 +165,4 @@ def _forget() -> None:
     _held.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+in_forked_child(_forget)

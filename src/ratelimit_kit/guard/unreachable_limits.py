@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
-from ratelimit_kit.core.decision import MICROSECONDS
-from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.core.durations import MICROSECONDS
+from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.sliding_window import SlidingWindow
+from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.errors import UnreachableLimitError
 
 _SHORTEST: Final = {
@@ -49,9 +52,10 @@ def _hides(other: Limit, limit: Limit) -> bool:
     if isinstance(limit, SlidingWindow):
         lateness = limit.granule if limit.limit > limit.resolution else 0
         return _admitted(other, limit.window + lateness) <= limit.limit
+    assert isinstance(limit, FixedWindow)
     if isinstance(other, FixedWindow) and (other.per, other.tz) == (limit.per, limit.tz):
         return other.limit <= limit.limit
-    return _admitted(other, limit.longest) <= limit.limit
+    return _admitted(other, limit.max_lifetime) <= limit.limit
 
 
 def _admitted(limit: Limit, span: int) -> Fraction:
@@ -60,6 +64,7 @@ def _admitted(limit: Limit, span: int) -> Fraction:
         return limit.burst + span * Fraction(limit.rate, limit.unit)
     if isinstance(limit, SlidingWindow):
         return Fraction(limit.limit * -(-span // limit.window))
+    assert isinstance(limit, FixedWindow)
     return Fraction(limit.limit * (span // (_SHORTEST[limit.per] * MICROSECONDS) + 2))
 
 
@@ -69,4 +74,5 @@ def _shape(limit: Limit) -> tuple[Fraction, Fraction]:
         return Fraction(limit.burst), Fraction(limit.rate, limit.unit)
     if isinstance(limit, SlidingWindow):
         return Fraction(limit.limit), Fraction(limit.limit, limit.window)
+    assert isinstance(limit, FixedWindow)
     return Fraction(2 * limit.limit), Fraction(limit.limit, _SHORTEST[limit.per] * MICROSECONDS)

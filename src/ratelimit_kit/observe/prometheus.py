@@ -36,7 +36,7 @@ class _Metrics:
         self.requests = counter("requests", "Decisions, by rule and outcome.", *rule, "outcome")
         self.degraded = counter("degraded", "Decisions that an outage policy made without the store.", *rule, "outcome")
         self.near = counter("near_limit", "Decisions that left less than a tenth of the quota.", *rule)
-        self.cached = counter("denial_cache_hits", "Denials that were answered without asking the store.", *rule)
+        self.cached = counter("denial_cache_hits", "DenialCache that were answered without asking the store.", *rule)
         self.events = counter("events", "What happened that an operator should know.", "event")
         for name in EVENTS:
             self.events.labels(name)

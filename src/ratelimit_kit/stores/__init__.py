@@ -1,24 +1,24 @@
 """Where state lives. A store decides a list of charges, all or nothing, in one step.
 
-This module is the contract (Charge, Scope, Store) and `open_store`, which turns a URL into a
-store. The stores themselves import their client libraries late, each in its own file.
+This module is the whole contract (Scope, Charge, Store, BaseStore) and `open_store`, which turns a URL into a
+store. The stores themselves import their client libraries late, each in its own folder.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.events import Listener, unheard
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.environment import STORE, variable
-from ratelimit_kit.errors import OptionError, StoreURLError
+from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreURLError
 from ratelimit_kit.stores.urls import missing_scheme, redacted
-
-if TYPE_CHECKING:
-    from ratelimit_kit.core.decision import Decision, Verdict
-    from ratelimit_kit.core.limits import Limit
 
 
 class Scope(enum.Enum):
@@ -36,27 +36,36 @@ class Charge(NamedTuple):
     limit: Limit
     cost: int = 1
 
+    @property
+    def counter(self) -> tuple[str, str]:
+        """What tells this charge's counter from all others."""
+        return self.key, self.limit.id
+
+
+Answer = Sequence[Verdict] | Decision
+"""What a store decides: one Verdict per charge, in order, or a Decision that has them."""
+
 
 @runtime_checkable
 class Store(Protocol):
     """What every store does; each method has an async twin on the same counters.
 
     A store raises StoreUnavailableError when it cannot decide, and StoreContendedError when it
-    could but is too busy.
+    could but is too busy. What it may offer besides is in BaseStore.
     """
 
     scope: Scope
 
-    def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
-        """Admit all charges or write nothing; one Verdict per charge, in order."""
+    def decide(self, charges: Sequence[Charge]) -> Answer:
+        """Admit all charges or write nothing."""
 
-    async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+    async def adecide(self, charges: Sequence[Charge]) -> Answer:
         """Do what `decide` does."""
 
-    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
-        """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
+    def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
+        """Give costs back: of the hits made at `charged_at` (microseconds), else of the oldest."""
 
-    async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+    async def arefund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Do what `refund` does."""
 
     def reset(self, charges: Sequence[Charge]) -> None:
@@ -78,41 +87,144 @@ class Store(Protocol):
         """Do what `close` does."""
 
 
-Lane = Callable[[Any, Any], "Decision | None"]
-"""A short way for single hits: takes a key and a cost, answers None where `decide` has to be asked."""
+FastPath = Callable[[Any, Any], Decision | None]
+"""Decides a single hit on a key (a bare text) at a cost; None where `decide` has to be asked."""
 
 
-class ShortWays(Protocol):
-    """What a store in this process may offer besides: the answers of `decide`, where they come cheap, else None."""
+class BaseStore:
+    """A store to derive from: `decide`, `refund`, `reset`, `ping` and `close` make one, the rest has defaults.
 
-    def quick(self, charges: Sequence[Charge]) -> Decision | None:
-        """Admit charges on counters that exist."""
+    The async methods call the sync ones: directly, or in a thread (`in_thread`) where `blocking` is true.
+    """
 
-    def lane(self, space: str, limit: Limit) -> Lane:
-        """The short way for single hits on keys of one namespace under one limit."""
+    scope = Scope.SHARED
+    blocking = False
+    """Whether the sync methods wait for a network or a disk, and must not run on an event loop."""
+
+    denials_cacheable = False
+    """Whether a denial holds until its wait is over, but for refunds and resets, and may be answered from memory."""
+
+    clustered = False
+    """Whether the counters of one request may lie on several nodes, which are decided one after the other."""
+
+    remedy = ""
+    """What to type where several workers would each count for themselves; empty for the usual advice."""
+
+    flaw: StartupRefused | None = None
+    """Why nothing can count here, where that can be said without asking a server."""
+
+    on_event: Listener = staticmethod(unheard)
+    """Who hears of events; set by whoever uses the store."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a subclass that decides in its own way be asked: it has no fast path but one of its own."""
+        super().__init_subclass__(**options)
+        if {"decide", "adecide"} & vars(cls).keys():
+            for name in ("fast_decide", "fast_path"):
+                if name not in vars(cls):
+                    setattr(cls, name, vars(BaseStore)[name])
+
+    @property
+    def title(self) -> str:
+        """What messages call this store."""
+        return type(self).__name__
+
+    def decide(self, charges: Sequence[Charge]) -> Answer:
+        """Admit all charges or write nothing."""
+        raise NotImplementedError
+
+    def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
+        """Give costs back: of the hits made at `charged_at` (microseconds), else of the oldest."""
+        raise NotImplementedError
+
+    def reset(self, charges: Sequence[Charge]) -> None:
+        """Forget everything about the charges' keys and limits."""
+        raise NotImplementedError
+
+    def ping(self) -> None:
+        """Return when the store answers; raise StoreUnavailableError when it does not."""
+
+    def close(self) -> None:
+        """Let go of connections; a later call opens new ones."""
+
+    async def adecide(self, charges: Sequence[Charge]) -> Answer:
+        """Do what `decide` does."""
+        return await self.in_thread(self.decide, charges) if self.blocking else self.decide(charges)
+
+    async def arefund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
+        """Do what `refund` does."""
+        if self.blocking:
+            await self.in_thread(self.refund, charges, charged_at)
+        else:
+            self.refund(charges, charged_at)
+
+    async def areset(self, charges: Sequence[Charge]) -> None:
+        """Do what `reset` does."""
+        if self.blocking:
+            await self.in_thread(self.reset, charges)
+        else:
+            self.reset(charges)
+
+    async def aping(self) -> None:
+        """Do what `ping` does."""
+        if self.blocking:
+            await self.in_thread(self.ping)
+        else:
+            self.ping()
+
+    async def aclose(self) -> None:
+        """Do what `close` does; what an event loop has for itself is closed by the store that made it."""
+        self.close()
+
+    async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run what blocks where no event loop waits for it."""
+        return await asyncio.to_thread(work, *arguments)
+
+    def fast_decide(self) -> Callable[[Sequence[Charge]], Decision | None] | None:
+        """What answers like `decide` where that is quickly done, and None elsewhere; None for a store without."""
+        return None
+
+    def fast_path(self, namespace: str, limit: Limit) -> FastPath | None:  # noqa: ARG002 - what it may depend on
+        """What decides single hits on keys of one namespace under one limit; None for a store without."""
+        return None
+
+    def clear(self) -> None:
+        """Forget everything: for tests; TypeError for a store that cannot."""
+        raise TypeError(f"{self!r} cannot forget everything: give the tests a store of their own, such as memory://")
+
+    def examine(self) -> Iterable[StartupRefused | StartupWarning]:
+        """What is wrong with the store or its server at start; raises StoreUnavailableError when it does not answer."""
+        return ()
+
+    def facts(self) -> dict[str, Any]:
+        """What the server says of itself, for `doctor`; raises StoreUnavailableError when it does not answer."""
+        return {}
 
 
-def no_lane(key: Any, cost: Any) -> None:
-    """Leave every hit to `decide`."""
+class _PlainStore(BaseStore):
+    """A store that has Store's methods and nothing else, with the defaults of BaseStore."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.scope = store.scope
+        self.decide, self.adecide = store.decide, store.adecide  # type: ignore[method-assign]
+        self.refund, self.arefund = store.refund, store.arefund  # type: ignore[method-assign]
+        self.reset, self.areset = store.reset, store.areset  # type: ignore[method-assign]
+        self.ping, self.aping = store.ping, store.aping  # type: ignore[method-assign]
+        self.close, self.aclose = store.close, store.aclose  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        return repr(self._store)
+
+    @property
+    def title(self) -> str:
+        """What messages call this store."""
+        return type(self._store).__name__
 
 
-def short_ways(store: Any) -> ShortWays | None:
-    """The store, if it has short ways that may be taken, and no class of its own decides otherwise further down."""
-    return store if _has_beside(store, "quick", "decide") and store.lanes else None
-
-
-def asking(store: Any) -> Callable[[Sequence[Charge]], Awaitable[Sequence[Verdict] | Decision]]:
-    """The store's `adecide`, or `soon` where it has that: the same with less around it."""
-    way: Any = store.soon if _has_beside(store, "soon", "adecide") else store.adecide
-    return way  # type: ignore[no-any-return]  # one of the two
-
-
-def _has_beside(store: Any, name: str, beside: str) -> bool:
-    """Whether the class that has the one method last has the other too."""
-    for kind in type(store).__mro__:
-        if beside in vars(kind):
-            return name in vars(kind)
-    return False
+def with_defaults(store: Store) -> BaseStore:
+    """The store itself where it derives from BaseStore, else with the defaults of BaseStore around it."""
+    return store if isinstance(store, BaseStore) else _PlainStore(store)
 
 
 _REDIS = "ratelimit_kit.stores.redis.store:from_url"

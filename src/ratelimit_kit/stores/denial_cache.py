@@ -1,7 +1,7 @@
-"""Denials that still hold: what a store has refused until some instant is refused from memory until then.
+"""DenialCache that still hold: what a store has refused until some instant is refused from memory until then.
 
-Nothing but a reset, a refund or another limit can admit sooner. A store whose `denials_hold` tells of those
-that it carries out (`forget`); those of other processes are noticed after LONGEST seconds. Only a charge
+Nothing but a reset, a refund or another limit can admit sooner. A store whose `denials_cacheable` tells of those
+that it carries out (`forget`); those of other processes are noticed after MAX_SECONDS seconds. Only a charge
 that was refused by itself is known, and only at the same cost: any other is asked. The interval begins
 before the call was sent, so nobody is refused for longer than the store said.
 """
@@ -14,16 +14,17 @@ from threading import Lock
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from ratelimit_kit.core.decision import MICROSECONDS, Decision, Denied, Verdict
+from ratelimit_kit.core.decision import Decision, StateDenied, Verdict
+from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.stores import Charge, check_charges
 
-ROOM: Final = 10_000
-"""Denials remembered at most; the oldest make room."""
+MAX_DENIALS: Final = 10_000
+"""DenialCache remembered at most; the oldest make room."""
 
-LONGEST: Final = 10.0
+MAX_SECONDS: Final = 10.0
 """Seconds for which a denial is remembered at most: another process may have reset the key."""
 
-ROUTINE: Final = 600.0
+REFUND_SECONDS: Final = 600.0
 """Seconds after a refund for which denials by the same limit are not remembered: more refunds may come
 from anywhere, as where only failures count."""
 
@@ -38,8 +39,8 @@ class _Known(NamedTuple):
     place: int
 
 
-class Denials:
-    """Denials of one gate's store."""
+class DenialCache:
+    """DenialCache of one gate's store."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], _Known] = {}
@@ -71,10 +72,10 @@ class Denials:
             if begun <= self._forgot:
                 return
             for index, (charge, verdict) in enumerate(zip(charges, verdicts, strict=True)):
-                if verdict.allowed or begun < self._given_back.get(charge.limit.id, -ROUTINE) + ROUTINE:
+                if verdict.allowed or begun < self._given_back.get(charge.limit.id, -REFUND_SECONDS) + REFUND_SECONDS:
                     continue
-                until = begun + min(verdict.wait / MICROSECONDS, LONGEST)
-                while len(self._known) >= ROOM:
+                until = begun + min(verdict.wait / MICROSECONDS, MAX_SECONDS)
+                while len(self._known) >= MAX_DENIALS:
                     del self._known[next(iter(self._known))]
                 self._known[charge.key, charge.limit.id] = _Known(begun, until, charges, verdicts, index)
 
@@ -86,7 +87,7 @@ class Denials:
                 self._known.pop((charge.key, charge.limit.id), None)
                 if refunded:
                     self._given_back[charge.limit.id] = now
-            if len(self._given_back) > ROOM:
+            if len(self._given_back) > MAX_DENIALS:
                 self._given_back = {charge.limit.id: now for charge in charges}
 
     def _forget_all(self) -> None:
@@ -95,7 +96,7 @@ class Denials:
             self._known.clear()
 
 
-class Remembered(Denied):
+class CachedDenial(StateDenied):
     """A denial from memory: `basis` is what was known, what is asked now, and when."""
 
     __slots__ = ()
@@ -128,7 +129,7 @@ def forget_all() -> None:
 def _denied(charges: Sequence[Charge], known: _Known, now: float) -> Decision:
     if charges != known.charges:
         check_charges(charges)
-    denied = Remembered()
+    denied = CachedDenial()
     denied.basis = known, charges, now
     return denied
 
@@ -136,7 +137,7 @@ def _denied(charges: Sequence[Charge], known: _Known, now: float) -> Decision:
 def _later(verdict: Verdict, gone: int) -> Verdict:
     """The same verdict some microseconds later; a refusal still has at least one to wait."""
     wait, reset = max(0 if verdict.allowed else 1, verdict.wait - gone), max(0, verdict.reset - gone)
-    return Verdict(verdict.allowed, verdict.limit, verdict.remaining, wait, reset, verdict.stamp)
+    return Verdict(verdict.allowed, verdict.limit, verdict.remaining, wait, reset, verdict.charged_at)
 
 
 _all: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -17,13 +17,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ratelimit_kit.core.decision import MICROSECONDS, Verdict
-from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.durations import MICROSECONDS
+from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.sliding_window import SlidingWindow
+from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.errors import CostError, OptionError
 from ratelimit_kit.stores import Charge, Scope, Store
 from ratelimit_kit.testing.clock import ManualClock
 from ratelimit_kit.testing.model import Model
-from ratelimit_kit.testing.sync_async import Async, Face, Sync
+from ratelimit_kit.testing.sync_async import API, Async, Sync
 
 START = 1_800_000_000
 """Seconds of the epoch at which the suite's clock begins."""
@@ -45,7 +49,7 @@ CLIENTS = 100
 
 
 class StoreConformance:
-    """Claims about a store, as tests; a subclass says how to make one.
+    """RequestCharges about a store, as tests; a subclass says how to make one.
 
     `make_store(clock)` returns an empty store that keeps the time of `clock` (nanoseconds). `rounds` is how often claims
     about concurrency are tried with the first limit (a fifth with others), `programs` how many random programs are run.
@@ -62,14 +66,14 @@ class StoreConformance:
         """Run each claim for every algorithm and both faces that it asks for."""
         if "limit" in metafunc.fixturenames:
             metafunc.parametrize("limit", LIMITS, ids=str)
-        if "face" in metafunc.fixturenames:
-            metafunc.parametrize("face", [Sync, Async], ids=["sync", "async"])
+        if "api" in metafunc.fixturenames:
+            metafunc.parametrize("api", [Sync, Async], ids=["sync", "async"])
 
     @contextlib.contextmanager
-    def _open(self, face: type[Face]) -> Iterator[tuple[ManualClock, Face]]:
+    def _open(self, api: type[API]) -> Iterator[tuple[ManualClock, API]]:
         clock = ManualClock(start=START)
         store = self.make_store(clock)
-        with face(store) as opened:
+        with api(store) as opened:
             yield clock, opened
         store.close()
 
@@ -85,82 +89,82 @@ class StoreConformance:
         asyncio.run(_ping(store))
         store.close()
 
-    def test_the_same_programs_get_the_same_answers(self, face: type[Face]) -> None:
+    def test_the_same_programs_get_the_same_answers(self, api: type[API]) -> None:
         """Random programs are answered exactly as the limits themselves would."""
         for seed in range(self.programs):
-            with self._open(face) as (clock, store):
+            with self._open(api) as (clock, store):
                 _run(random.Random(seed), clock, Model(clock), store)  # noqa: S311 - no secret
 
-    def test_it_admits_the_limit_and_no_more(self, limit: Limit, face: type[Face]) -> None:
+    def test_it_admits_the_limit_and_no_more(self, limit: Limit, api: type[API]) -> None:
         """As many units as the limit are admitted at once, and the next is refused with a wait."""
-        with self._open(face) as (_, store):
-            admitted = [store.decide([Charge("key", limit)])[0].allowed for _ in range(limit.most + 2)]
-            _equal(admitted, [True] * limit.most + [False] * 2, "admissions")
+        with self._open(api) as (_, store):
+            admitted = [store.decide([Charge("key", limit)])[0].allowed for _ in range(limit.max_cost + 2)]
+            _equal(admitted, [True] * limit.max_cost + [False] * 2, "admissions")
             _equal(store.decide([Charge("key", limit)])[0].retry_after > 0, True, "retry_after > 0")
 
-    def test_a_denial_changes_nothing(self, limit: Limit, face: type[Face]) -> None:
+    def test_a_denial_changes_nothing(self, limit: Limit, api: type[API]) -> None:
         """After any number of denials the same hit is admitted at the same moment."""
-        with self._open(face) as (_, store):
-            store.decide([Charge("key", limit, limit.most)])
+        with self._open(api) as (_, store):
+            store.decide([Charge("key", limit, limit.max_cost)])
             first = store.decide([Charge("key", limit, 1)])
             for _ in range(3):
                 _equal(store.decide([Charge("key", limit, 1)]), first, "verdicts of a repeated denial")
 
-    def test_the_announced_wait_is_exact(self, limit: Limit, face: type[Face]) -> None:
+    def test_the_announced_wait_is_exact(self, limit: Limit, api: type[API]) -> None:
         """Refused a microsecond before, admitted at the announced moment."""
-        with self._open(face) as (clock, store):
-            store.decide([Charge("key", limit, limit.most)])
+        with self._open(api) as (clock, store):
+            store.decide([Charge("key", limit, limit.max_cost)])
             wait = store.decide([Charge("key", limit, 1)])[0].wait
             clock.advance((wait - 1) / MICROSECONDS)
             _equal(store.decide([Charge("key", limit, 1)])[0].allowed, False, "a microsecond before")
             clock.advance(1 / MICROSECONDS)
             _equal(store.decide([Charge("key", limit, 1)])[0].allowed, True, "at the announced moment")
 
-    def test_charges_are_admitted_together_or_not_at_all(self, limit: Limit, face: type[Face]) -> None:
+    def test_charges_are_admitted_together_or_not_at_all(self, limit: Limit, api: type[API]) -> None:
         """One refused charge leaves every other counter as it was."""
         other = SlidingWindow(1, per=3600)
         both = [Charge("one", limit, 1), Charge("two", other, 1)]
-        with self._open(face) as (_, store):
+        with self._open(api) as (_, store):
             _equal([verdict.allowed for verdict in store.decide(both)], [True, True], "the first time")
             before = store.decide([Charge("one", limit, 0)])
             for _ in range(3):
                 _equal([verdict.allowed for verdict in store.decide(both)], [True, False], "the second time")
             _equal(store.decide([Charge("one", limit, 0)]), before, "the counter that was not refused")
 
-    def test_a_cost_of_zero_writes_nothing(self, limit: Limit, face: type[Face]) -> None:
+    def test_a_cost_of_zero_writes_nothing(self, limit: Limit, api: type[API]) -> None:
         """Looking leaves no trace."""
-        with self._open(face) as (_, store):
-            for _ in range(limit.most + 1):
-                _equal(store.decide([Charge("key", limit, 0)])[0].remaining, limit.most, "remaining after looking")
+        with self._open(api) as (_, store):
+            for _ in range(limit.max_cost + 1):
+                _equal(store.decide([Charge("key", limit, 0)])[0].remaining, limit.max_cost, "remaining after looking")
 
-    def test_refunds_and_resets(self, limit: Limit, face: type[Face]) -> None:
+    def test_refunds_and_resets(self, limit: Limit, api: type[API]) -> None:
         """What is given back can be had again, and never more than was taken."""
-        with self._open(face) as (_, store):
-            full = [Charge("key", limit, limit.most)]
+        with self._open(api) as (_, store):
+            full = [Charge("key", limit, limit.max_cost)]
             store.refund(full)
             store.decide(full)
             store.refund([Charge("key", limit, 2)])
             _equal(store.decide([Charge("key", limit, 0)])[0].remaining, 2, "remaining after a refund of 2")
             store.refund(full)
             store.refund(full)
-            _equal(store.decide([Charge("key", limit, 0)])[0].remaining, limit.most, "remaining after refunds")
+            _equal(store.decide([Charge("key", limit, 0)])[0].remaining, limit.max_cost, "remaining after refunds")
             store.decide(full)
             store.reset(full)
             _equal(store.decide(full)[0].allowed, True, "after a reset")
 
-    def test_counters_do_not_meet(self, face: type[Face]) -> None:
+    def test_counters_do_not_meet(self, api: type[API]) -> None:
         """Keys of any text, and one key under several limits, are counters of their own."""
-        with self._open(face) as (_, store):
+        with self._open(api) as (_, store):
             for key in KEYS:
                 for limit in LIMITS:
-                    full = Charge(key, limit, limit.most)
+                    full = Charge(key, limit, limit.max_cost)
                     _equal(store.decide([full])[0].allowed, True, f"the first hit of {key[:20]!r} under {limit}")
                     _equal(store.decide([full])[0].allowed, False, f"the second hit of {key[:20]!r} under {limit}")
 
-    def test_what_cannot_be_is_an_error(self, limit: Limit, face: type[Face]) -> None:
+    def test_what_cannot_be_is_an_error(self, limit: Limit, api: type[API]) -> None:
         """A cost that no wait satisfies, and a counter named twice."""
-        with self._open(face) as (_, store):
-            _raises(CostError, lambda: store.decide([Charge("key", limit, limit.most + 1)]))
+        with self._open(api) as (_, store):
+            _raises(CostError, lambda: store.decide([Charge("key", limit, limit.max_cost + 1)]))
             _raises(CostError, lambda: store.decide([Charge("key", limit, -1)]))
             _raises(OptionError, lambda: store.decide([Charge("key", limit), Charge("key", limit)]))
             _equal(store.decide([]), [], "no charges")
@@ -176,7 +180,7 @@ class StoreConformance:
                 return store.decide([Charge("key", limit)])[0].allowed
 
             with ThreadPoolExecutor(CLIENTS) as pool:
-                _equal(sum(pool.map(hit, range(CLIENTS))), min(CLIENTS, limit.most), "admissions")
+                _equal(sum(pool.map(hit, range(CLIENTS))), min(CLIENTS, limit.max_cost), "admissions")
             store.close()
 
     def test_tasks_admit_exactly_the_limit(self, limit: Limit) -> None:
@@ -189,16 +193,16 @@ class StoreConformance:
                 await store.aclose()
                 return sum(answer[0].allowed for answer in answers)
 
-            _equal(asyncio.run(hits()), min(CLIENTS, limit.most), "admissions")
+            _equal(asyncio.run(hits()), min(CLIENTS, limit.max_cost), "admissions")
             store.close()
 
     def test_both_faces_count_together(self, limit: Limit) -> None:
-        """What one face admits is gone for the other; a closed store opens again."""
+        """What one api admits is gone for the other; a closed store opens again."""
         store = self.make_store(ManualClock(start=START))
-        for _ in range(limit.most):
+        for _ in range(limit.max_cost):
             store.decide([Charge("key", limit)])
         store.close()
-        _equal(asyncio.run(_once(store, limit))[0].allowed, False, "the async face after the sync one")
+        _equal(asyncio.run(_once(store, limit))[0].allowed, False, "the async api after the sync one")
         _equal(store.decide([Charge("key", limit)])[0].allowed, False, "after close")
         store.close()
 
@@ -209,12 +213,12 @@ async def _ping(store: Store) -> None:
 
 
 async def _once(store: Store, limit: Limit) -> Sequence[Verdict]:
-    verdicts = await store.adecide([Charge("key", limit)])
+    verdicts = list(await store.adecide([Charge("key", limit)]))
     await store.aclose()
     return verdicts
 
 
-def _run(chance: random.Random, clock: ManualClock, model: Model, store: Face) -> None:
+def _run(chance: random.Random, clock: ManualClock, model: Model, store: API) -> None:
     """One random program on both, with a comparison of every answer."""
     for _ in range(40):
         charges = [
@@ -229,9 +233,9 @@ def _run(chance: random.Random, clock: ManualClock, model: Model, store: Face) -
             case "decide":
                 _equal(store.decide(charges), model.decide(charges), f"the answer to {charges}")
             case "refund":
-                stamp = chance.choice([None, clock() // 1000 - chance.randint(0, 2_000_000)])
-                store.refund(charges, stamp)
-                model.refund(charges, stamp)
+                charged_at = chance.choice([None, clock() // 1000 - chance.randint(0, 2_000_000)])
+                store.refund(charges, charged_at)
+                model.refund(charges, charged_at)
             case "reset":
                 store.reset(charges)
                 model.reset(charges)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ratelimit_kit.core.decision import Look, Verdict
+from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.limit import Peek
 from ratelimit_kit.stores import Charge
 
 
@@ -19,20 +20,20 @@ class Model:
     def decide(self, charges: Sequence[Charge]) -> list[Verdict]:
         """Admit all charges or change nothing."""
         now = self._now()
-        looks = [self._limit(charge).look(self._state(charge), now, charge.cost) for charge in charges]
-        if all(look.fits for look in looks):
-            looks = [
-                self._charge(charge, now) if charge.cost else look for charge, look in zip(charges, looks, strict=True)
+        peeks = [charge.limit.peek(self._state(charge), now, charge.cost) for charge in charges]
+        if all(peek.fits for peek in peeks):
+            peeks = [
+                self._charge(charge, now) if charge.cost else peek for charge, peek in zip(charges, peeks, strict=True)
             ]
         return [
-            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset)
-            for charge, look in zip(charges, looks, strict=True)
+            Verdict(peek.fits, charge.limit, peek.remaining, peek.wait, peek.reset)
+            for charge, peek in zip(charges, peeks, strict=True)
         ]
 
-    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+    def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Give costs back."""
         for charge in charges:
-            state = self._limit(charge).refund(self._state(charge), self._now(), charge.cost, stamp)
+            state = charge.limit.refund(self._state(charge), self._now(), charge.cost, charged_at)
             self.states[charge.key, charge.limit] = state
 
     def reset(self, charges: Sequence[Charge]) -> None:
@@ -43,14 +44,10 @@ class Model:
     def _now(self) -> int:
         return self.clock() // 1000
 
-    def _limit(self, charge: Charge) -> Any:
-        return charge.limit
-
     def _state(self, charge: Charge) -> Any:
         return self.states.get((charge.key, charge.limit))
 
-    def _charge(self, charge: Charge, now: int) -> Look:
-        state = self._limit(charge).charge(self._state(charge), now, charge.cost)
+    def _charge(self, charge: Charge, now: int) -> Peek:
+        state = charge.limit.try_charge(self._state(charge), now, charge.cost)
         self.states[charge.key, charge.limit] = state
-        look: Look = self._limit(charge).look(state, now, 0)
-        return look
+        return charge.limit.peek(state, now, 0)

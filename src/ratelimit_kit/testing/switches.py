@@ -9,11 +9,11 @@ from unittest import mock
 
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.limiter import Limiter
-from ratelimit_kit.stores import Store
-from ratelimit_kit.stores.memory import store as memory
+from ratelimit_kit.stores import BaseStore, Store
+from ratelimit_kit.stores.memory.store import STORES, keep_time_by
 from ratelimit_kit.testing.clock import ManualClock
 from ratelimit_kit.web.policy.policy import Policy
-from ratelimit_kit.web.response.result import PASS, Answer
+from ratelimit_kit.web.response.result import PASS, CheckResult
 
 
 @contextlib.contextmanager
@@ -38,15 +38,15 @@ def disabled() -> Iterator[None]:
 def reset_all(*stores: Store) -> None:
     """Forget every counter of the memory stores of this process, and of the `stores` that are given.
 
-    A given store needs a method `clear`, as MemoryStore and RedisStore have: it deletes all keys of its prefix.
+    A given store needs a method `clear` of its own, as MemoryStore and RedisStore have: it deletes all keys of its
+    prefix.
     """
-    for store in (*memory.STORES, *stores):
-        clear = getattr(store, "clear", None)
-        if clear is None:
+    for store in (*STORES, *stores):
+        if not isinstance(store, BaseStore):
             raise TypeError(
                 f"{store!r} cannot forget everything: give the tests a store of their own, such as memory://"
             )
-        clear()
+        store.clear()
 
 
 @contextlib.contextmanager
@@ -56,24 +56,24 @@ def manual_time(start: float = 1_800_000_000.0) -> Iterator[ManualClock]:
     `start` is in seconds of the epoch. Stores with a clock of their own keep it.
     """
     clock = ManualClock(start)
-    memory.keep_time_by(clock)
+    keep_time_by(clock)
     try:
         yield clock
     finally:
-        memory.keep_time_by(None)
+        keep_time_by(None)
 
 
 def _admitted(limiter: Limiter, *_: Any, **__: Any) -> Decision:
-    return Decision([Verdict(True, limit, limit.most, 0, 0) for limit in limiter.limits])
+    return Decision([Verdict(True, limit, limit.max_cost, 0, 0) for limit in limiter.limits])
 
 
 async def _aadmitted(limiter: Limiter, *_: Any, **__: Any) -> Decision:
     return _admitted(limiter)
 
 
-def _passed(*_: Any, **__: Any) -> Answer:
+def _passed(*_: Any, **__: Any) -> CheckResult:
     return PASS
 
 
-async def _apassed(*_: Any, **__: Any) -> Answer:
+async def _apassed(*_: Any, **__: Any) -> CheckResult:
     return PASS

@@ -1,4 +1,4 @@
-"""The two faces of a store as plain calls, so that a claim is written once for both."""
+"""The sync and the async API of a store as plain calls, so that a claim is written once for both."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.stores import Charge, Store
 
 
-class Face:
-    """One face of a store, as plain calls."""
+class API:
+    """One API of a store, as plain calls."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -20,27 +20,27 @@ class Face:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of what the face needed."""
+        """Let go of what the API needed."""
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Ask the store."""
         return list(self.store.decide(charges))
 
-    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+    def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Give back."""
-        self.store.refund(charges, stamp)
+        self.store.refund(charges, charged_at)
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget."""
         self.store.reset(charges)
 
 
-class Sync(Face):
-    """The sync face."""
+class Sync(API):
+    """The sync API."""
 
 
-class Async(Face):
-    """The async face, in an event loop of its own."""
+class Async(API):
+    """The async API, in an event loop of its own."""
 
     def __enter__(self) -> Self:
         self._runner = asyncio.Runner()
@@ -54,9 +54,9 @@ class Async(Face):
         """Ask the store."""
         return list(self._runner.run(self.store.adecide(charges)))
 
-    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
+    def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Give back."""
-        self._runner.run(self.store.arefund(charges, stamp))
+        self._runner.run(self.store.arefund(charges, charged_at))
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget."""

@@ -15,17 +15,17 @@ from typing import Any
 from ratelimit_kit.cli.source import add_source, read_source
 from ratelimit_kit.cli.terminal import shown
 from ratelimit_kit.core.decision import Decision, Verdict
-from ratelimit_kit.core.limits import Limit
+from ratelimit_kit.core.grammar import read_limits
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.limiter import read_limits
 from ratelimit_kit.stores import Charge, Scope, Store, open_store
 from ratelimit_kit.stores.keys import scoped, shortened
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.identity.address import ClientAddress, parse_address
 from ratelimit_kit.web.identity.keys import identify
 from ratelimit_kit.web.policy.policy import Policy
-from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.rules.charges import BoundRule
 from ratelimit_kit.web.rules.rule import Rule
 
 KEYS = """\
@@ -125,7 +125,7 @@ def _of_rules(
 
 
 def _of_preflights(
-    policy: Policy, named: NamedRule, request: Request | None, address: ClientAddress, options: argparse.Namespace
+    policy: Policy, named: BoundRule, request: Request | None, address: ClientAddress, options: argparse.Namespace
 ) -> Iterator[Counter]:
     """The counter of an address's questions for CORS permission, which every rule without methods has beside its own."""
     if named.preflights is None or request is None or "ip" not in request.raw:

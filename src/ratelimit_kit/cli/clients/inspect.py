@@ -53,7 +53,7 @@ def print_counter(counter: Counter, decision: Decision) -> None:
     print(f"{shown(counter.rule)}  {shown(counter.identity)}")
     for verdict in decision.verdicts:
         state = "admits" if verdict.allowed else f"REFUSES for {verdict.retry_after:.3f} s"
-        print(f"  {verdict.limit}: {verdict.remaining} of {verdict.limit.most} left, {state}, "
+        print(f"  {verdict.limit}: {verdict.remaining} of {verdict.limit.max_cost} left, {state}, "
               f"forgets everything in {verdict.reset_after:.3f} s")  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def as_json(counter: Counter, decision: Decision) -> dict[str, Any]:
             "limit": str(verdict.limit),
             "allowed": verdict.allowed,
             "remaining": verdict.remaining,
-            "most": verdict.limit.most,
+            "most": verdict.limit.max_cost,
             "retry_after": verdict.retry_after,
             "reset_after": verdict.reset_after,
         }

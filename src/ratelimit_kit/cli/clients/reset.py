@@ -13,7 +13,7 @@ from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.clients import KEYS, add_client, counters
 from ratelimit_kit.cli.clients.inspect import as_json
 from ratelimit_kit.cli.terminal import print_json, shown
-from ratelimit_kit.stores.denial_cache import LONGEST
+from ratelimit_kit.stores.denial_cache import MAX_SECONDS
 
 EPILOG = f"""\
 examples:
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     for counter, decision in before:
         print(f"{shown(counter.rule)}  {shown(counter.identity)}")
         for verdict in decision.verdicts:
-            print(f"  {verdict.limit}: forgotten; {verdict.remaining} of {verdict.limit.most} were left")
+            print(f"  {verdict.limit}: forgotten; {verdict.remaining} of {verdict.limit.max_cost} were left")
         if not all(verdict.remaining for verdict in decision.verdicts):
-            print(f"  a server that has just refused this client may do so for {LONGEST:g} s more (deny_cache)")
+            print(f"  a server that has just refused this client may do so for {MAX_SECONDS:g} s more (deny_cache)")
     return exits.FINE

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from ratelimit_kit.cli.findings import CHECKS, Finding, of_error
-from ratelimit_kit.core.limits import SlidingWindow
+from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.environment import WORKERS
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StoreError, StoreUnreachableError
 from ratelimit_kit.guard.workers import declared

@@ -12,14 +12,18 @@ from typing import Any
 
 from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.simulate.access_log import Malformed, opened
-from ratelimit_kit.cli.simulate.replay import NAMESPACE, Replay, print_report
+from ratelimit_kit.cli.simulate.replay import NAMESPACE, Replay
+from ratelimit_kit.cli.simulate.report import print_report
 from ratelimit_kit.cli.source import import_from_here
 from ratelimit_kit.cli.terminal import complain, print_json
 from ratelimit_kit.core.validation import options_of
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.policy.config import plan_of, read_file
+from ratelimit_kit.guarded_store import GuardedStore
+from ratelimit_kit.stores.memory.store import MemoryStore
+from ratelimit_kit.web.policy.config import read_file, renewed_by
 from ratelimit_kit.web.policy.policy import Policy
-from ratelimit_kit.web.policy.ruleset import Plan
+from ratelimit_kit.web.policy.ruleset import RuleSet
+from ratelimit_kit.web.rules.matching import Matching
 from ratelimit_kit.web.rules.rule import Rule
 
 EPILOG = f"""\
@@ -61,27 +65,30 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Replay the log and print who would have been refused; 1 when not one line of it is a request."""
-    replay = Replay(_plan(options))
+    replay = Replay(_matching(options))
     with opened(options.log) as lines:
         for line in lines:
             if isinstance(line, Malformed):
-                replay.skip(line)
+                replay.report.skip(line)
             else:
                 replay.hit(line)
     if options.json:
-        print_json(replay.as_json(options.top))
+        print_json(replay.report.as_json(options.top))
     else:
-        print_report(options.log, replay, options.top)
-    if not replay.requests:
+        print_report(options.log, replay.report, options.top)
+    if not replay.report.requests:
         complain(f"{options.log} has no line of an access log")
         return exits.FOUND
     return exits.FINE
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+def _matching(options: argparse.Namespace) -> Matching:
+    """The rules to try, matched to requests."""
     if bool(options.limit) == (options.policy is not None):
         raise OptionError("name what to try: --limit 100/minute, or --policy FILE")
+    rules = RuleSet([], GuardedStore(MemoryStore(), workers=1), NAMESPACE)
     if options.policy is not None:
         import_from_here()
-        return plan_of(read_file(options.policy), options_of(Policy.__init__), NAMESPACE)
-    return Plan([Rule(*options.limit, key=options.key, paths=options.path, methods=options.method)], NAMESPACE)
+        return renewed_by(read_file(options.policy), options_of(Policy.__init__), rules).matching
+    rule = Rule(*options.limit, key=options.key, paths=options.path, methods=options.method)
+    return rules.renewed([rule]).matching

@@ -12,7 +12,7 @@ from typing import Any
 
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import DependencyError, StoreURLError, UnsafeCacheError
-from ratelimit_kit.stores import Scope, Store
+from ratelimit_kit.stores import BaseStore, Scope, Store
 from ratelimit_kit.stores.django_cache.options import django_redis_url, memcached_options, redis_url
 from ratelimit_kit.stores.urls import read_url, redacted
 
@@ -95,7 +95,7 @@ def _memcached_url(url: str, servers: list[str]) -> str:
     return "memcached://" + (sockets[0] if sockets else ",".join(servers))
 
 
-class UncountableCache:
+class UncountableCache(BaseStore):
     """A cache on which no limit can count: every use of it is refused, at start when the policy starts.
 
     It exists so that several workers on a per-process cache are reported as such (RLK201).
@@ -116,7 +116,7 @@ class UncountableCache:
     )
 
     @property
-    def flaw(self) -> UnsafeCacheError:
+    def flaw(self) -> UnsafeCacheError:  # type: ignore[override]  # made anew, for an error is raised once
         """Why nothing can count here; no server need be asked."""
         return UnsafeCacheError(
             f"{self.title} cannot count hits: its data is not shared, or not changed in one atomic step, so limits would "
@@ -126,8 +126,4 @@ class UncountableCache:
     def _refuse(self, *_: object, **__: object) -> Any:
         raise self.flaw
 
-    async def _arefuse(self, *_: object, **__: object) -> Any:
-        self._refuse()
-
     decide = refund = reset = ping = close = _refuse
-    adecide = arefund = areset = aping = aclose = _arefuse

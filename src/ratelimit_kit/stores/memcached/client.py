@@ -3,7 +3,7 @@
 Connections are pymemcache's, and a key belongs to one server by rendezvous hashing, as
 in pymemcache's HashClient. That client itself is not used: after an error it answers "no" for a
 while instead of raising, and then moves the keys of a lost server to others, which begin anew.
-The asyncio face carries a conversation out in a thread, for pymemcache knows no event loop.
+The async API carries a conversation out in a thread, for pymemcache knows no event loop.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from ratelimit_kit.errors import (
     StoreUnavailableError,
 )
 from ratelimit_kit.stores.memcached.commands import Found, Read, Wait, Write
-from ratelimit_kit.stores.memcached.connection import FAILURES, Lines, RendezvousHash, expire
-from ratelimit_kit.stores.pool import Turns
+from ratelimit_kit.stores.memcached.connection import FAILURES, MemcachedConnections, RendezvousHash, expire
 from ratelimit_kit.stores.urls import StoreURL
 
-CONNECTIONS = 32
-"""Connections per server and process at most; more threads wait for one within the deadline."""
+MAX_CONNECTIONS = 32
+"""Connections per server and process; more threads wait for one within the deadline."""
 
-OFFSET = 2.0
-"""Seconds that two clocks may differ before it is worth a warning; Memcached tells whole seconds."""
+MAX_OFFSET_SECONDS = 2.0
+"""Two clocks may differ by this much before it is worth a warning; Memcached tells whole seconds."""
 
 
 class Servers:
@@ -51,15 +50,14 @@ class Servers:
     def _renew(self) -> None:
         """Clients of this process's own: sockets must not be shared with a parent."""
         self._pid = os.getpid()
-        self._turns = Turns(CONNECTIONS)
         self._threads: ThreadPoolExecutor | None = None
-        self._lines = {name: Lines(address, self._timeout) for name, address in self._addresses.items()}
+        self._pool = MemcachedConnections(MAX_CONNECTIONS, self._timeout)
 
     def carry_out(self, conversation: Generator[Any, Any, Any]) -> Any:
         """Do what the conversation asks for, and return its result; StoreError for whatever went wrong."""
         if self._pid != os.getpid():
             self._renew()
-        self._take_turn()
+        self._acquire()
         try:
             answer = None
             while True:
@@ -67,7 +65,7 @@ class Servers:
         except StopIteration as end:
             return end.value
         finally:
-            self._turns.give_back()
+            self._pool.release()
 
     def change(self, key: str, work: Callable[[bytes], tuple[bytes, int] | None]) -> bool:
         """Write what `work` makes of a value that exists, if it makes something: the value, and for how many seconds.
@@ -76,35 +74,27 @@ class Servers:
         """
         if self._pid != os.getpid():
             self._renew()
-        self._take_turn()
+        self._acquire()
         server = self._server_of(key)
         try:
-            return self._lines[server].change(key, work)
+            return self._pool.change(self._addresses[server], key, work)
         except FAILURES as error:
             self._fail(server, error)
         finally:
-            self._turns.give_back()
-
-    async def acarry_out(self, conversation: Generator[Any, Any, Any]) -> Any:
-        """Do what `carry_out` does."""
-        return await self.in_thread(self.carry_out, conversation)
+            self._pool.release()
 
     def ping(self) -> None:
         """Return when every server answers."""
-        for name in self._lines:
+        for name in self._addresses:
             self._call(name, "version")
-
-    async def aping(self) -> None:
-        """Do what `ping` does."""
-        await self.in_thread(self.ping)
 
     def examine(self) -> Iterator[StartupWarning]:
         """What is wrong with the servers."""
-        for name in self._lines:
+        for name in self._addresses:
             begun = time.time()
             stats = self._call(name, "stats")
             offset = int(stats[b"time"]) + 0.5 - (begun + time.time()) / 2
-            if abs(offset) > OFFSET:
+            if abs(offset) > MAX_OFFSET_SECONDS:
                 yield ClockOffsetWarning(
                     f"the clock of Memcached {name} is about {abs(offset):.0f} s "
                     f"{'ahead of' if offset > 0 else 'behind'} this machine's: hits are timed by the application's "
@@ -118,7 +108,7 @@ class Servers:
 
     def facts(self) -> dict[str, Any]:
         """What the servers say of themselves, for people; of the one whose clock is farthest off."""
-        stats = [self._call(name, "stats") for name in self._lines]
+        stats = [self._call(name, "stats") for name in self._addresses]
         offsets: list[float] = [int(one[b"time"]) + 0.5 - time.time() for one in stats]
         versions = {f"memcached {one[b'version'].decode()}" for one in stats}
         return {
@@ -129,8 +119,7 @@ class Servers:
 
     def close(self) -> None:
         """Close the connections of this process."""
-        for lines in self._lines.values():
-            lines.close()
+        self._pool.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False)
             self._threads = None
@@ -140,13 +129,13 @@ class Servers:
         if self._pid != os.getpid():
             self._renew()
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(CONNECTIONS, "ratelimit_kit-memcached")
+            self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, "ratelimit_kit-memcached")
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
-    def _take_turn(self) -> None:
-        if not self._turns.take(self._timeout):
+    def _acquire(self) -> None:
+        if not self._pool.acquire(self._timeout):
             raise StoreContendedError(
-                f"{self}: all {CONNECTIONS} connections stayed busy for {self._timeout:g} s, nothing was charged"
+                f"{self}: all {MAX_CONNECTIONS} connections stayed busy for {self._timeout:g} s, nothing was charged"
             )
 
     def _do(self, step: Read | Write | Wait) -> Any:
@@ -180,7 +169,7 @@ class Servers:
 
     def _call(self, name: str, command: str, *arguments: Any) -> Any:
         try:
-            return self._lines[name].call(command, *arguments)
+            return self._pool.call(self._addresses[name], command, *arguments)
         except FAILURES as error:
             self._fail(name, error)
 

@@ -1,15 +1,15 @@
-"""What a conversation with Memcached is made of: it yields these, and knows no socket."""
+"""The commands that a conversation with Memcached is made of: it yields these, and is given the answers."""
 
 from __future__ import annotations
 
 import random
 from typing import NamedTuple
 
-ATTEMPTS = 64
+MAX_ATTEMPTS = 64
 """Times that a state is read again because somebody else has written it, before giving up."""
 
-BACKOFF = 0.02
-"""Seconds that a wait between two attempts takes at most; the first ones are much shorter."""
+MAX_PAUSE_SECONDS = 0.02
+"""A wait between two attempts takes this long at most; the first ones are much shorter."""
 
 
 class Read(NamedTuple):
@@ -42,4 +42,4 @@ class Wait(NamedTuple):
 
 def pause(attempt: int) -> Wait:
     """A random wait that grows: those who meet once should not meet again."""
-    return Wait(random.random() * min(BACKOFF, 0.0005 * 2**attempt))  # noqa: S311 - no secret
+    return Wait(random.random() * min(MAX_PAUSE_SECONDS, 0.0005 * 2**attempt))  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""Connections to one Memcached server: pymemcache clients, kept while nobody uses them.
+"""Connections to Memcached servers: pymemcache clients, kept while nobody uses them.
 
 pymemcache's own pool does the same with more around it. A client whose call failed is closed and not used
 again, for what it would read next is not known.
@@ -7,11 +7,11 @@ again, for what it would read next is not known.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from ratelimit_kit.errors import DependencyError
+from ratelimit_kit.stores.pool import ConnectionPool
 
 try:
     from pymemcache.client.base import Client
@@ -22,41 +22,40 @@ except ImportError as error:
         "the Memcached store needs the pymemcache package, which is not installed: pip install 'ratelimit-kit[memcached]'"
     ) from error
 
-__all__ = ["FAILURES", "Lines", "RendezvousHash", "expire"]
+__all__ = ["FAILURES", "MemcachedConnections", "RendezvousHash", "expire"]
 
 FAILURES = (MemcacheError, OSError)
 
 
-MONTH = 30 * 86400
+MAX_RELATIVE_SECONDS = 30 * 86400
 """Seconds above which Memcached takes an expiry for a time of the epoch."""
 
 
-class Lines:
-    """The free connections to one server, in this process; `timeout` is the deadline in seconds."""
+class MemcachedConnections(ConnectionPool[Any]):
+    """The connections to all servers of a store, in this process; `timeout` is the deadline in seconds."""
 
-    def __init__(self, address: tuple[str, int] | str, timeout: float) -> None:
-        self._address = address
+    def __init__(self, size: int, timeout: float) -> None:
+        super().__init__(size)
         self._timeout = timeout
-        self._free: deque[Any] = deque()
 
-    def call(self, command: str, *arguments: Any) -> Any:
-        """Send a command of pymemcache's and return the answer."""
-        client = self._take()
+    def call(self, address: Hashable, command: str, *arguments: Any) -> Any:
+        """Send a command of pymemcache's and return the reply."""
+        client = self.take(address)
         try:
-            answer = getattr(client, command)(*arguments)
+            reply = getattr(client, command)(*arguments)
         except BaseException:
-            client.close()
+            self.discard(client)
             raise
-        self._free.append(client)
-        return answer
+        self.keep(client, address)
+        return reply
 
-    def change(self, key: str, work: Callable[[bytes], tuple[bytes, int] | None]) -> bool:
+    def change(self, address: Hashable, key: str, work: Callable[[bytes], tuple[bytes, int] | None]) -> bool:
         """Read a value and write what `work` makes of it; false where there was none, or it is another one by then.
 
-        pymemcache's own `gets` and `cas` take twice as long to read an answer of one line.
+        pymemcache's own `gets` and `cas` take twice as long to read a reply of one line.
         """
         name = key.encode()
-        client = self._take()
+        client = self.take(address)
         try:
             head, _, rest = client.raw_command(b"gets " + name, b"END\r\n").partition(b"\r\n")
             value, changed, done = rest[:-2], None, False
@@ -68,29 +67,20 @@ class Lines:
                 write = b"cas %b 0 %d %d %b\r\n%b" % (name, expire(changed[1]), len(text), token, text)
                 done = client.raw_command(write) == b"STORED"
         except BaseException:
-            client.close()
+            self.discard(client)
             raise
-        self._free.append(client)
+        self.keep(client, address)
         return done
 
-    def _take(self) -> Any:
-        try:
-            return self._free.pop()
-        except IndexError:
-            return Client(
-                self._address,
-                connect_timeout=self._timeout,
-                timeout=self._timeout,
-                no_delay=True,
-                default_noreply=False,
-            )
+    def connect(self, place: Hashable) -> Any:
+        """A client of pymemcache's, which connects with its first command."""
+        return Client(place, connect_timeout=self._timeout, timeout=self._timeout, no_delay=True, default_noreply=False)
 
-    def close(self) -> None:
-        """Close what is free."""
-        while self._free:
-            self._free.pop().close()
+    def discard(self, connection: Any) -> None:
+        """Close a client: after a failure nobody knows what it would read next."""
+        connection.close()
 
 
 def expire(seconds: int) -> int:
     """What Memcached takes for an expiry: seconds up to 30 days, beyond them a time of the epoch."""
-    return seconds if seconds <= MONTH else int(time.time()) + seconds
+    return seconds if seconds <= MAX_RELATIVE_SECONDS else int(time.time()) + seconds

@@ -1,6 +1,6 @@
-"""The short way to one table of a memory store: what most hits of a limiter take.
+"""The fast path to one table of a memory store: what most hits of a limiter take.
 
-A lane admits or refuses one unit on a key that is known, and answers None in every other case: then
+It admits or refuses one unit on a key that is known, and answers None in every other case: then
 the store decides. States are values, so what to answer is found without the lock; only writing takes
 it, and writes nothing when the state is another one by then. Constants are bound once, nothing is
 computed that only a reader of the decision would want.
@@ -10,36 +10,36 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ratelimit_kit.core.decision import Admitted, Decision, Denied
-from ratelimit_kit.core.limits import TokenBucket
-from ratelimit_kit.stores import Lane
-from ratelimit_kit.stores.memory.table import Counters
+from ratelimit_kit.core.decision import Decision, StateAllowed, StateDenied
+from ratelimit_kit.core.token_bucket import TokenBucket
+from ratelimit_kit.stores import FastPath
+from ratelimit_kit.stores.memory.table import Table
 
 ONE: Final = 1
-"""The cost that a lane knows; asked for by identity, for `True` equals it and must be refused."""
+"""The cost that a fast path knows; asked for by identity, for `True` equals it and must be refused."""
 
 
-def lane_to(table: Counters) -> Lane:
-    """The lane that suits the table's limit."""
-    return _bucket(table, table.limit) if isinstance(table.limit, TokenBucket) else _lane(table, table.limit)
+def fast_path_to(table: Table) -> FastPath:
+    """The fast path that suits the table's limit."""
+    return _to_bucket(table, table.limit) if isinstance(table.limit, TokenBucket) else _to_any(table, table.limit)
 
 
-def _lane(table: Counters, limit: Any) -> Lane:
-    take = limit.take
+def _to_any(table: Table, limit: Any) -> FastPath:
+    try_charge = limit.try_charge
 
-    def lane(key: Any, cost: Any) -> Decision | None:
+    def decide(key: Any, cost: Any) -> Decision | None:
         if cost is not ONE:
             return None
         now = table.clock() // 1000
         try:
             state = table.states[key]
-        except (KeyError, TypeError):  # the second for what is no text at all
+        except (KeyError, TypeError):  # the second for a key that is not a text
             return None
-        if now >= table.wake:
+        if now >= table.wake_at:
             return None
-        after = take(state, now, 1)
+        after = try_charge(state, now, 1)
         if after is None:
-            denied = Denied()
+            denied = StateDenied()
             denied.basis = limit, state, now, 1
             return denied
         try:
@@ -50,26 +50,26 @@ def _lane(table: Counters, limit: Any) -> Lane:
                 states[key] = after
         except KeyError:  # it was reset meanwhile
             return None
-        admitted = Admitted()
-        admitted.basis = limit, after, now, 0
-        return admitted
+        allowed = StateAllowed()
+        allowed.basis = limit, after, now, 0
+        return allowed
 
-    return lane
+    return decide
 
 
-def _bucket(table: Counters, limit: TokenBucket) -> Lane:
-    """The same, with token_bucket.take written out: it is shorter than a call."""
+def _to_bucket(table: Table, limit: TokenBucket) -> FastPath:
+    """The same, with TokenBucket.try_charge written out: a call takes longer than its arithmetic."""
     rate, unit, capacity = limit.rate, limit.unit, limit.capacity
 
-    def lane(key: Any, cost: Any) -> Decision | None:
+    def decide(key: Any, cost: Any) -> Decision | None:
         if cost is not ONE:
             return None
         now = table.clock() // 1000
         try:
             state = table.states[key]
-        except (KeyError, TypeError):  # the second for what is no text at all
+        except (KeyError, TypeError):  # the second for a key that is not a text
             return None
-        if now >= table.wake:
+        if now >= table.wake_at:
             return None
         held, stamp = state
         if now > stamp:
@@ -79,7 +79,7 @@ def _bucket(table: Counters, limit: TokenBucket) -> Lane:
             stamp = now
         held -= unit
         if held < 0:
-            denied = Denied()
+            denied = StateDenied()
             denied.basis = limit, state, now, 1
             return denied
         after = held, stamp
@@ -91,8 +91,8 @@ def _bucket(table: Counters, limit: TokenBucket) -> Lane:
                 states[key] = after
         except KeyError:  # it was reset meanwhile
             return None
-        admitted = Admitted()
-        admitted.basis = limit, after, now, 0
-        return admitted
+        allowed = StateAllowed()
+        allowed.basis = limit, after, now, 0
+        return allowed
 
-    return lane
+    return decide

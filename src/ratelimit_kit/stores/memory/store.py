@@ -8,42 +8,39 @@ alive, no state is evicted: further keys share one strict counter per limit unti
 from __future__ import annotations
 
 import logging
-import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 
-from ratelimit_kit.core.decision import Computed, Decision, Verdict
-from ratelimit_kit.core.events import Event, Listener, unheard
-from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.core.validation import known_options
+from ratelimit_kit.core.decision import Decision, StatesAllowed, Verdict
+from ratelimit_kit.core.events import Event
+from ratelimit_kit.core.fork import each_in_forked_child
+from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError, StoreURLError
-from ratelimit_kit.stores import Charge, Lane, Scope, check_charges
-from ratelimit_kit.stores.memory.fast_path import lane_to
+from ratelimit_kit.stores import BaseStore, Charge, FastPath, Scope, check_charges
+from ratelimit_kit.stores.memory.fast_path import fast_path_to
 from ratelimit_kit.stores.memory.tables import Clock, Clocks, Tables
 from ratelimit_kit.stores.urls import redacted
 
 
-class MemoryStore:
+class MemoryStore(BaseStore):
     """Counters in this process's memory.
 
     `max_keys` bounds the number of live counters; `clock` returns nanoseconds (default: the
-    monotonic clock, and for calendar windows the wall clock). `lanes=False` takes the long way for every hit,
-    and answers the same.
+    monotonic clock, and for calendar windows the wall clock). `fast_path=False` lets every hit take the slow path,
+    which answers the same.
     """
 
     scope = Scope.PROCESS
 
     @known_options
-    def __init__(self, *, max_keys: int = 1_000_000, clock: Clock | None = None, lanes: bool = True) -> None:
+    def __init__(self, *, max_keys: int = 1_000_000, clock: Clock | None = None, fast_path: bool = True) -> None:
         if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
             raise OptionError(f"max_keys={max_keys!r} is no number of counters: give a whole number of 1 or more")
-        if not isinstance(lanes, bool):
-            raise OptionError(f"lanes={lanes!r} is neither True nor False")
         self.max_keys = max_keys
-        self.lanes = lanes
-        self.on_event: Listener = unheard
+        self._fast = check_switch("fast_path", fast_path)
         self._clock = clock
         self._tables = Tables(max_keys, _clocks(clock))
         self._forked = 0
@@ -70,47 +67,28 @@ class MemoryStore:
             self.on_event(_overflow(self.max_keys))
         return verdicts
 
-    def quick(self, charges: Sequence[Charge]) -> Decision | None:
-        """What `decide` would answer where counters exist and all admit; else None."""
-        if self._forked:
+    def fast_decide(self) -> Callable[[Sequence[Charge]], Decision | None] | None:
+        """What answers like `decide` where counters exist and all admit; None elsewhere."""
+        return self._decide_known if self._fast else None
+
+    def fast_path(self, namespace: str, limit: Limit) -> FastPath | None:
+        """What decides single hits on keys of one namespace under one limit; fast_path.py says how."""
+        if not self._fast:
             return None
-        for _, limit, cost in charges:
-            if type(cost) is not int or not 0 < cost <= limit.most:
-                return None
-        if len(charges) > 1 and (len(charges) > 2 or charges[0][0] == charges[1][0]):
-            check_charges(charges)
         with self._tables.lock:
-            bases = self._tables.take(charges)
-        if not bases:
-            return None
-        decision = Computed()
-        decision.basis = bases
-        return decision
+            table = self._tables.own(namespace, limit)
+            path: FastPath | None = table.fast_path()
+            if path is None:
+                path = fast_path_to(table)
+                table.fast_path = weakref.ref(path)
+        return path
 
-    def lane(self, space: str, limit: Limit) -> Lane:
-        """The short way for single hits on keys of one namespace under one limit; lanes.py says what it does."""
-        with self._tables.lock:
-            table = self._tables.own(space, limit)
-            lane: Lane | None = table.lane()
-            if lane is None:
-                lane = lane_to(table)
-                table.lane = weakref.ref(lane)
-        return lane
-
-    async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
-        """Do what `decide` does; it waits for nothing but the lock."""
-        return self.decide(charges)
-
-    def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
-        """Give costs back: of the hits made at `stamp` (microseconds), else of the oldest."""
+    def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
+        """Give costs back: of the hits made at `charged_at` (microseconds), else of the oldest."""
         check_charges(charges)
         with self._tables.lock:
             for charge in charges:
-                self._tables.refund(charge, stamp)
-
-    async def arefund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
-        """Do what `refund` does."""
-        self.refund(charges, stamp)
+                self._tables.refund(charge, charged_at)
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
@@ -118,27 +96,27 @@ class MemoryStore:
             for charge in charges:
                 self._tables.reset(charge)
 
-    async def areset(self, charges: Sequence[Charge]) -> None:
-        """Do what `reset` does."""
-        self.reset(charges)
-
     def clear(self) -> None:
         """Forget everything."""
         with self._tables.lock:
             self._tables.clocks = _clocks(self._clock)
             self._tables.clear()
 
-    def ping(self) -> None:
-        """Return at once: this process's memory always answers."""
-
-    async def aping(self) -> None:
-        """Return at once."""
-
-    def close(self) -> None:
-        """Keep everything: there is nothing to let go of."""
-
-    async def aclose(self) -> None:
-        """Keep everything."""
+    def _decide_known(self, charges: Sequence[Charge]) -> Decision | None:
+        if self._forked:
+            return None
+        for _, limit, cost in charges:
+            if type(cost) is not int or not 0 < cost <= limit.max_cost:
+                return None
+        if len(charges) > 1 and (len(charges) > 2 or charges[0][0] == charges[1][0]):
+            check_charges(charges)
+        with self._tables.lock:
+            bases = self._tables.try_charge(charges)
+        if not bases:
+            return None
+        allowed = StatesAllowed()
+        allowed.basis = bases
+        return allowed
 
     def _forget_parent(self) -> None:
         """In a forked child: the parent goes on counting, and its lock may be held for ever here."""
@@ -190,14 +168,5 @@ def _overflow(max_keys: int) -> Event:
     )
 
 
-STORES: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+STORES: weakref.WeakSet[MemoryStore] = each_in_forked_child(MemoryStore._forget_parent)  # noqa: SLF001 - its own module
 """The memory stores of this process."""
-
-
-def _forget_after_fork() -> None:
-    for store in list(STORES):
-        store._forget_parent()  # noqa: SLF001 - its own module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,7 +1,7 @@
-"""All counters of a memory store: a table per limit, how many are alive, and who looks at old ones.
+"""All counters of a memory store: a table per limit, how many are alive, and when old ones are checked.
 
 Used under the store's lock, which is what makes every step atomic. A key reads `namespace:text`; a
-limiter has a table of its own for its namespace, whose keys are the bare texts (see lanes.py).
+limiter has a table of its own for its namespace, whose keys are the bare texts (see fast_path.py).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import Final, NamedTuple
 
-from ratelimit_kit.core.decision import Basis, Look, Verdict
-from ratelimit_kit.core.limits import FixedWindow, Limit
+from ratelimit_kit.core.decision import Basis, Verdict
+from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.limit import Limit, Peek
 from ratelimit_kit.stores import Charge
-from ratelimit_kit.stores.memory.table import OVERFLOW, Counters, Key
+from ratelimit_kit.stores.memory.table import OVERFLOW, Key, Table
 
 Clock = Callable[[], int]
 """Nanoseconds, like `time.monotonic_ns`."""
@@ -22,17 +23,17 @@ Clock = Callable[[], int]
 Clocks = tuple[Clock, Clock]
 """The clock for spans, and the one for calendar windows."""
 
-SWEEP: Final = 64
-"""Counters looked at in one call at most, so that no call pays for a million expired keys."""
+SWEEP_BUDGET: Final = 64
+"""Counters checked in one call at most, so that no call pays for a million expired keys."""
 
-REST: Final = 10_000
-"""Microseconds for which nobody looks at old counters after all tables had none."""
+REST_MICROSECONDS: Final = 10_000
+"""Microseconds for which old counters are not checked after no table had any."""
 
 
 class _Place(NamedTuple):
     """Where, when and how much to count."""
 
-    table: Counters
+    table: Table
     key: Key
     now: int
     cost: int
@@ -44,29 +45,29 @@ class Tables:
     `clocks` are those for spans and for calendar windows, in nanoseconds.
     """
 
-    __slots__ = ("_calm", "_own", "_room", "_shared", "_turns", "clocks", "full", "live", "lock")
+    __slots__ = ("_order", "_own", "_quiet", "_room", "_shared", "clocks", "full", "live", "lock")
 
     def __init__(self, room: int, clocks: Clocks) -> None:
         self.lock = Lock()
         self.clocks = clocks
         self._room = room
-        self._shared: dict[str, Counters] = {}
-        self._own: dict[tuple[str, str], Counters] = {}
-        self._turns: deque[Counters] = deque()
+        self._shared: dict[str, Table] = {}
+        self._own: dict[tuple[str, str], Table] = {}
+        self._order: deque[Table] = deque()
         self.clear()
 
-    def __iter__(self) -> Iterator[Counters]:
-        return iter(self._turns)
+    def __iter__(self) -> Iterator[Table]:
+        return iter(self._order)
 
     def clear(self) -> None:
-        """Start from nothing, by `clocks` and `lock`; tables stay, for lanes lead to them."""
-        for table in self._turns:
+        """Start from nothing, by `clocks` and `lock`; tables stay, for fast paths lead to them."""
+        for table in self._order:
             table.clear(self._clock(table.limit), self.lock)
-        self._calm = 0
+        self._quiet = 0
         self.live = 0
         self.full = False
 
-    def find(self, text: str, limit: Limit) -> tuple[Counters | None, str]:
+    def find(self, text: str, limit: Limit) -> tuple[Table | None, str]:
         """The table that counts this key under this limit, if there is one, and what it is called there."""
         if self._own:
             space, colon, key = text.partition(":")
@@ -75,7 +76,7 @@ class Tables:
                 return table, key
         return self._shared.get(limit.id), text
 
-    def own(self, space: str, limit: Limit) -> Counters:
+    def own(self, space: str, limit: Limit) -> Table:
         """The table for the keys of one namespace; it takes over what was counted for them elsewhere."""
         table = self._own.get((space, limit.id))
         if table is None:
@@ -87,44 +88,44 @@ class Tables:
                 self.live += len(shared.states) + len(table.states) - before
         return table
 
-    def take(self, charges: Sequence[Charge]) -> list[Basis] | None:
-        """Admit charges on keys that are known; None when one does not fit, or the long way has to be taken."""
-        taken = []
+    def try_charge(self, charges: Sequence[Charge]) -> list[Basis] | None:
+        """Admit charges on keys that are known; None when one does not fit, or `decide` has to be asked."""
+        charged = []
         for text, limit, cost in charges:
             table, key = self.find(text, limit)
             if table is None:
                 return None
             now = table.clock() // 1000
             state = table.states.get(key)
-            if state is None or now >= table.wake:
+            if state is None or now >= table.wake_at:
                 return None
-            state = limit.take(state, now, cost)
+            state = limit.try_charge(state, now, cost)
             if state is None:
                 return None
-            taken.append((table.states, key, (limit, state, now, 0)))
-        for states, key, basis in taken:
+            charged.append((table.states, key, (limit, state, now, 0)))
+        for states, key, basis in charged:
             states[key] = basis[1]
-        return [basis for _, _, basis in taken]
+        return [basis for _, _, basis in charged]
 
     def decide(self, charges: Sequence[Charge]) -> list[Verdict]:
         """Admit all charges or write nothing; one Verdict per charge, in order."""
         found = [self._of(charge) for charge in charges]
         self._sweep([table for table, _ in found])
         places = [self._place(table, key, charge.cost) for (table, key), charge in zip(found, charges, strict=True)]
-        looked = _added_up(places) if self.full else places
-        looks = [table.look(key, now, cost) for table, key, now, cost in looked]
-        if all([look.fits for look in looks]):  # noqa: C419 - a list is quicker for the few there are
-            looks = [self._charge(place) if place.cost else look for place, look in zip(places, looks, strict=True)]
+        asked = _added_up(places) if self.full else places
+        peeks = [table.peek(key, now, cost) for table, key, now, cost in asked]
+        if all([peek.fits for peek in peeks]):  # noqa: C419 - a list is quicker for the few there are
+            peeks = [self._charge(place) if place.cost else peek for place, peek in zip(places, peeks, strict=True)]
         return [
-            Verdict(look.fits, charge.limit, look.remaining, look.wait, look.reset, place.now)
-            for charge, look, place in zip(charges, looks, places, strict=True)
+            Verdict(peek.fits, charge.limit, peek.remaining, peek.wait, peek.reset, place.now)
+            for charge, peek, place in zip(charges, peeks, places, strict=True)
         ]
 
-    def refund(self, charge: Charge, stamp: int | None) -> None:
+    def refund(self, charge: Charge, charged_at: int | None) -> None:
         """Give one charge back."""
         table, key = self._of(charge)
         before = len(table.states)
-        table.refund(key, charge.cost, stamp)
+        table.refund(key, charge.cost, charged_at)
         self.live += len(table.states) - before
 
     def reset(self, charge: Charge) -> None:
@@ -133,57 +134,57 @@ class Tables:
         if table.states.pop(key, None) is not None:
             self.live -= 1
 
-    def _of(self, charge: Charge) -> tuple[Counters, str]:
+    def _of(self, charge: Charge) -> tuple[Table, str]:
         table, key = self.find(charge.key, charge.limit)
         if table is None:
             table = self._shared[charge.limit.id] = self._new(charge.limit)
         return table, key
 
-    def _new(self, limit: Limit) -> Counters:
-        table = Counters(limit, self._clock(limit), self.lock)
-        self._turns.append(table)
+    def _new(self, limit: Limit) -> Table:
+        table = Table(limit, self._clock(limit), self.lock)
+        self._order.append(table)
         return table
 
     def _clock(self, limit: Limit) -> Clock:
         steady, calendar = self.clocks
         return calendar if isinstance(limit, FixedWindow) else steady
 
-    def _place(self, table: Counters, key: str, cost: int) -> _Place:
+    def _place(self, table: Table, key: str, cost: int) -> _Place:
         """Where there is no room for a new key it counts under the shared one."""
         if key in table.states or self.live < self._room:
             return _Place(table, key, table.now(), cost)
         self.full = True
         return _Place(table, OVERFLOW, table.now(), cost)
 
-    def _charge(self, place: _Place) -> Look:
+    def _charge(self, place: _Place) -> Peek:
         self.live += place.key not in place.table.states
         return place.table.charge(place.key, place.now, place.cost)
 
-    def _sweep(self, tables: Sequence[Counters]) -> None:
-        """Look at a few old counters of the limits in use, and of one more, whose turn it is.
+    def _sweep(self, tables: Sequence[Table]) -> None:
+        """Check a few old counters of the limits in use, and of one more, whose turn it is.
 
-        A limit that counts nothing any more is forgotten when its turn comes. When all tables have had
-        their turn and nothing was old, everybody rests for a moment.
+        A limit that counts nothing any more is forgotten then. When all tables were checked and nothing was old,
+        nothing is checked for a moment.
         """
-        budget = SWEEP
-        turn = self._turns[0]
-        for table in (*tables, turn):
+        budget = SWEEP_BUDGET
+        next_one = self._order[0]
+        for table in (*tables, next_one):
             before = len(table.states)
             budget = table.sweep(budget)
             self.live += len(table.states) - before
-        self._calm = self._calm + 1 if budget == SWEEP else 0
-        if turn.is_idle() and turn not in tables:
-            self._turns.popleft()
-            self._drop(turn)
+        self._quiet = self._quiet + 1 if budget == SWEEP_BUDGET else 0
+        if next_one.is_idle() and next_one not in tables:
+            self._order.popleft()
+            self._drop(next_one)
         else:
-            self._turns.rotate(-1)
-        rest = REST if self._calm > len(self._turns) else 0
+            self._order.rotate(-1)
+        rest = REST_MICROSECONDS if self._quiet > len(self._order) else 0
         for table in tables:
-            table.wake = min(table.due(), table.now() + rest)
+            table.wake_at = min(table.due(), table.now() + rest)
         if self.full and self.live < self._room:
             self.full = False
 
-    def _drop(self, table: Counters) -> None:
+    def _drop(self, table: Table) -> None:
         if self._shared.get(table.limit.id) is table:
             del self._shared[table.limit.id]
         else:
@@ -191,7 +192,7 @@ class Tables:
 
 
 def _added_up(places: Sequence[_Place]) -> list[_Place]:
-    """What to look for where several charges may meet in a shared counter: their costs together."""
+    """What to peek for where several charges may meet in a shared counter: their costs together."""
     total: Counter[tuple[int, Key]] = Counter()
     for place in places:
         total[id(place.table), place.key] += place.cost

@@ -20,8 +20,8 @@ from ratelimit_kit.stores.redis.driver import NoPermissionError
 
 _log = logging.getLogger("ratelimit_kit")
 
-OFFSET = 2.0
-"""Seconds that two clocks may differ before it is worth a warning."""
+MAX_OFFSET_SECONDS = 2.0
+"""Two clocks may differ by this much before it is worth a warning."""
 
 
 def refuse_repeating(client: Any) -> None:
@@ -63,7 +63,7 @@ def server_findings(
     begun = time.time()
     seconds, microseconds = _one(call(lambda client: client.time()), tuple)
     offset = seconds + microseconds / 1e6 - (begun + time.time()) / 2
-    if abs(offset) > OFFSET:
+    if abs(offset) > MAX_OFFSET_SECONDS:
         yield ClockOffsetWarning(
             f"the clock of {name} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's: limits count "
             "on the store's clock, so they hold, but calendar windows end by it and log times will not agree. "

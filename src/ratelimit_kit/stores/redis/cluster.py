@@ -2,13 +2,14 @@
 
 They are decided slot by slot; when a later slot refuses, the earlier ones are given back, by the
 stamps that they were charged with. A concurrent request may be refused meanwhile; none is
-admitted beyond a limit. The conversation is a generator that both faces carry out.
+admitted beyond a limit. The conversation is a generator, which `carry_out` and its async twin
+carry out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from redis.crc import key_slot
 
@@ -24,10 +25,10 @@ class Ask(NamedTuple):
 
 
 class GiveBack(NamedTuple):
-    """Refund charges of one slot that were made at `stamp`; answered with nothing, or a StoreError."""
+    """Refund charges of one slot that were made at `charged_at`; answered with nothing, or a StoreError."""
 
     charges: Sequence[Charge]
-    stamp: int
+    charged_at: int
 
 
 Conversation = Generator[Ask | GiveBack, Any, Sequence[Verdict]]
@@ -78,5 +79,45 @@ def _looking(
                 verdict.remaining,
                 verdict.wait,
                 verdict.reset,
-                verdict.stamp,
+                verdict.charged_at,
             )
+
+
+class Steps(Protocol):
+    """Who takes the steps of a conversation."""
+
+    def step(self, step: Ask | GiveBack) -> Any:
+        """Take a step, and return its answer."""
+
+    async def astep(self, step: Ask | GiveBack) -> Any:
+        """Do what `step` does."""
+
+
+def carry_out(conversation: Conversation, steps: Steps) -> Sequence[Verdict]:
+    """Take one step after the other; a step that fails is answered with its error."""
+    answer: Any = None
+    while True:
+        try:
+            step = conversation.send(answer)
+        except StopIteration as end:
+            verdicts: Sequence[Verdict] = end.value
+            return verdicts
+        try:
+            answer = steps.step(step)
+        except StoreError as error:
+            answer = error
+
+
+async def acarry_out(conversation: Conversation, steps: Steps) -> Sequence[Verdict]:
+    """Do what `carry_out` does."""
+    answer: Any = None
+    while True:
+        try:
+            step = conversation.send(answer)
+        except StopIteration as end:
+            verdicts: Sequence[Verdict] = end.value
+            return verdicts
+        try:
+            answer = await steps.astep(step)
+        except StoreError as error:
+            answer = error

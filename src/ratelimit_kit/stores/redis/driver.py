@@ -10,7 +10,6 @@ from typing import Any
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import DependencyError, StoreURLError
 from ratelimit_kit.stores.redis.url import OF_ONE_SERVER, Address
-from ratelimit_kit.stores.urls import redacted
 
 try:
     import redis
@@ -38,13 +37,13 @@ except ImportError as error:
 
 __all__ = [
     "CLUSTERS",
-    "CONNECTIONS",
     "FAILURES",
-    "GONE",
+    "MAX_CONNECTIONS",
     "NEVER_DECODE",
     "TIMEOUTS",
-    "UNREADABLE",
     "AuthenticationError",
+    "ConnectionLost",
+    "InvalidReply",
     "MaxConnectionsError",
     "NoPermissionError",
     "NoScriptError",
@@ -52,8 +51,8 @@ __all__ = [
     "ResponseError",
     "connection_of",
     "error_of",
-    "opened",
-    "watchers",
+    "make_client",
+    "sentinel_clients",
 ]
 
 FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
@@ -61,19 +60,19 @@ FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
 
 TIMEOUTS = (TimeoutError, redis.TimeoutError)
 
-GONE = redis.ConnectionError
+ConnectionLost = redis.ConnectionError
 """A connection has ended."""
 
-UNREADABLE = redis.InvalidResponse
+InvalidReply = redis.InvalidResponse
 """What came is no answer."""
 
 CLUSTERS = (redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster)
 
-CONNECTIONS = 64
-"""Connections per process at most; more threads wait for one within the deadline."""
+MAX_CONNECTIONS = 64
+"""Connections per process; more threads wait for one within the deadline."""
 
 
-def opened(address: Address, timeout: float, url: str | None, *, asynchronous: bool, timed: bool = True) -> Any:
+def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: bool = True) -> Any:
     """A client that keeps to the deadline and never repeats a call by itself.
 
     `timed=False` leaves the deadline of calls to the caller: redis-py makes a task for each that it times.
@@ -88,7 +87,7 @@ def opened(address: Address, timeout: float, url: str | None, *, asynchronous: b
     if address.kind == "cluster":
         nodes = [library.cluster.ClusterNode(*node) for node in address.nodes]
         return library.cluster.RedisCluster(startup_nodes=nodes, **{**options, **address.options})
-    options["max_connections"] = CONNECTIONS
+    options["max_connections"] = MAX_CONNECTIONS
     if address.kind == "sentinel":
         # Before version 8 redis-py reads a Sentinel's answers in RESP2 only.
         asked = {**options, **address.sentinel_options, "protocol": 2}
@@ -100,9 +99,9 @@ def opened(address: Address, timeout: float, url: str | None, *, asynchronous: b
     except TypeError as error:
         name = str(error).rpartition("'")[0].rpartition("'")[2]  # an unexpected keyword argument 'tiemout'
         about = "it is about TLS: write rediss://" if name.startswith("ssl_") else nearest(name, OF_ONE_SERVER)
-        raise StoreURLError(f"store={redacted(url or '')!r} has no option {name!r}; {about}") from None
+        raise StoreURLError(f"store={address.shown!r} has no option {name!r}; {about}") from None
     except ValueError as error:
-        raise StoreURLError(f"store={redacted(url or '')!r} is no Redis URL: {error}") from None
+        raise StoreURLError(f"store={address.shown!r} is no Redis URL: {error}") from None
     return library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
 
 
@@ -120,7 +119,7 @@ def error_of(text: str) -> Exception:
     return error
 
 
-def watchers(client: Any) -> list[Any]:
+def sentinel_clients(client: Any) -> list[Any]:
     """The clients for Sentinels behind a client, which closing it leaves open."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [] if manager is None else list(manager.sentinels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.stores.redis.driver import (
-    CONNECTIONS,
+    MAX_CONNECTIONS,
     TIMEOUTS,
     AuthenticationError,
     MaxConnectionsError,
@@ -28,26 +28,26 @@ class Failures:
 
     def __init__(self, name: str, timeout: float, *, clustered: bool) -> None:
         self._name = name
-        self._timeout = timeout
+        self.timeout = timeout
         self._clustered = clustered
 
     def contended(self, connections: int) -> StoreError:
         """Nobody's turn came: more callers than connections are no outage."""
         which = f"all {connections} connections" if connections > 1 else "the connection"
-        return StoreContendedError(f"{self._name}: {which} stayed busy for {self._timeout:g} s, nothing was charged")
+        return StoreContendedError(f"{self._name}: {which} stayed busy for {self.timeout:g} s, nothing was charged")
 
     def meaning(self, error: BaseException) -> StoreError:
         """What an error of redis-py's means, and what to do about it."""
         if isinstance(error, MaxConnectionsError) or any(words in str(error) for words in EXHAUSTED):
-            return self.contended(CONNECTIONS)
-        if "max number of clients" in str(error):  # the server is alive, and a flood must not open the gate
+            return self.contended(MAX_CONNECTIONS)
+        if "max number of clients" in str(error):  # the server is alive, and a flood must not make it fail open
             return StoreContendedError(
                 f"{self._name} takes no more connections (maxclients), nothing was charged. Raise maxclients, or let fewer "
                 "processes connect"
             )
         reason = str(error).rstrip(".") or type(error).__name__
         if isinstance(error, TIMEOUTS):
-            reason = f"no answer within {self._timeout:g} s"
+            reason = f"no answer within {self.timeout:g} s"
         advice = "Check that the server runs and that the URL is right"
         if isinstance(error, AuthenticationError):
             advice = "The server runs: check the user and password in the URL"

@@ -1,60 +1,59 @@
 """Script calls over redis-py's connections, with less around them than a client's command.
 
-A connection is taken from the client's pool when a call finds no free one, and kept. What was idle is
-looked at before it is used: one that the server has closed, or that holds an answer nobody has read, is
-closed and never used for a charge. An error closes the connection, for what it would answer next is not
-known; nothing is sent twice.
+A connection is taken from the client's pool when a call finds no idle one, and kept. One that the server has closed,
+or that holds an answer nobody has read, is closed and never used for a charge. An error closes the connection, for
+what it would answer next is not known; nothing is sent twice.
 """
 
 from __future__ import annotations
 
 import select
 import ssl
-from collections import deque
+from collections.abc import Hashable
 from typing import Any
 
+from ratelimit_kit.stores.pool import ConnectionPool
 from ratelimit_kit.stores.redis.driver import ResponseError, connection_of
 from ratelimit_kit.stores.redis.failures import is_demoted
 
 
-class Lines:
-    """The free connections of one client, in this process."""
+class RedisConnections(ConnectionPool["Connection"]):
+    """The connections of one client, in this process; `library_pool` is redis-py's."""
 
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-        self._free: deque[_Line] = deque()
+    def __init__(self, size: int, library_pool: Any) -> None:
+        super().__init__(size)
+        self._library_pool = library_pool
 
     def call(self, command: bytes) -> Any:
-        """Send a packed command, and return the answer; ResponseError for one that the server refused."""
-        line = self._take()
+        """Send a packed command, and return the reply; ResponseError for one that the server refused."""
+        line = self.take()
         try:
             line.connection.send_packed_command([command])
-            answer = line.connection.read_response(disable_decoding=True)
+            reply = line.connection.read_response(disable_decoding=True)
         except BaseException as error:
             if isinstance(error, ResponseError) and not is_demoted(error):
-                self._free.append(line)
+                self.keep(line)
             else:
-                self._drop(line)
+                self.discard(line)
             raise
-        self._free.append(line)
-        return answer
+        self.keep(line)
+        return reply
 
-    def _take(self) -> _Line:
-        while True:
-            try:
-                line = self._free.pop()
-            except IndexError:
-                return _Line(connection_of(self._pool))
-            if line.is_fit():
-                return line
-            self._drop(line)
+    def connect(self, place: Hashable) -> Connection:  # noqa: ARG002 - there is one
+        """A connection that stands."""
+        return Connection(connection_of(self._library_pool))
 
-    def _drop(self, line: _Line) -> None:
-        line.connection.disconnect()
-        self._pool.release(line.connection)
+    def is_fit(self, connection: Connection) -> bool:
+        """Whether the connection stands, and nothing lies in it."""
+        return connection.is_quiet()
+
+    def discard(self, connection: Connection) -> None:
+        """Close a connection, and let redis-py forget it."""
+        connection.connection.disconnect()
+        self._library_pool.release(connection.connection)
 
 
-class _Line:
+class Connection:
     """A connection, and how to see in one system call whether there is something to read."""
 
     __slots__ = ("_poll", "_socket", "connection")
@@ -68,7 +67,7 @@ class _Line:
             poll.register(self._socket, select.POLLIN)
             self._poll = poll.poll
 
-    def is_fit(self) -> bool:
+    def is_quiet(self) -> bool:
         """Whether the connection stands, and nothing lies in it."""
         connection = self.connection
         if self._poll is not None:

@@ -10,19 +10,21 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ratelimit_kit.stores.redis.driver import GONE, UNREADABLE, error_of
+from ratelimit_kit.stores.redis.driver import ConnectionLost, InvalidReply, error_of
 
 NUMBER, BYTES, ERROR = b":$-"
 """How the answers begin that a script gives."""
 
 
-class Wire(asyncio.Protocol):
-    """One connection; `heard` is given each answer, in the order of the questions, and `lost` hears of its end."""
+class ReplyProtocol(asyncio.Protocol):
+    """One connection; `on_reply` is given each reply, in the order of the questions, and `on_lost` hears of its end."""
 
-    def __init__(self, connection: Any, heard: Callable[[Any], None], lost: Callable[[Wire, Exception], None]) -> None:
+    def __init__(
+        self, connection: Any, on_reply: Callable[[Any], None], on_lost: Callable[[ReplyProtocol, Exception], None]
+    ) -> None:
         self.connection = connection
-        self._heard = heard
-        self._lost = lost
+        self._on_reply = on_reply
+        self._on_lost = on_lost
         self._rest = b""
         self._transport: Any = connection._writer.transport  # noqa: SLF001 - it has no name of its own
         self._before: Any = self._transport.get_protocol()
@@ -62,12 +64,12 @@ class Wire(asyncio.Protocol):
             elif kind == ERROR:
                 answer = error_of(text.decode("utf-8", "replace"))
             else:
-                raise UNREADABLE(f"Redis answered {data[at:end]!r} to a script")
+                raise InvalidReply(f"Redis answered {data[at:end]!r} to a script")
             at = at_next
-            self._heard(answer)
+            self._on_reply(answer)
         self._rest = data[at:]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell who asks, and redis-py, which may wait for the end."""
         self._before.connection_lost(exc)
-        self._lost(self, exc or GONE("the server closed the connection"))
+        self._on_lost(self, exc or ConnectionLost("the server closed the connection"))

@@ -1,22 +1,24 @@
-"""What decide.lua answers, as decisions: read at once as far as they say who passes, and else when asked."""
+"""What decide.lua replies, as decisions: read at once as far as they say who passes, and else when asked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from struct import unpack
 
-from ratelimit_kit.core.decision import Admitted, Computed, Decision, Denied, Verdict
-from ratelimit_kit.core.limits import FixedWindow, SlidingWindow, TokenBucket
+from ratelimit_kit.core.decision import Decision, LazyDecision, StateAllowed, StateDenied, Verdict
+from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.sliding_window import SlidingWindow
+from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.stores import Charge
 
-Answer = int | bytes
+Reply = int | bytes
 """One token bucket is answered with a number, all else with packed numbers."""
 
 _LENGTHS = {TokenBucket: 1, FixedWindow: 2, SlidingWindow: 3}
 """Numbers for each kind of limit."""
 
 
-class _Admitted(Computed):
+class ReplyAllowed(LazyDecision):
     """An admission: `basis` is what was asked, the server's time, and its numbers."""
 
     __slots__ = ()
@@ -26,46 +28,46 @@ class _Admitted(Computed):
         return _verdicts(charges, now, iter(numbers), admitted=self.allowed)
 
 
-class _Refused(_Admitted):
+class ReplyDenied(ReplyAllowed):
     """A denial, likewise."""
 
     __slots__ = ()
     allowed = False
 
 
-def other_window(answer: Answer) -> int | None:
+def other_window(reply: Reply) -> int | None:
     """The server's time, where it lives in another calendar window than we thought and has decided nothing."""
-    if isinstance(answer, int) or len(answer) > 8:
+    if isinstance(reply, int) or len(reply) > 8:
         return None
-    (time,) = unpack("<d", answer)
+    (time,) = unpack("<d", reply)
     return -int(time)
 
 
-def decisions(charges: Sequence[Charge], answer: Answer) -> tuple[int, list[Decision]]:
+def decisions(charges: Sequence[Charge], reply: Reply) -> tuple[int, list[Decision]]:
     """The server's time (0 where it was not told) and the decisions of all calls with such charges."""
-    if isinstance(answer, int):
-        return 0, [_bucket(charges[0], answer)]
-    now, *numbers = map(int, unpack(f"<{len(answer) // 8}d", answer))
+    if isinstance(reply, int):
+        return 0, [_bucket(charges[0], reply)]
+    now, *numbers = map(int, unpack(f"<{len(reply) // 8}d", reply))
     if len(charges) == 1 and isinstance(charges[0].limit, TokenBucket):
         charge = charges[0]
         return now, [_bucket(charge, number) for number in numbers]
     step = 1 + sum([_LENGTHS[type(limit)] for _, limit, _ in charges])
     found: list[Decision] = []
     for at in range(0, len(numbers), step):
-        decision = _Admitted() if numbers[at] else _Refused()
+        decision = ReplyAllowed() if numbers[at] else ReplyDenied()
         decision.basis = charges, now, numbers[at + 1 : at + step]
         found.append(decision)
     return now, found
 
 
-def _bucket(charge: Charge, answer: int) -> Decision:
+def _bucket(charge: Charge, reply: int) -> Decision:
     """A decision of one token bucket: its credits afterwards, or -1 minus its credits when it refuses."""
-    if answer >= 0:
-        admitted = Admitted()
-        admitted.basis = charge.limit, (answer, 0), 0, 0
+    if reply >= 0:
+        admitted = StateAllowed()
+        admitted.basis = charge.limit, (reply, 0), 0, 0
         return admitted
-    denied = Denied()
-    denied.basis = charge.limit, (-1 - answer, 0), 0, charge.cost
+    denied = StateDenied()
+    denied.basis = charge.limit, (-1 - reply, 0), 0, charge.cost
     return denied
 
 
@@ -81,6 +83,6 @@ def _verdicts(charges: Sequence[Charge], now: int, numbers: Iterator[int], *, ad
         else:
             end, count = next(numbers), next(numbers)
             state = (end, count) if end else None
-        look = limit.look(state, now, 0 if admitted else cost)
-        found.append(Verdict(look.fits, limit, look.remaining, look.wait, look.reset, now))
+        peek = limit.peek(state, now, 0 if admitted else cost)
+        found.append(Verdict(peek.fits, limit, peek.remaining, peek.wait, peek.reset, now))
     return found

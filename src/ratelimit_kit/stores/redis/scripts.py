@@ -14,7 +14,10 @@ from importlib.resources import files
 from struct import pack
 from typing import Any, NamedTuple
 
-from ratelimit_kit.core.limits import EXACT, FixedWindow, Limit, SlidingWindow, TokenBucket
+from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.limit import EXACT, Limit
+from ratelimit_kit.core.sliding_window import SlidingWindow
+from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.stores import Charge
 
 
@@ -33,7 +36,7 @@ def scripts(clock: str) -> tuple[Script, Script]:
     return Script(*floor, "decide.lua"), Script(*floor, "refund.lua")
 
 
-class Words(list[Any]):
+class PackedArguments(list[Any]):
     """Arguments of a script, which are packed once, however often they are sent."""
 
     @cached_property
@@ -42,7 +45,9 @@ class Words(list[Any]):
         return _packed(self)
 
 
-def call_of(script: Script, keys: Sequence[str], arguments: Words, *, many: int = 0, by_name: bool = True) -> bytes:
+def encode_call(
+    script: Script, keys: Sequence[str], arguments: PackedArguments, *, many: int = 0, by_name: bool = True
+) -> bytes:
     """The packed call of a script, by the name under which Redis caches it, or by its text.
 
     `many` is the number of keys in one decision, where there are several.
@@ -54,8 +59,8 @@ def call_of(script: Script, keys: Sequence[str], arguments: Words, *, many: int 
     return b"*%d\r\n%b%b%b%b" % (number, _packed((*head, len(keys))), texts.encode(), _packed(tail), arguments.packed)
 
 
-def _packed(words: Iterable[Any]) -> bytes:
-    texts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+def _packed(arguments: Iterable[Any]) -> bytes:
+    texts = [one if isinstance(one, bytes) else str(one).encode() for one in arguments]
     return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
 
 
@@ -63,7 +68,7 @@ BY_SERVER = scripts("server_clock.lua")
 BY_TEST = scripts("given_clock.lua")
 
 
-SHAPES = 1024
+MAX_SHAPES = 1024
 """Combinations of limits and costs whose arguments are kept."""
 
 
@@ -74,21 +79,21 @@ class Arguments:
         self._clock = clock
         self._offset = 0
         self._ends: dict[str, tuple[int, int, int, int]] = {}
-        self._known: dict[tuple[Any, ...], Words] = {}
+        self._known: dict[tuple[Any, ...], PackedArguments] = {}
 
-    def decide(self, charges: Sequence[Charge]) -> Words:
+    def decide(self, charges: Sequence[Charge]) -> PackedArguments:
         """What decide.lua takes; the same object as long as it is the same."""
         if self._clock is not None:
-            return Words([*self._of(charges), self._clock() // 1000])
-        alike = tuple([self._word(limit, cost) for _, limit, cost in charges])
-        words = self._known.get(alike)
-        if words is None:
-            if len(self._known) >= SHAPES:
+            return PackedArguments([*self._of(charges), self._clock() // 1000])
+        alike = tuple([self._shape_of(limit, cost) for _, limit, cost in charges])
+        arguments = self._known.get(alike)
+        if arguments is None:
+            if len(self._known) >= MAX_SHAPES:
                 self._known.clear()
-            words = self._known[alike] = Words(self._of(charges))
-        return words
+            arguments = self._known[alike] = PackedArguments(self._of(charges))
+        return arguments
 
-    def _word(self, limit: Limit, cost: int) -> tuple[Any, ...]:
+    def _shape_of(self, limit: Limit, cost: int) -> tuple[Any, ...]:
         return (limit.id, cost, self._window_ends(limit)) if isinstance(limit, FixedWindow) else (limit.id, cost)
 
     def _of(self, charges: Sequence[Charge]) -> list[Any]:
@@ -98,28 +103,28 @@ class Arguments:
                 case SlidingWindow():
                     shape = _shape(limit)
                     numbers = limit.limit, limit.window, limit.resolution, limit.granule
-                    more = shape.around, shape.turn, shape.wide
-                    arguments += ("sw", doubles(cost, *numbers, *more), shape.head, shape.group)
+                    more = shape.stamp_modulus, shape.count_modulus, shape.entry_size
+                    arguments += ("sw", pack_doubles(cost, *numbers, *more), shape.header, shape.entry)
                 case TokenBucket():
-                    arguments += ("tb", doubles(cost, limit.capacity, limit.unit, limit.rate))
+                    arguments += ("tb", pack_doubles(cost, limit.capacity, limit.unit, limit.rate))
                 case FixedWindow():
-                    arguments += ("fw", doubles(cost, limit.limit, *self._window_ends(limit)))
+                    arguments += ("fw", pack_doubles(cost, limit.limit, *self._window_ends(limit)))
         return arguments
 
-    def refund(self, charges: Sequence[Charge], stamp: int | None) -> Words:
+    def refund(self, charges: Sequence[Charge], charged_at: int | None) -> PackedArguments:
         """What refund.lua takes."""
-        arguments = Words()
+        arguments = PackedArguments()
         for _, limit, cost in charges:
-            start = cost, stamp is not None, stamp or 0
+            start = cost, charged_at is not None, charged_at or 0
             match limit:
                 case SlidingWindow():
                     shape = _shape(limit)
-                    numbers = *start, limit.window, shape.around, shape.turn
-                    arguments += ("sw", doubles(*numbers), shape.head, shape.group)
+                    numbers = *start, limit.window, shape.stamp_modulus, shape.count_modulus
+                    arguments += ("sw", pack_doubles(*numbers), shape.header, shape.entry)
                 case TokenBucket():
-                    arguments += ("tb", doubles(*start, limit.capacity, limit.unit, limit.rate))
+                    arguments += ("tb", pack_doubles(*start, limit.capacity, limit.unit, limit.rate))
                 case FixedWindow():
-                    arguments += ("fw", doubles(*start, 0 if stamp is None else limit.window_end(stamp)))
+                    arguments += ("fw", pack_doubles(*start, 0 if charged_at is None else limit.window_end(charged_at)))
         if self._clock is not None:
             arguments.append(self._clock() // 1000)
         return arguments
@@ -143,7 +148,7 @@ class Arguments:
 
 def _window_start(limit: FixedWindow, now: int) -> int:
     """The end of the window before the one that holds `now`."""
-    start = limit.window_end(now - limit.longest)
+    start = limit.window_end(now - limit.max_lifetime)
     while (end := limit.window_end(start)) <= now:
         start = end
     return start
@@ -152,30 +157,31 @@ def _window_start(limit: FixedWindow, now: int) -> int:
 class _Shape(NamedTuple):
     """How the scripts pack the log of a sliding window.
 
-    The formats of its head and of a group; what stamps and counts are known modulo; the bytes of a group.
+    The formats of its header and of an entry; what stamps and counts are known modulo; the bytes of an entry.
     """
 
-    head: str
-    group: str
-    around: int
-    turn: int
-    wide: int
+    header: str
+    entry: str
+    stamp_modulus: int
+    count_modulus: int
+    entry_size: int
 
 
 def _shape(limit: SlidingWindow) -> _Shape:
     """As few bytes as tell apart the stamps within a window, and the counts within a limit."""
-    (stamp, around, wide), (count, turn, more) = _number(limit.window), _number(limit.limit)
-    return _Shape(f"<d{count}{count}", f"<{stamp}{count}", around, turn, wide + more)
+    stamp, stamp_modulus, stamp_size = _number(limit.window)
+    count, count_modulus, count_size = _number(limit.limit)
+    return _Shape(f"<d{count}{count}", f"<{stamp}{count}", stamp_modulus, count_modulus, stamp_size + count_size)
 
 
-def _number(most: int) -> tuple[str, int, int]:
-    """Format, modulus and bytes of the narrowest number up to `most`; servers of 32 bits know no `I5`."""
+def _number(largest: int) -> tuple[str, int, int]:
+    """Format, modulus and bytes of the narrowest number up to `largest`; servers of 32 bits know no `I5`."""
     for size in (1, 2, 3, 4):
-        if most < 256**size:
+        if largest < 256**size:
             return f"I{size}", 256**size, size
     return "d", EXACT, 8
 
 
-def doubles(*numbers: int) -> bytes:
-    """Whole numbers as the scripts read them: doubles, for Lua has no others."""
+def pack_doubles(*numbers: int) -> bytes:
+    """Whole numbers as the scripts read them: pack_doubles, for Lua has no others."""
     return pack(f"<{len(numbers)}d", *numbers)

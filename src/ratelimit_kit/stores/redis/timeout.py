@@ -11,8 +11,8 @@ import asyncio
 from types import TracebackType
 from typing import Final
 
-STALL: Final = 0.02
-"""Seconds by which a loop that is not too busy keeps its appointments."""
+LATE_SECONDS: Final = 0.02
+"""Seconds within which a loop that is not too busy keeps its appointments."""
 
 
 class Deadline:
@@ -39,5 +39,5 @@ class Deadline:
 
     def _come(self) -> None:
         now = self._loop.time()
-        if now < self._moment + STALL:
+        if now < self._moment + LATE_SECONDS:
             self._timeout.reschedule(now)

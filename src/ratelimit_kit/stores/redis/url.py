@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ratelimit_kit.core.validation import nearest
-from ratelimit_kit.stores.urls import StoreURL, read_url
+from ratelimit_kit.stores.urls import StoreURL, read_url, redacted
 
 _PORTS = {"sentinel": 26379, "cluster": 6379}
 
@@ -51,6 +51,8 @@ class Address:
     service: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     sentinel_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    shown: str = field(default="", compare=False)
+    """The URL as messages show it."""
 
     def in_resp2(self) -> Address:
         """The same address, whatever protocol it wants to be spoken to in."""
@@ -68,10 +70,12 @@ def read_address(text: str) -> Address:
     if scheme not in {"redis", "rediss", "unix"} or kind not in {"", "cluster", "sentinel"}:
         raise url.refused("is no Redis URL: write for example 'redis://127.0.0.1:6379/0'")
     if kind == "cluster":
-        return _cluster(url, secure=scheme == "rediss")
-    if kind == "sentinel":
-        return _sentinel(url, secure=scheme == "rediss")
-    return _single(url)
+        address = _cluster(url, secure=scheme == "rediss")
+    elif kind == "sentinel":
+        address = _sentinel(url, secure=scheme == "rediss")
+    else:
+        address = _single(url)
+    return replace(address, shown=redacted(text))
 
 
 def _single(url: StoreURL) -> Address:
@@ -92,7 +96,7 @@ def _single(url: StoreURL) -> Address:
 
 def _without_login(url: StoreURL) -> Address:
     """redis-py is given user and password by themselves: it quotes URLs in its errors."""
-    return Address("single", replace(url, login="").text(), options=_login(url))
+    return Address("single", url=replace(url, login="").text(), options=_login(url))
 
 
 def _cluster(url: StoreURL, *, secure: bool) -> Address:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from ratelimit_kit.errors import IdentityError
-from ratelimit_kit.web.http.messages import LEDGER, Header, Request
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, Header, Request
 from ratelimit_kit.web.http.users import user_text
 
 Scope = MutableMapping[str, Any]
@@ -66,7 +66,7 @@ def request_of(scope: Scope, *, raw: Any = None) -> Request:
         scope if raw is None else raw,
         lambda: _user(scope),
         None,
-        scope.get(LEDGER),
+        scope.get(ALREADY_CHARGED),
         lambda: scope.get("path_params"),
         scope.get("root_path", ""),
     )

@@ -20,7 +20,7 @@ Header = tuple[str, str]
 FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 """What a field of HTTP may be called (RFC 9110, 5.1)."""
 
-LEDGER = "ratelimit_kit.ledger"
+ALREADY_CHARGED = "ratelimit_kit.already_charged"
 """Where the front doors keep what a request has been charged: a key of the WSGI environ or the ASGI scope."""
 
 POLICY = "ratelimit_kit.policy"
@@ -69,7 +69,7 @@ class Request:
 
     `method` is in capitals, for frameworks do not tell `post` from `POST`; `path` is decoded and complete (with
     the mount point, which is `mount`); `peer` is the transport's other end, None on a UNIX socket; `raw` is the framework's own
-    request: a WSGI environ, an ASGI scope, a request of Django, Flask or Starlette; `ledger` lists what the
+    request: a WSGI environ, an ASGI scope, a request of Django, Flask or Starlette; `already_charged` lists what the
     request was charged by all who limit it; `path_params` are the values that routing has found in the path,
     None before routing. `answers_as_get` is false of a HEAD request for which some rule names HEAD.
     """
@@ -79,9 +79,9 @@ class Request:
         "_path_params",
         "_spellings",
         "_user",
+        "already_charged",
         "answers_as_get",
         "headers",
-        "ledger",
         "method",
         "mount",
         "path",
@@ -98,7 +98,7 @@ class Request:
         raw: Any,
         user: Callable[[], str | None],
         auser: Callable[[], Awaitable[str | None]] | None = None,
-        ledger: MutableSequence[Any] | None = None,
+        already_charged: MutableSequence[Any] | None = None,
         path_params: Callable[[], Mapping[str, Any] | None] | None = None,
         mount: str = "",
     ) -> None:
@@ -108,7 +108,7 @@ class Request:
         self.peer = peer
         self.headers = headers
         self.raw = raw
-        self.ledger: MutableSequence[Any] = [] if ledger is None else ledger
+        self.already_charged: MutableSequence[Any] = [] if already_charged is None else already_charged
         self._user = user
         self._auser = auser
         self._path_params = path_params

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ratelimit_kit.web.http.messages import LEDGER, Request
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, Request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -63,9 +63,9 @@ def request_of(
     path = mount + environ.get("PATH_INFO", "")
     if not path.isascii():
         mount, path = _decoded(mount), _decoded(path)
-    ledger = environ.get(LEDGER)
-    if ledger is None:
-        ledger = environ[LEDGER] = []
+    already_charged = environ.get(ALREADY_CHARGED)
+    if already_charged is None:
+        already_charged = environ[ALREADY_CHARGED] = []
     return Request(
         environ["REQUEST_METHOD"],
         path,
@@ -74,7 +74,7 @@ def request_of(
         environ if raw is None else raw,
         user or (lambda: environ.get("REMOTE_USER") or None),
         None,
-        ledger,
+        already_charged,
         path_params,
         mount,
     )

@@ -32,7 +32,7 @@ Key = Part | list[Part] | tuple[Part, ...]
 
 _WORDS = ("ip", "user", "global")
 _NAMED = {"header": FIELD_NAME, "cookie": FIELD_NAME, "path": re.compile(r"[1-9][0-9]?|[^\W\d]\w*")}
-"""Words that take a name after a colon: a field, a cookie, a value that routing finds, or a segment's number."""
+"""PackedArguments that take a name after a colon: a field, a cookie, a value that routing finds, or a segment's number."""
 
 
 def read_key(key: Key) -> tuple[Part, ...]:

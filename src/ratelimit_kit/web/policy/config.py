@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from ratelimit_kit.core.validation import options_of, refuse_unknown
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.policy.ruleset import Plan
+from ratelimit_kit.web.policy.ruleset import RuleSet
 from ratelimit_kit.web.rules.rule import Rule
 
 IMPORT: Final = "import:"
 EXPRESSION: Final = "re:"
 
-_PLAN: Final = frozenset(options_of(Plan.__init__)) - {"rules", "namespace"}
+CHANGEABLE: Final = frozenset(options_of(RuleSet.__init__)) - {"rules", "store", "name", "reports"}
 """Options that may change while a server runs."""
 
 
@@ -34,15 +34,15 @@ def read_config(config: Mapping[str, Any], known: Iterable[str]) -> tuple[list[R
     return _rules(config), options
 
 
-def plan_of(config: Mapping[str, Any], known: Iterable[str], namespace: str) -> Plan:
-    """The part of a policy that may change while a server runs."""
+def renewed_by(config: Mapping[str, Any], known: Iterable[str], ruleset: RuleSet) -> RuleSet:
+    """What a rule set becomes by the part of a policy that may change while a server runs."""
     rules, options = read_config(config, known)
-    return Plan(rules, namespace, **{name: value for name, value in options.items() if name in _PLAN})
+    return ruleset.renewed(rules, **{name: value for name, value in options.items() if name in CHANGEABLE})
 
 
-def rest_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part that may not."""
-    return {name: value for name, value in config.items() if name not in _PLAN and name != "rules"}
+def fixed_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a policy that may not change while a server runs."""
+    return {name: value for name, value in config.items() if name not in CHANGEABLE and name != "rules"}
 
 
 def read_file(path: str | Path) -> Mapping[str, Any]:

@@ -1,31 +1,28 @@
-"""The Policy: rules on one store, asked once per request, and the answer for the front doors."""
+"""The Policy: rules on one store, asked once per request, and the answer for the front integrations."""
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratelimit_kit.core.events import Event
 from ratelimit_kit.core.validation import known_options, options_of
 from ratelimit_kit.environment import STORE, variable
-from ratelimit_kit.errors import ConfigurationError, OptionError, ReloadError, StartupRefused, StartupWarning
+from ratelimit_kit.errors import ConfigurationError, OptionError, StartupRefused, StartupWarning
 from ratelimit_kit.guard.process_guard import OnUnsafe
-from ratelimit_kit.guarded_store import Gate, OnOutage
+from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.observe import Observer
+from ratelimit_kit.outage import OnOutage
 from ratelimit_kit.stores import Store
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.policy import startup
 from ratelimit_kit.web.policy.config import read_config, read_file
-from ratelimit_kit.web.policy.enforcement import Enforcement
-from ratelimit_kit.web.policy.reload import PolicyFile, signature
-from ratelimit_kit.web.policy.ruleset import Mode, Plan
+from ratelimit_kit.web.policy.reload import PolicyFile, RulesInForce, signature
+from ratelimit_kit.web.policy.ruleset import Mode, RuleSet
 from ratelimit_kit.web.response.denial import Respond
 from ratelimit_kit.web.response.health import Health
-from ratelimit_kit.web.response.result import Answer
-from ratelimit_kit.web.rules.charges import NamedRule
+from ratelimit_kit.web.response.result import CheckResult
+from ratelimit_kit.web.rules.charges import BoundRule
 from ratelimit_kit.web.rules.rule import Exempt, Rule, check_name
 
 
@@ -85,8 +82,18 @@ class Policy:
         observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
         self.name = check_name(name)
-        self._plan = Plan(
+        self._store = GuardedStore(
+            (variable(STORE) or store) if store is None or isinstance(store, str) else store,
+            observer,
+            workers=workers,
+            allow_per_process=allow_per_process,
+            on_unsafe=on_unsafe,
+            deny_cache=deny_cache,
+            serves=True,
+        )
+        ruleset = RuleSet(
             rules,
+            self._store,
             self.name,
             trusted_proxies=trusted_proxies,
             client_header=client_header,
@@ -99,18 +106,8 @@ class Policy:
             cost_status=cost_status,
             on_outage=on_outage,
         )
-        self._gate = Gate(
-            (variable(STORE) or store) if store is None or isinstance(store, str) else store,
-            observer,
-            workers=workers,
-            allow_per_process=allow_per_process,
-            on_unsafe=on_unsafe,
-            deny_cache=deny_cache,
-            serves=True,
-        )
+        self._rules = RulesInForce(ruleset)
         self._start_without_store = start_without_store
-        self._file: PolicyFile | None = None
-        self._enforcement = Enforcement(self._gate, self.name)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Policy:
@@ -135,138 +132,95 @@ class Policy:
         config = read_file(path)
         policy = cls.from_config(config)
         if reload:
-            policy._file = PolicyFile(  # noqa: SLF001 - its own class
-                path, config, options_of(Policy.__init__), policy.name, seen
-            )
+            policy._rules.follow(PolicyFile(path, config, options_of(Policy.__init__), seen))  # noqa: SLF001 - its own class
         return policy
 
     @property
     def store(self) -> Store:
         """Where this policy counts."""
-        return self._gate.store
+        return self._store.store
 
     @property
-    def rules(self) -> Sequence[NamedRule]:
+    def rules(self) -> Sequence[BoundRule]:
         """The rules in force, with their names."""
-        return self._in_force().named
+        return self._rules.now().matching.rules
 
     @property
     def mode(self) -> Mode:
         """The mode in force: "enforce", "shadow" or "off"."""
-        return self._in_force().mode
+        return self._rules.now().mode
 
-    def named(self, rule: Rule, name: str, label: str | None = None) -> NamedRule:
+    def bind(self, rule: Rule, name: str, label: str | None = None) -> BoundRule:
         """A rule outside of this policy's own, for decorators: it counts on the same store under that name.
 
         Fields call it by its `label`, where it has one.
         """
-        return NamedRule(rule, name, self.name, label=label)
+        return BoundRule(rule, name, self.name, label=label)
 
     def address_of(self, request: Request) -> str:
         """The address under which a request's client is counted, as text."""
-        return self._in_force().address.key(request)
+        return self._rules.now().matching.address.key(request)
 
     def check_workers(self) -> None:
         """Refuse several workers on a per-process store; asks nothing of the network."""
-        self._gate.watch.start()
+        self._store.guard.start()
 
     def start(self, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> None:
-        """Raise StartupRefused when this policy could not be enforced: front doors call it when built.
+        """Raise StartupRefused when this policy could not be enforced: integrations call it when built.
 
-        `messages` is true of a door that limits the messages of WebSockets; `needs_rules` is false of one whose
+        `messages` is true of one that limits the messages of WebSockets; `needs_rules` is false of one whose
         decorators bring rules of their own; `wsgi` is true of one that stands on WSGI.
         """
-        if self._plan.messages and not messages:
-            raise OptionError(
-                f"rule {self._plan.messages[0].name!r} counts WebSocket messages, and this front door sees none: use "
-                "ratelimit_kit.asgi.RateLimitMiddleware"
-            )
         self.check_workers()
         startup.start(
-            self._plan,
-            self._gate,
+            self._rules.now(),
             start_without_store=self._start_without_store,
+            messages=messages,
             needs_rules=needs_rules,
             wsgi=wsgi,
         )
 
     async def abegin(self) -> StartupRefused | None:
         """The refusal to answer an ASGI server's lifespan with: a sibling serves already, on a per-process store."""
-        watch = self._gate.watch
-        if watch.alert and not await self._gate.aadmits() and watch.refusal_to_begin is None:
-            watch.tell()
-        return watch.refusal_to_begin
+        return await self._store.abegin()
 
     def findings(self, *, live: bool) -> Iterator[ConfigurationError | StartupWarning]:
         """What would refuse to start, and what is worth a warning; `live` asks the store too."""
-        return startup.findings(self._plan, self._gate, live=live)
+        return startup.findings(self._rules.now(), live=live)
 
     def health(self) -> Health:
         """Whether limits are enforced: the store answers, and no sibling counts for itself."""
-        plan = self._in_force()
-        return Health.of(self._gate, self._gate.measure(), plan.on_outage, plan.mode)
+        rules = self._rules.now()
+        return Health.of(self._store, self._store.measure(), rules.on_outage, rules.mode)
 
     async def ahealth(self) -> Health:
         """Do what `health` does."""
-        plan = self._in_force()
-        return Health.of(self._gate, await self._gate.ameasure(), plan.on_outage, plan.mode)
+        rules = self._rules.now()
+        return Health.of(self._store, await self._store.ameasure(), rules.on_outage, rules.mode)
 
-    def check(self, request: Request, rules: Sequence[NamedRule] | None = None, beside: Sequence[Rule] = ()) -> Answer:
+    def check(
+        self, request: Request, rules: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
+    ) -> CheckResult:
         """Decide a request under every rule that matches it, in one step.
 
         Decorators bring rules of their own, and `beside` them the others of the same page.
         """
-        plan = self._in_force()
-        if rules is None:
-            return self._enforcement.check(plan, request, plan.rules)
-        return self._enforcement.check(plan, request, rules, beside)
+        return self._rules.now().check(request, rules, beside)
 
     async def acheck(
-        self, request: Request, rules: Sequence[NamedRule] | None = None, beside: Sequence[Rule] = ()
-    ) -> Answer:
+        self, request: Request, rules: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
+    ) -> CheckResult:
         """Do what `check` does."""
-        plan = self._in_force()
-        if rules is None:
-            return await self._enforcement.acheck(plan, request, plan.rules)
-        return await self._enforcement.acheck(plan, request, rules, beside)
+        return await self._rules.now().acheck(request, rules, beside)
 
     @property
-    def message_rules(self) -> Sequence[NamedRule]:
+    def message_rules(self) -> Sequence[BoundRule]:
         """The rules in force that count the messages of a WebSocket."""
-        return self._in_force().messages
-
-    def _in_force(self) -> Plan:
-        """The plan, renewed when its file has changed."""
-        file = self._file
-        if file is not None and time.monotonic() >= file.next_look:
-            self._renew(file)
-        return self._plan
-
-    def _renew(self, file: PolicyFile) -> None:
-        found = file.changed(self._gate_accepts)
-        if isinstance(found, ReloadError):
-            self._gate.observer.on_event(
-                Event("policy-not-reloaded", str(found), logging.ERROR, {"error": found.rlk, "policy": self.name})
-            )
-        elif found is not None:
-            self._plan = found
-            message = (
-                f"the policy file {str(file.path)!r} has changed: mode {found.mode}, {len(found.named)} rules in force"
-            )
-            self._gate.observer.on_event(
-                Event("policy-reloaded", message, logging.WARNING, {"policy": self.name, "mode": found.mode})
-            )
-
-    def _gate_accepts(self, plan: Plan) -> None:
-        """Raise what would refuse to start with a plan, as far as it can be seen without the network."""
-        if plan.messages and not self._plan.messages:
-            raise OptionError("rules for WebSocket messages are new, and need a restart")
-        for found in startup.of_the_plan(plan):
-            raise found
+        return self._rules.now().matching.messages
 
 
 def started(policy: object, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> Policy:
-    """The policy, started; front doors call this, so that anything else is said to be no policy."""
+    """The policy, started; integrations call this, so that anything else is said to be no policy."""
     if not isinstance(policy, Policy):
         raise OptionError(f'{policy!r} is no policy: write Policy(Rule("100/minute"), store="redis://...")')
     policy.start(messages=messages, needs_rules=needs_rules, wsgi=wsgi)

@@ -6,67 +6,67 @@ followed about a second after the file was replaced.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ratelimit_kit.errors import RateLimitKitError, ReloadError
-from ratelimit_kit.web.policy.config import plan_of, read_file, rest_of
-from ratelimit_kit.web.policy.ruleset import Plan
+from ratelimit_kit.core.events import Event
+from ratelimit_kit.errors import OptionError, RateLimitKitError, ReloadError
+from ratelimit_kit.web.policy.config import fixed_part, read_file, renewed_by
+from ratelimit_kit.web.policy.ruleset import RuleSet
+from ratelimit_kit.web.policy.startup import wrong_rules
 
-LOOK = 1.0
-"""Seconds between two looks at the file."""
+RECHECK_SECONDS = 1.0
+"""Time between two looks at the file."""
 
 Signature = tuple[int, int, int] | None
 
 
 class PolicyFile:
-    """The file of a policy with that name; `seen` is its signature from *before* `config` was read.
+    """The file of a policy, of which these options are `known`; `seen` is its signature from *before* `config` was read.
 
     A change during the start would otherwise be taken for what was read, and never be applied.
     """
 
-    def __init__(
-        self, path: str | Path, config: Mapping[str, Any], known: Iterable[str], namespace: str, seen: Signature
-    ) -> None:
+    def __init__(self, path: str | Path, config: Mapping[str, Any], known: Iterable[str], seen: Signature) -> None:
         self.path = Path(path)
         self._known = known
-        self._namespace = namespace
-        self._rest = rest_of(config)
+        self._fixed = fixed_part(config)
         self._seen = seen
         self._lock = Lock()
-        self.next_look = time.monotonic() + LOOK
+        self.next_check = time.monotonic() + RECHECK_SECONDS
 
-    def changed(self, check: Callable[[Plan], None]) -> Plan | ReloadError | None:
-        """A new plan that passes `check`, or why there is none; None where the file is as it was."""
+    def changed(self, ruleset: RuleSet, check: Callable[[RuleSet], None]) -> RuleSet | ReloadError | None:
+        """A renewed rule set that passes `check`, or why there is none; None where the file is as it was."""
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            self.next_look = time.monotonic() + LOOK
+            self.next_check = time.monotonic() + RECHECK_SECONDS
             now = signature(self.path)
             if now == self._seen:
                 return None
             self._seen = now
-            return self._read(check)
+            return self._read(ruleset, check)
         finally:
             self._lock.release()
 
-    def _read(self, check: Callable[[Plan], None]) -> Plan | ReloadError:
+    def _read(self, ruleset: RuleSet, check: Callable[[RuleSet], None]) -> RuleSet | ReloadError:
         try:
             config = read_file(self.path)
-            plan = plan_of(config, self._known, self._namespace)
-            check(plan)
+            renewed = renewed_by(config, self._known, ruleset)
+            check(renewed)
         except RateLimitKitError as error:
             return self._refusal(str(error))
-        rest = rest_of(config)
-        for name in sorted({*rest, *self._rest}):
-            if rest.get(name) != self._rest.get(name):
+        fixed = fixed_part(config)
+        for name in sorted({*fixed, *self._fixed}):
+            if fixed.get(name) != self._fixed.get(name):
                 return self._refusal(
                     f"{name!r} cannot change while the server runs: restart it, or take the change back"
                 )
-        return plan
+        return renewed
 
     def _refusal(self, reason: str) -> ReloadError:
         return ReloadError(
@@ -81,3 +81,48 @@ def signature(path: str | Path) -> Signature:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+class RulesInForce:
+    """The rule set by which requests are decided now; it is replaced as a whole when a file that it follows changes."""
+
+    __slots__ = ("_file", "_ruleset")
+
+    def __init__(self, ruleset: RuleSet) -> None:
+        self._ruleset = ruleset
+        self._file: PolicyFile | None = None
+
+    def follow(self, file: PolicyFile) -> None:
+        """Look at this file from now on."""
+        self._file = file
+
+    def now(self) -> RuleSet:
+        """The rule set, renewed when its file has changed."""
+        file = self._file
+        if file is not None and time.monotonic() >= file.next_check:
+            self._renew(file)
+        return self._ruleset
+
+    def _renew(self, file: PolicyFile) -> None:
+        found = file.changed(self._ruleset, self._check)
+        if found is not None:
+            if isinstance(found, RuleSet):
+                self._ruleset = found
+            self._ruleset.store.observer.on_event(_event(file, found, self._ruleset.name))
+
+    def _check(self, renewed: RuleSet) -> None:
+        """Raise what would refuse to start with a rule set, as far as it can be seen without the network."""
+        if renewed.matching.messages and not self._ruleset.matching.messages:
+            raise OptionError("rules for WebSocket messages are new, and need a restart")
+        for found in wrong_rules(renewed):
+            raise found
+
+
+def _event(file: PolicyFile, found: RuleSet | ReloadError, policy: str) -> Event:
+    """What an operator hears of a change."""
+    if isinstance(found, ReloadError):
+        return Event("policy-not-reloaded", str(found), logging.ERROR, {"error": found.rlk, "policy": policy})
+    message = (
+        f"the policy file {str(file.path)!r} has changed: mode {found.mode}, {len(found.matching.rules)} rules in force"
+    )
+    return Event("policy-reloaded", message, logging.WARNING, {"policy": policy, "mode": found.mode})

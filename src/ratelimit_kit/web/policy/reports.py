@@ -8,68 +8,68 @@ from collections.abc import Iterator, Sequence
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.events import Decided, Event
 from ratelimit_kit.errors import MissingFieldWarning, StartupWarning, UntrustedProxyWarning
-from ratelimit_kit.guarded_store import Gate
+from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.identity.address import ClientAddress, parse_address
-from ratelimit_kit.web.rules.charges import Claim
+from ratelimit_kit.web.rules.charges import RuleCharges
 
-FIRST = 200
+LOOKED_AT_REQUESTS = 200
 """Requests of a process that are looked at for a proxy that nobody trusts."""
 
-SILENT = 20
+SILENT_REQUESTS = 20
 """Requests in a row without the field of a trusted proxy, after which it is taken to send none."""
 
 
 class Reports:
-    """Tells the observers of a gate.
+    """Tells the observers of a store.
 
     `counting` is true when one of them wants every decision, `wary` while a proxy may still be overlooked.
     """
 
-    def __init__(self, gate: Gate, name: str) -> None:
-        self._observer = gate.observer
+    def __init__(self, store: GuardedStore, name: str) -> None:
+        self._observer = store.observer
         self._name = name
-        self._store = type(gate.store).__name__
+        self._store = type(store.store).__name__
         self.counting = self._observer.counting
-        self._left = FIRST
+        self._left = LOOKED_AT_REQUESTS
         self._silent = 0
         self._seen: Sequence[object] = ()
         self.wary = True
 
-    def count(self, claims: Sequence[Claim], decision: Decision, seconds: float | None, *, shadow: bool) -> None:
+    def count(self, charges: Sequence[RuleCharges], decision: Decision, seconds: float | None, *, shadow: bool) -> None:
         """One report for each rule."""
         took = seconds
-        for claim, verdicts in _parts(claims, decision):
-            names = self._name, claim.rule.name, self._store
+        for one, verdicts in _parts(charges, decision):
+            names = self._name, one.rule.name, self._store
             self._observer.on_decision(Decided.of(names, decision, verdicts, took, shadow=shadow))
             took = None  # the store was asked once, for all rules together
 
-    def tell_of_shadow(self, claims: Sequence[Claim], decision: Decision) -> None:
+    def tell_of_shadow(self, charges: Sequence[RuleCharges], decision: Decision) -> None:
         """Say which rules would have refused a request that nobody refuses."""
         if decision.allowed:
             return
-        for claim, verdicts in _parts(claims, decision):
+        for one, verdicts in _parts(charges, decision):
             limits = [str(verdict.limit) for verdict in verdicts if not verdict.allowed]
             if limits:
-                message = f"shadow: rule {claim.rule.name!r} would have refused a request ({'; '.join(limits)})"
-                facts = {"policy": self._name, "rule": claim.rule.name}
+                message = f"shadow: rule {one.rule.name!r} would have refused a request ({'; '.join(limits)})"
+                facts = {"policy": self._name, "rule": one.rule.name}
                 self._observer.on_event(Event("shadow-denied", message, logging.WARNING, facts))
 
-    def tell_of_beyond(self, claims: Sequence[Claim], *, shadow: bool) -> None:
+    def tell_of_impossible(self, charges: Sequence[RuleCharges], *, shadow: bool) -> None:
         """Say which rules refuse, or would refuse, a request that costs more than they ever admit."""
-        for claim in claims:
-            verdicts = [Verdict(False, charge.limit, 0, 0, 0) for charge in claim.charges]
+        for one in charges:
+            verdicts = [Verdict(False, charge.limit, 0, 0, 0) for charge in one.charges]
             decision = Decision(verdicts)
             if self.counting:
-                self.count([claim], decision, None, shadow=shadow)
+                self.count([one], decision, None, shadow=shadow)
             if shadow:
-                self.tell_of_shadow([claim], decision)
+                self.tell_of_shadow([one], decision)
 
     def look(self, address: ClientAddress, request: Request) -> None:
         """Say once that a proxy is overlooked, or that one is silent: all its clients share its address, and its quota."""
-        if request.ledger is self._seen:  # a decorator, after the middleware
+        if request.already_charged is self._seen:  # a decorator, after the middleware
             return
-        self._seen = request.ledger
+        self._seen = request.already_charged
         self._left -= 1
         self.wary = self._left > 0
         if not address.trusts_nobody:
@@ -82,13 +82,13 @@ class Reports:
         if not address.is_trusted(request):
             return
         self._silent = 0 if address.header in request.headers else self._silent + 1
-        if self._silent < SILENT:
+        if self._silent < SILENT_REQUESTS:
             return
         self.wary = False
         self._warn(
             "missing-field",
             MissingFieldWarning(
-                f"{SILENT} requests in a row came from the trusted proxy {request.peer or 'on a UNIX socket'} without the field "
+                f"{SILENT_REQUESTS} requests in a row came from the trusted proxy {request.peer or 'on a UNIX socket'} without the field "
                 f'{address.header}: by key="ip" all its clients are one. Let the proxy send it (nginx: proxy_set_header '
                 "X-Forwarded-For $proxy_add_x_forwarded_for), and the server keep it (waitress: --trusted-proxy-headers)"
             ),
@@ -113,8 +113,8 @@ class Reports:
         self._observer.on_event(Event(name, str(warning), logging.WARNING, facts))
 
 
-def _parts(claims: Sequence[Claim], decision: Decision) -> Iterator[tuple[Claim, Sequence[Verdict]]]:
+def _parts(charges: Sequence[RuleCharges], decision: Decision) -> Iterator[tuple[RuleCharges, Sequence[Verdict]]]:
     at = 0
-    for claim in claims:
-        yield claim, decision.verdicts[at : at + len(claim.charges)]
-        at += len(claim.charges)
+    for one in charges:
+        yield one, decision.verdicts[at : at + len(one.charges)]
+        at += len(one.charges)

@@ -1,13 +1,12 @@
-"""What is looked at before a policy serves: by front doors, by `ratelimit-kit check` and by Django's checks."""
+"""What is looked at before a policy serves: by integrations, by `ratelimit-kit check` and by Django's checks."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from ratelimit_kit.core.events import Event
-from ratelimit_kit.core.limits import SlidingWindow
+from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.errors import (
     ConfigurationError,
     LateWorkersError,
@@ -22,11 +21,9 @@ from ratelimit_kit.errors import (
 from ratelimit_kit.guard import server_fields as fields
 from ratelimit_kit.guard.abort import refuse, replaces_another
 from ratelimit_kit.guard.unreachable_limits import unreachable
-from ratelimit_kit.guarded_store import Gate
-from ratelimit_kit.stores import Charge, Store
-
-if TYPE_CHECKING:
-    from ratelimit_kit.web.policy.ruleset import Plan
+from ratelimit_kit.guarded_store import GuardedStore
+from ratelimit_kit.stores import BaseStore, Charge
+from ratelimit_kit.web.policy.ruleset import RuleSet
 
 Findings = Iterator[ConfigurationError | StartupWarning]
 
@@ -36,63 +33,77 @@ PROBE = SlidingWindow(1, 1)
 """The limit that a store is asked for at start: a cost of 0 writes nothing, and shows that decisions are possible."""
 
 
-def start(plan: Plan, gate: Gate, *, start_without_store: bool, needs_rules: bool = True, wsgi: bool = False) -> None:
+def start(
+    ruleset: RuleSet,
+    *,
+    start_without_store: bool,
+    messages: bool = True,
+    needs_rules: bool = True,
+    wsgi: bool = False,
+) -> None:
     """Refuse for the first error, log every warning.
 
     A worker that replaces another starts even without the store: a server that runs goes by
     `on_outage`, and must not end because a worker was recycled during an outage. In mode "off" the store is not
-    asked at all: that switch is for the day on which the store is what fails. `wsgi` is true of a door on WSGI, whose
+    asked at all: that switch is for the day on which the store is what fails. `messages` is true of an integration that
+    limits the messages of WebSockets; `wsgi` is true of an integration on WSGI, whose
     servers may have changed the fields of requests.
     """
-    warning = None if not wsgi or plan.address.trusts_nobody else fields.finding(plan.address.header)
+    if ruleset.matching.messages and not messages:
+        raise OptionError(
+            f"rule {ruleset.matching.messages[0].name!r} counts WebSocket messages, and this integration sees none: use "
+            "ratelimit_kit.asgi.RateLimitMiddleware"
+        )
+    warning = (
+        None if not wsgi or ruleset.matching.address.trusts_nobody else fields.finding(ruleset.matching.address.header)
+    )
     if warning is not None:
-        _warn(gate, warning)
-    for found in findings(plan, gate, live=plan.mode != "off", needs_rules=needs_rules):
+        _warn(ruleset.store, warning)
+    for found in findings(ruleset, live=ruleset.mode != "off", needs_rules=needs_rules):
         if isinstance(found, StartupWarning):
-            _warn(gate, found)
+            _warn(ruleset.store, found)
         elif not isinstance(found, StartupRefused):
             raise found
         elif isinstance(found, LateWorkersError):
-            continue  # the watch goes by on_unsafe
+            continue  # the guard goes by on_unsafe
         elif not isinstance(found, StoreUnreachableError) or not (start_without_store or replaces_another()):
             refuse(found)
 
 
-def _warn(gate: Gate, warning: StartupWarning) -> None:
-    gate.observer.on_event(Event("startup-warning", str(warning), logging.WARNING, {"warning": warning.rlk}))
+def _warn(store: GuardedStore, warning: StartupWarning) -> None:
+    store.observer.on_event(Event("startup-warning", str(warning), logging.WARNING, {"warning": warning.rlk}))
 
 
-def findings(plan: Plan, gate: Gate, *, live: bool, needs_rules: bool = True) -> Findings:
+def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True) -> Findings:
     """Everything that would refuse this policy or is worth a warning; `live` asks the store too."""
-    yield from of_the_plan(plan, needs_rules=needs_rules)
-    if plan.mode != "enforce":
+    yield from wrong_rules(ruleset, needs_rules=needs_rules)
+    if ruleset.mode != "enforce":
         yield ModeWarning(
-            f"mode={plan.mode!r}: no request is refused. For limits that hold, set mode='enforce' {_SWITCH}"
+            f"mode={ruleset.mode!r}: no request is refused. For limits that hold, set mode='enforce' {_SWITCH}"
         )
-    refusal = gate.watch.refusal()
-    flaw: StartupRefused | None = getattr(gate.store, "flaw", None)
+    refusal = ruleset.store.guard.refusal()
+    flaw = ruleset.store.backend.flaw
     if refusal is not None:
         yield refusal
     elif flaw is not None:
         yield flaw
-    if live and flaw is None and plan.mode != "off":
-        yield from _of_the_store(gate.store, [named.name for named in plan.named])
+    if live and flaw is None and ruleset.mode != "off":
+        yield from _of_the_store(ruleset.store.backend, [bound.name for bound in ruleset.matching.rules])
 
 
-def of_the_plan(plan: Plan, *, needs_rules: bool = True) -> Iterator[ConfigurationError]:
+def wrong_rules(ruleset: RuleSet, *, needs_rules: bool = True) -> Iterator[ConfigurationError]:
     """What is wrong with the rules themselves."""
-    if needs_rules and not plan.named:
+    if needs_rules and not ruleset.matching.rules:
         yield OptionError('a policy without rules limits nothing: add for example Rule("100/minute", key="ip")')
-    for named in plan.named:
-        yield from unreachable(named.rule.limits, f"rule {named.name!r}")
+    for bound in ruleset.matching.rules:
+        yield from unreachable(bound.rule.limits, f"rule {bound.name!r}")
 
 
-def _of_the_store(store: Store, rules: Sequence[str]) -> Findings:
+def _of_the_store(store: BaseStore, rules: Sequence[str]) -> Findings:
     try:
         store.ping()
         store.decide([Charge(f"start-up-{name}", PROBE, 0) for name in rules])
-        examine = getattr(store, "examine", None)
-        yield from examine() if examine else ()
+        yield from store.examine()
     except StartupRefused as error:
         yield error
     except StoreError as error:
@@ -101,7 +112,7 @@ def _of_the_store(store: Store, rules: Sequence[str]) -> Findings:
             "or accept that with start_without_store=True"
         )
     else:
-        if len(rules) > 1 and getattr(store, "clustered", False):
+        if len(rules) > 1 and store.clustered:
             yield SplitSlotsWarning(
                 f"{store!r} is a cluster, and a request that matches several of the rules {', '.join(rules)} has counters on "
                 "several nodes: they are decided one after the other, with units given back on a denial, not in one step"

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.http.messages import Request
-from ratelimit_kit.web.response.result import Answer, DirectAnswer
+from ratelimit_kit.web.response.result import CheckResult, DirectResponse
 
 MEDIA_TYPES: Final = {
     "ratelimit.js": "text/javascript; charset=utf-8",
@@ -41,7 +41,7 @@ def asset(name: str) -> Asset:
     return Asset(data, f'"{sha256(data).hexdigest()[:24]}"')
 
 
-def serving(prefix: str | None) -> Callable[[Request], Answer | None]:
+def serving(prefix: str | None) -> Callable[[Request], CheckResult | None]:
     """What answers GET and HEAD requests for our files under a prefix such as "/ratelimit-kit".
 
     Any other request is None: the policy's and the application's business. No prefix, no files.
@@ -52,7 +52,7 @@ def serving(prefix: str | None) -> Callable[[Request], Answer | None]:
         raise OptionError(f'assets={prefix!r} is no prefix of paths: write for example assets="/ratelimit-kit"')
     paths = {f"{prefix}/{name}": name for name in MEDIA_TYPES}
 
-    def answer(request: Request) -> Answer | None:
+    def answer(request: Request) -> CheckResult | None:
         name = paths.get(request.path)
         if name is None or request.method not in {"GET", "HEAD"}:
             return None
@@ -61,13 +61,13 @@ def serving(prefix: str | None) -> Callable[[Request], Answer | None]:
     return answer
 
 
-def _answer(name: str, request: Request) -> Answer:
+def _answer(name: str, request: Request) -> CheckResult:
     data, etag = asset(name)
     fields = [("ETag", etag), ("Cache-Control", FRESH), ("X-Content-Type-Options", "nosniff")]
     if _known(request.headers.get("if-none-match", ""), etag):
-        return DirectAnswer(304, "Not Modified", fields, b"")
+        return DirectResponse(304, "Not Modified", fields, b"")
     fields += [("Content-Type", MEDIA_TYPES[name]), ("Content-Length", str(len(data)))]
-    return DirectAnswer(200, "OK", fields, b"" if request.method == "HEAD" else data)
+    return DirectResponse(200, "OK", fields, b"" if request.method == "HEAD" else data)
 
 
 def _known(field: str, etag: str) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
-from ratelimit_kit.web.response.result import Answer
+from ratelimit_kit.web.response.result import CheckResult
 
 
-def unsettled(body: Any, answer: Answer) -> UnsettledBody | AsyncUnsettledBody:
+def unsettled(body: Any, answer: CheckResult) -> UnsettledBody | AsyncUnsettledBody:
     """The body, which settles its answer; an asynchronous one stays that."""
     return AsyncUnsettledBody(body, answer) if hasattr(body, "__aiter__") else UnsettledBody(body, answer)
 
@@ -20,7 +20,7 @@ def unsettled(body: Any, answer: Answer) -> UnsettledBody | AsyncUnsettledBody:
 class UnsettledBody:
     """A body that settles its answer with its first byte, or with its end."""
 
-    def __init__(self, body: Iterable[Any], answer: Answer) -> None:
+    def __init__(self, body: Iterable[Any], answer: CheckResult) -> None:
         self._body = body
         self._answer = answer
 
@@ -48,7 +48,7 @@ class UnsettledBody:
 class AsyncUnsettledBody:
     """The same for an asynchronous body, which a framework awaits while a server of WSGI asks for bytes."""
 
-    def __init__(self, body: AsyncIterable[Any], answer: Answer) -> None:
+    def __init__(self, body: AsyncIterable[Any], answer: CheckResult) -> None:
         self._body = body
         self._answer = answer
 

@@ -16,8 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ratelimit_kit.core.decision import MICROSECONDS, Verdict
-from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
+from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.durations import MICROSECONDS
+from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.web.http.messages import Header, Response
 
 LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
@@ -56,7 +59,7 @@ class Quota(NamedTuple):
 @lru_cache(maxsize=4096)
 def quota(limit: Limit) -> Quota:
     """A token bucket is its burst per time to refill it, so that no more remains than the quota."""
-    return Quota(limit.most, max(1, -(-_span(limit) // MICROSECONDS)))
+    return Quota(limit.max_cost, max(1, -(-_span(limit) // MICROSECONDS)))
 
 
 def _span(limit: Limit) -> int:
@@ -64,7 +67,7 @@ def _span(limit: Limit) -> int:
         return {"month": 30 * 86_400, "week": 604_800, "day": 86_400, "hour": 3600, "minute": 60}[
             limit.per
         ] * MICROSECONDS
-    return limit.window if isinstance(limit, SlidingWindow) else limit.longest
+    return limit.window if isinstance(limit, SlidingWindow) else limit.max_lifetime
 
 
 def retry_after(seconds: float) -> Header:
@@ -115,7 +118,7 @@ class _Lists:
 def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -> list[Header]:
     verdict = min((verdict for _, verdict in items), key=lambda one: (one.allowed, one.remaining, -one.reset))
     return [
-        (f"{prefix}-Limit", str(verdict.limit.most)),
+        (f"{prefix}-Limit", str(verdict.limit.max_cost)),
         (f"{prefix}-Remaining", str(verdict.remaining)),
         (f"{prefix}-Reset", str(reset(verdict.next_after or verdict.reset_after))),
     ]

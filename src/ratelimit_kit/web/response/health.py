@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ratelimit_kit.errors import StoreError
-from ratelimit_kit.guarded_store import Gate, OnOutage
+from ratelimit_kit.guarded_store import GuardedStore
+from ratelimit_kit.outage import OnOutage
 
 MEDIA_TYPE = "application/health+json"
 
@@ -31,13 +32,15 @@ class Health:
     checks: dict[str, Any]
 
     @classmethod
-    def of(cls, gate: Gate, measured: float | StoreError, on_outage: OnOutage, mode: str = "enforce") -> Health:
-        """Read what a gate's store and watch show; `measured` is the store's response time in seconds, or its failure."""
+    def of(
+        cls, store: GuardedStore, measured: float | StoreError, on_outage: OnOutage, mode: str = "enforce"
+    ) -> Health:
+        """Read what a store and its guard show; `measured` is the store's response time in seconds, or its failure."""
         checks = {
-            "store:responseTime": _store(gate, measured, on_outage),
-            "degraded": _degraded(gate),
+            "store:responseTime": _store(store, measured, on_outage),
+            "degraded": _degraded(store),
             "mode": _mode(mode),
-            "workers": _workers(gate),
+            "workers": _workers(store),
         }
         statuses = {check["status"] for check in checks.values()}
         worst: Status = "fail" if "fail" in statuses else "warn" if "warn" in statuses else "pass"
@@ -57,9 +60,9 @@ class Health:
         return [("Content-Type", MEDIA_TYPE), ("Cache-Control", "no-store")]
 
 
-def _store(gate: Gate, measured: float | StoreError, on_outage: OnOutage) -> dict[str, Any]:
+def _store(store: GuardedStore, measured: float | StoreError, on_outage: OnOutage) -> dict[str, Any]:
     check: dict[str, Any] = {
-        "componentId": type(gate.store).__name__,
+        "componentId": type(store.store).__name__,
         "componentType": "datastore",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -71,20 +74,24 @@ def _store(gate: Gate, measured: float | StoreError, on_outage: OnOutage) -> dic
     return {**check, "status": "warn" if on_outage in {"allow", "local"} else "fail", "output": output}
 
 
-def _degraded(gate: Gate) -> dict[str, Any]:
+def _degraded(store: GuardedStore) -> dict[str, Any]:
     """Whether decisions are made without the store right now."""
-    return {"componentType": "component", "observedValue": gate.degraded, "status": "warn" if gate.degraded else "pass"}
+    return {
+        "componentType": "component",
+        "observedValue": store.degraded,
+        "status": "warn" if store.degraded else "pass",
+    }
 
 
-def _workers(gate: Gate) -> dict[str, Any]:
-    problem = gate.watch.problem
+def _workers(store: GuardedStore) -> dict[str, Any]:
+    problem = store.guard.problem
     check: dict[str, Any] = {"componentType": "system"}
-    if gate.workers is not None:
-        check["observedValue"] = gate.workers
+    if store.workers is not None:
+        check["observedValue"] = store.workers
     if problem is None:
         return {**check, "status": "pass"}
     output = f"several processes count for themselves [{problem.rlk}]; the log has the details"
-    return {**check, "status": "fail" if gate.watch.closed else "warn", "output": output}
+    return {**check, "status": "fail" if store.guard.closed else "warn", "output": output}
 
 
 def _mode(mode: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What a front door has to do with a request, as one neutral value: let it pass, or send a denial.
+"""What an integration has to do with a request, as one neutral value: let it pass, or send a denial.
 
-Of a request that passes the door shows the response to `finish` (or `afinish`), which gives back
+Of a request that passes the integration shows the response to `finish` (or `afinish`), which gives back
 what does not count and returns the fields to add. Where a response may still become another one, as in
-WSGI until its first byte, the door asks `judge` for the fields of each and calls `give_back` for the last.
+WSGI until its first byte, it asks `judge` for the fields of each and calls `give_back` for the last.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ratelimit_kit.core.decision import Decision, Verdict
-from ratelimit_kit.guarded_store import Gate
+from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.web.callables import acalled, called
 from ratelimit_kit.web.http.messages import Header, Headers, Response
@@ -19,7 +19,7 @@ from ratelimit_kit.web.response.headers import Item, to_add
 from ratelimit_kit.web.rules.counting import Counts
 
 
-class Reserved(NamedTuple):
+class PendingRefund(NamedTuple):
     """Charges that are given back unless the response counts; `first` is the place of their items in the answer."""
 
     counts: Counts
@@ -28,8 +28,8 @@ class Reserved(NamedTuple):
     first: int | None
 
 
-class Answer:
-    """What a front door has to do: send this denial, or let the application answer and then `finish`.
+class CheckResult:
+    """What an integration has to do: send this denial, or let the application answer and then `finish`.
 
     `touches` tells whether the application's response has to be shown to `finish` at all.
     """
@@ -41,7 +41,7 @@ class Answer:
     reason = ""
     headers: list[Header] = []  # noqa: RUF012 - nobody adds to it
     body = b""
-    reserved: Sequence[Reserved] = ()
+    pending: Sequence[PendingRefund] = ()
 
     def judge(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
         """See what this response does not count; the fields to add to it."""
@@ -78,8 +78,8 @@ class Answer:
         await self.afinish(Response(500, Headers(list)))
 
 
-class DirectAnswer(Answer):
-    """The front door answers by itself, with this status, these fields and this body."""
+class DirectResponse(CheckResult):
+    """The integration answers by itself, with this status, these fields and this body."""
 
     __slots__ = ("body", "headers", "reason", "status")
     denied = True
@@ -91,50 +91,50 @@ class DirectAnswer(Answer):
         self.body = body
 
 
-class Admission(Answer):
-    """The application answers; its response gets the fields of `items`, and may give back what is `reserved`."""
+class Passed(CheckResult):
+    """The application answers; its response gets the fields of `items`, and may give back what is `pending`."""
 
-    __slots__ = ("_exposed", "_fields", "_gate", "_returned", "items", "reserved")
+    __slots__ = ("_exposed", "_fields", "_returned", "_store", "items", "pending")
     touches = True
 
     def __init__(
         self,
         items: list[Item],
         fields: Callable[[Sequence[Item]], list[Header]],
-        gate: Gate,
-        reserved: list[Reserved],
+        store: GuardedStore,
+        pending: list[PendingRefund],
         exposed: bool,  # noqa: FBT001 - one of its few makers
     ) -> None:
         self.items = items
-        self.reserved = reserved
+        self.pending = pending
         self._fields = fields
-        self._gate = gate
+        self._store = store
         self._exposed = exposed
-        self._returned: Sequence[Reserved] = ()
+        self._returned: Sequence[PendingRefund] = ()
 
     def judge(self, response: Response) -> list[Header]:
         """See what this response does not count; the fields to add to it, which speak of that as given back."""
-        if self.reserved:
-            self._returned = [one for one in self.reserved if not called(one.counts, response)]
+        if self.pending:
+            self._returned = [one for one in self.pending if not called(one.counts, response)]
         return self._told(response)
 
     async def ajudge(self, response: Response) -> list[Header]:
         """Do what `judge` does."""
-        if self.reserved:
-            self._returned = [one for one in self.reserved if not await acalled(one.counts, response)]
+        if self.pending:
+            self._returned = [one for one in self.pending if not await acalled(one.counts, response)]
         return self._told(response)
 
     def give_back(self) -> None:
         """Give back what the response that was judged last does not count; that is final."""
-        returned, self._returned, self.reserved = self._returned, (), []
+        returned, self._returned, self.pending = self._returned, (), []
         for one in returned:
-            self._gate.refund(one.charges, one.decision)
+            self._store.refund(one.charges, one.decision)
 
     async def agive_back(self) -> None:
         """Do what `give_back` does."""
-        returned, self._returned, self.reserved = self._returned, (), []
+        returned, self._returned, self.pending = self._returned, (), []
         for one in returned:
-            await self._gate.arefund(one.charges, one.decision)
+            await self._store.arefund(one.charges, one.decision)
 
     def _told(self, response: Response) -> list[Header]:
         """The fields, of what is left after the refunds."""
@@ -148,15 +148,15 @@ class Admission(Answer):
         return to_add(self._fields(items), response, exposed=self._exposed)
 
 
-def _give_back(items: list[Item], one: Reserved) -> None:
+def _give_back(items: list[Item], one: PendingRefund) -> None:
     """Let the items say what is left after a refund."""
     if one.first is None:
         return
     for at, charge in enumerate(one.charges, start=one.first):
         name, before = items[at]
-        left = min(before.limit.most, before.remaining + charge.cost)
+        left = min(before.limit.max_cost, before.remaining + charge.cost)
         items[at] = name, Verdict(True, before.limit, left, 0, before.reset)
 
 
-PASS = Answer()
+PASS = CheckResult()
 """The answer to a request that nothing limits."""

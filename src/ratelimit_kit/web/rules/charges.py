@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
+from math import inf
 from typing import Any, NamedTuple
 
 from ratelimit_kit.core.durations import spell
-from ratelimit_kit.core.limits import FixedWindow, Limit, SlidingWindow
+from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.errors import CostError, OptionError
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.keys import LONGEST_TEXT, scoped, shortened
@@ -18,148 +21,195 @@ from ratelimit_kit.web.identity.address import ClientAddress
 from ratelimit_kit.web.identity.keys import aidentify, identify
 from ratelimit_kit.web.rules.rule import Rule, check_name, tier
 
-REMEMBERED = 4096
-"""Clients whose claims are remembered, of a rule and of a policy: a flood of others only costs the making of theirs."""
+MAX_KNOWN = 4096
+"""Clients whose charges are known, of a rule and of a policy: a flood of others only costs the making of theirs."""
 
 
-class Claim(NamedTuple):
+class RuleCharges(NamedTuple):
     """What a request is charged under one rule; `items` are the names of the charges in responses, "" of hidden ones.
 
-    `beyond` is true where a limit never admits so high a cost; `repeated` where several identities are charged;
-    `remembered` where the rule keeps the claim, for the next request of the same client.
+    `impossible` is true where a limit never admits so high a cost; `repeated` where several identities are charged;
+    `kept` where the rule keeps them for the next request of the same client.
     """
 
-    rule: NamedRule
+    rule: BoundRule
     charges: Sequence[Charge]
     items: Sequence[str]
-    beyond: bool = False
+    impossible: bool = False
     repeated: bool = False
-    remembered: bool = False
+    kept: bool = False
+
+    def less(self, paid: Mapping[tuple[str, str], float]) -> RuleCharges | None:
+        """What is left to charge where some costs have been paid, by counter; None where nothing is."""
+        left = [
+            (charge if not already else charge._replace(cost=charge.cost - int(already)), item)
+            for charge, item in zip(self.charges, self.items, strict=True)
+            if not (already := paid.get(charge.counter, 0)) or already < charge.cost
+        ]
+        if not left:
+            return None
+        return self._replace(charges=[charge for charge, _ in left], items=[item for _, item in left])
 
 
-class Claims:
+class RequestCharges:
     """What a request is charged under several rules in one step, and what they say together.
 
     `names` are those of the charges in responses; `plain` is true where each of them is to be shown as it is;
-    `counted` are the claims of which some responses give back, with the place of their first charge; `beyond` are those
+    `counted` are the charges of which some responses give back, with the place of the first; `impossible` are those
     that no limit ever admits; `outages` is what each rule wants of an outage, empty where all leave it to the policy.
     """
 
-    __slots__ = ("all", "beyond", "charges", "counted", "names", "outages", "plain", "shadow")
+    __slots__ = ("by_rule", "charges", "counted", "impossible", "names", "outages", "plain", "shadow")
 
-    def __init__(self, claims: Sequence[Claim]) -> None:
-        self.all = claims
-        self.charges: tuple[Charge, ...] = tuple([charge for claim in claims for charge in claim.charges])
-        self.names = [name for claim in claims for name in claim.items]
-        self.plain = all(claim.rule.shown and not claim.repeated for claim in claims)
-        self.beyond = [claim for claim in claims if claim.beyond]
-        self.shadow = any(claim.rule.rule.shadow for claim in claims)
-        outages = [claim.rule.rule.on_outage for claim in claims]
+    def __init__(self, by_rule: Sequence[RuleCharges]) -> None:
+        self.by_rule = by_rule
+        self.charges: tuple[Charge, ...] = tuple([charge for one in by_rule for charge in one.charges])
+        self.names = [name for one in by_rule for name in one.items]
+        self.plain = all(one.rule.shown and not one.repeated for one in by_rule)
+        self.impossible = [one for one in by_rule if one.impossible]
+        self.shadow = any(one.rule.rule.shadow for one in by_rule)
+        outages = [one.rule.rule.on_outage for one in by_rule]
         self.outages = outages if any(outages) else []
-        places = accumulate([len(claim.charges) for claim in claims], initial=0)
+        places = accumulate([len(one.charges) for one in by_rule], initial=0)
         self.counted = [
-            (counts, claim, first)
-            for claim, first in zip(claims, places, strict=False)
-            if (counts := claim.rule.rule.counts) is not None
+            (counts, one, first)
+            for one, first in zip(by_rule, places, strict=False)
+            if (counts := one.rule.rule.counts) is not None
         ]
 
-    def without(self, ledger: Sequence[Claims]) -> Claims:
-        """What the request has not been charged already by another front door or a decorator.
+    def without(self, already_charged: Sequence[RequestCharges]) -> RequestCharges:
+        """What the request has not been charged already by another integration or a decorator.
 
         What a response may still give back has paid only for a rule that gives back on the same terms.
         """
-        earlier = [(claim, charge) for claims in ledger for claim in claims.all for charge in claim.charges]
-        new: list[Claim] = []
-        for claim in self.all:
-            paid: dict[tuple[str, str], int] = {}
+        earlier = [(other, charge) for all_ in already_charged for other in all_.by_rule for charge in other.charges]
+        new: list[RuleCharges] = []
+        for one in self.by_rule:
+            paid: dict[tuple[str, str], float] = {}
             for other, charge in earlier:
-                if other.rule.rule.counts is None or other.rule.rule.counts == claim.rule.rule.counts:
-                    paid[charge.key, charge.limit.id] = paid.get((charge.key, charge.limit.id), 0) + charge.cost
-            kept = [
-                (charge._replace(cost=charge.cost - already), item)
-                for charge, item in zip(claim.charges, claim.items, strict=True)
-                if not (already := paid.get((charge.key, charge.limit.id), 0)) or already < charge.cost
-            ]
-            if kept:
-                new.append(claim._replace(charges=[charge for charge, _ in kept], items=[item for _, item in kept]))
-        return Claims(new)
+                if other.rule.rule.counts is None or other.rule.rule.counts == one.rule.rule.counts:
+                    paid[charge.counter] = paid.get(charge.counter, 0) + charge.cost
+            left = one.less(paid)
+            if left is not None:
+                new.append(left)
+        return RequestCharges(new)
 
-    def parted(self) -> tuple[Claims, Claims]:
-        """Those that are enforced, and those that only look."""
+    def split(self) -> tuple[RequestCharges, RequestCharges]:
+        """Those that are enforced, and those of shadow rules."""
         if not self.shadow:
             return self, NOTHING
-        enforced = [claim for claim in self.all if not claim.rule.rule.shadow]
-        return Claims(enforced), Claims([claim for claim in self.all if claim.rule.rule.shadow])
+        enforced = [one for one in self.by_rule if not one.rule.rule.shadow]
+        return RequestCharges(enforced), RequestCharges([one for one in self.by_rule if one.rule.rule.shadow])
 
-    def possible(self) -> Claims:
+    def possible(self) -> RequestCharges:
         """Those that some limit may admit."""
-        return Claims([claim for claim in self.all if not claim.beyond]) if self.beyond else self
+        return RequestCharges([one for one in self.by_rule if not one.impossible]) if self.impossible else self
+
+    def names_head(self) -> bool:
+        """Whether a rule among them names the method HEAD."""
+        return any(one.rule.rule.names_head for one in self.by_rule)
 
 
-NOTHING = Claims([])
+NOTHING = RequestCharges([])
 
 
-class NamedRule:
+class Combined:
+    """The charges of requests under several rules; those of clients that the rules know are known here too."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], RequestCharges] = {}
+
+    def __call__(self, by_rule: list[RuleCharges]) -> RequestCharges:
+        """The charges of a request as one value, which keeps those that it is made of alive, and their ids theirs."""
+        ids = tuple([id(one) for one in by_rule])
+        together = self._known.get(ids)
+        if together is None:
+            together = RequestCharges(_different(by_rule))
+            if all(one.kept for one in by_rule):
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                self._known[ids] = together
+        return together
+
+
+def _different(by_rule: list[RuleCharges]) -> list[RuleCharges]:
+    """The charges without repetitions: two rules of one name, as throttles may be, can be about the same counter."""
+    if len({one.rule.name for one in by_rule}) == len(by_rule):
+        return by_rule
+    seen: dict[tuple[str, str], float] = {}
+    different = []
+    for one in by_rule:
+        left = one.less(seen)
+        seen |= {charge.counter: inf for charge in one.charges}
+        if left is not None:
+            different.append(left)
+    return different
+
+
+class BoundRule:
     """A rule with its name in the namespace of a policy; `label` is what fields call it, where that is something else.
 
-    What a client is charged under a rule whose limits and cost are fixed is made once and remembered for a while.
+    What a client is charged under a rule whose limits and cost are fixed is made once and known for a while.
     `shown` is false of a rule that no field speaks of.
     """
 
-    __slots__ = ("_made", "_plain", "_prefix", "fixed", "label", "name", "preflights", "rule", "shown")
+    __slots__ = ("_known", "_plain", "_prefix", "always", "fixed", "label", "name", "preflights", "rule", "shown")
 
     def __init__(self, rule: Rule, name: str, namespace: str, *, label: str | None = None, shown: bool = True) -> None:
         self.rule = rule
+        self.always = rule.always
         self.name = name
         self.label = check_name(name if label is None else label) if shown else ""
         self.shown = shown
         self.fixed = rule.tiers is None and not callable(rule.cost)
         self._plain = rule.key[0] if self.fixed and rule.key in {("ip",), ("global",)} else None
         self._prefix = scoped(namespace, scoped(name, ""))
-        self._made: dict[str, Claim] = {}
-        self.preflights: NamedRule | None = None
+        self._known: dict[str, RuleCharges] = {}
+        self.preflights: BoundRule | None = None
         if shown and rule.methods is None and not rule.messages:
-            self.preflights = NamedRule(rule.of_preflights(), preflight_name(name), namespace, shown=False)
+            self.preflights = BoundRule(rule.of_preflights(), preflight_name(name), namespace, shown=False)
 
-    def known(self, request: Request, address: ClientAddress) -> Claim | None:
-        """What a client is charged who is remembered, where nothing but his address has to be looked at."""
+    def known(self, request: Request, address: ClientAddress) -> RuleCharges | None:
+        """What a known client is charged, where nothing but their address has to be looked at."""
         if self._plain is None:
             return None
-        return self._made.get("ip:" + address.key(request) if self._plain == "ip" else "global")
+        return self._known.get("ip:" + address.key(request) if self._plain == "ip" else "global")
 
-    def claim(self, request: Request, address: ClientAddress) -> Claim:
+    def charges(self, request: Request, address: ClientAddress) -> RuleCharges:
         """What the request is charged."""
         rule = self.rule
         identities = identify(rule.key, request, address)
         if self.fixed:
-            return self._remembered(identities)
+            return self._of_client(identities)
         limits = rule.limits if rule.tiers is None else tier(called(rule.tiers, request), rule)
         cost = called(rule.cost, request) if callable(rule.cost) else rule.cost
-        return self._claim(identities, limits, cost)
+        return self._make(identities, limits, cost)
 
-    async def aclaim(self, request: Request, address: ClientAddress) -> Claim:
-        """Do what `claim` does."""
+    async def acharges(self, request: Request, address: ClientAddress) -> RuleCharges:
+        """Do what `charges` does."""
         rule = self.rule
         identities = await aidentify(rule.key, request, address)
         if self.fixed:
-            return self._remembered(identities)
+            return self._of_client(identities)
         limits = rule.limits if rule.tiers is None else tier(await acalled(rule.tiers, request), rule)
         cost = await acalled(rule.cost, request) if callable(rule.cost) else rule.cost
-        return self._claim(identities, limits, cost)
+        return self._make(identities, limits, cost)
 
-    def _remembered(self, identities: Sequence[str]) -> Claim:
-        """The claim of one identity is remembered, unless its text is longer than any that we make."""
+    def _of_client(self, identities: Sequence[str]) -> RuleCharges:
+        """The charges of one identity are kept, unless its text is longer than any that we make."""
         identity = identities[0]
-        made = self._made.get(identity) if len(identities) == 1 else None
+        made = self._known.get(identity) if len(identities) == 1 else None
         if made is None:
-            made = self._claim(identities, self.rule.limits, self.rule.cost)
+            made = self._make(identities, self.rule.limits, self.rule.cost)
             if len(identities) == 1 and len(identity) <= LONGEST_TEXT:
-                if len(self._made) >= REMEMBERED:
-                    self._made.clear()
-                made = self._made[identity] = made._replace(remembered=True)
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                made = self._known[identity] = made._replace(kept=True)
         return made
 
-    def _claim(self, identities: Sequence[str], limits: Sequence[Limit], cost: Any) -> Claim:
+    def _make(self, identities: Sequence[str], limits: Sequence[Limit], cost: Any) -> RuleCharges:
         if type(cost) is not int:
             raise CostError(
                 f"the cost of rule {self.name!r} is {cost!r}, no whole number: return the units that it uses"
@@ -167,8 +217,8 @@ class NamedRule:
         items = item_names(self.label, tuple(limits))
         keys = [self._prefix + shortened(identity) for identity in identities]
         charges = [Charge(key, limit, cost) for key in keys for limit in limits]
-        beyond = not 0 <= cost <= min([limit.most for limit in limits])
-        return Claim(self, charges, items * len(identities), beyond, len(identities) > 1)
+        impossible = not 0 <= cost <= min([limit.max_cost for limit in limits])
+        return RuleCharges(self, charges, items * len(identities), impossible, len(identities) > 1)
 
 
 def preflight_name(name: str) -> str:
@@ -186,16 +236,16 @@ def item_names(name: str, limits: Sequence[Limit]) -> list[str]:
         span = (
             limit.per
             if isinstance(limit, FixedWindow)
-            else spell(limit.window if isinstance(limit, SlidingWindow) else limit.longest)
+            else spell(limit.window if isinstance(limit, SlidingWindow) else limit.max_lifetime)
         )
         label = f"{name}-{span.replace(' ', '-')}"
         names.append(label if label not in names else f"{label}-{len(names) + 1}")
     return names
 
 
-def named_rules(rules: Sequence[Rule], namespace: str) -> list[NamedRule]:
+def bind_rules(rules: Sequence[Rule], namespace: str) -> list[BoundRule]:
     """Rules with their names; two rules of one name would share counters and headers."""
-    named: list[NamedRule] = []
+    bound: list[BoundRule] = []
     taken: set[str] = set()
     for number, rule in enumerate(rules, start=1):
         if not isinstance(rule, Rule):
@@ -208,5 +258,5 @@ def named_rules(rules: Sequence[Rule], namespace: str) -> list[NamedRule]:
                 "would share their counters. Give each a name of its own"
             )
         taken |= names
-        named.append(NamedRule(rule, name, namespace))
-    return named
+        bound.append(BoundRule(rule, name, namespace))
+    return bound

@@ -19,22 +19,29 @@ _TEMPLATE: Final = re.compile(r"\{[^{}]*\}|<[^<>]*>|(?<=/):[A-Za-z_]\w*")
 """A parameter as frameworks write it in a route: {id}, <int:id> or :id."""
 
 
-def read_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[Iterable[str]], bool]:
-    """A test for the spellings of a path: true when a pattern matches one of them. `option` names them in errors."""
-    exact, prefixes, expressions = _read(option, patterns)
-    exact |= {canonical(path) for path in exact}
-    starts = tuple({*prefixes, *(canonical(prefix).rstrip("/") + "/" for prefix in prefixes)})
+class PathPatterns:
+    """What a rule limits by its path: whole paths, beginnings that end in a slash, and regular expressions.
 
-    def matches(paths: Iterable[str]) -> bool:
-        if not exact.isdisjoint(paths):
+    A path is given in all its spellings: it matches when one of them does. `option` names the patterns in errors.
+    """
+
+    __slots__ = ("exact", "expressions", "prefixes")
+
+    def __init__(self, option: str, patterns: Iterable[Pattern]) -> None:
+        exact, prefixes, self.expressions = _read(option, patterns)
+        self.exact = exact | {canonical(path) for path in exact}
+        self.prefixes = tuple({*prefixes, *(canonical(prefix).rstrip("/") + "/" for prefix in prefixes)})
+
+    def match(self, spellings: Iterable[str]) -> bool:
+        """Whether a pattern matches one of the spellings of a path."""
+        if not self.exact.isdisjoint(spellings):
             return True
-        if not starts and not expressions:  # the most of many rules, and asked of each request
+        if not self.prefixes and not self.expressions:
             return False
         return any(
-            path.startswith(starts) or any(expression.search(path) for expression in expressions) for path in paths
+            path.startswith(self.prefixes) or any(expression.search(path) for expression in self.expressions)
+            for path in spellings
         )
-
-    return matches
 
 
 def read_exempt_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str, str], bool]:

@@ -1,6 +1,6 @@
 """A Rule: which requests are limited, by what, how much each costs, and which of them count.
 
-A rule knows no store and no namespace; `claims.py` makes charges of it.
+A rule knows no store and no namespace; `charges.py` makes charges of it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ratelimit_kit.core.limits import Limit
-from ratelimit_kit.core.validation import alike, known_options
+from ratelimit_kit.core.grammar import read_limits
+from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.validation import alike, check_switch, known_options
 from ratelimit_kit.errors import OptionError, QuotaError
-from ratelimit_kit.guarded_store import OnOutage, outage_policy
-from ratelimit_kit.limiter import read_limits
+from ratelimit_kit.outage import OnOutage, outage_policy
 from ratelimit_kit.web.callables import acalled, called
 from ratelimit_kit.web.http.messages import Request, Response
 from ratelimit_kit.web.identity.keys import Key, read_key
 from ratelimit_kit.web.rules.counting import read_count
-from ratelimit_kit.web.rules.paths import Pattern, read_exempt_paths, read_paths
+from ratelimit_kit.web.rules.paths import PathPatterns, Pattern, read_exempt_paths
 
 _METHOD = re.compile(r"[A-Z]+", re.ASCII)
 
@@ -84,11 +84,11 @@ class Rule:
         self.name = None if name is None else check_name(name)
         self.on_outage = None if on_outage is None else outage_policy(on_outage)
         self.counts = read_count(count)
-        self.shadow = _switch("shadow", shadow)
-        self.messages = _switch("messages", messages)
+        self.shadow = check_switch("shadow", shadow)
+        self.messages = check_switch("messages", messages)
         if self.messages and self.counts is not None:
             raise OptionError("messages=True has no responses to look at: leave out count")
-        self._path = None if paths is None else read_paths("paths", _some("paths", paths))
+        self.paths = None if paths is None else PathPatterns("paths", _some("paths", paths))
         self.methods = None if methods is None else frozenset(_method(word) for word in _some("methods", methods))
         self.names_head = self.methods is not None and "HEAD" in self.methods and not self.shadow
         self._exempt = read_exempt(exempt)
@@ -130,7 +130,7 @@ class Rule:
 
     def _is_for(self, request: Request) -> bool:
         """By path and method; HEAD is answered by what answers GET."""
-        if self._path is not None and not self._path(request.spellings):
+        if self.paths is not None and not self.paths.match(request.spellings):
             return False
         if self.methods is None or request.method in self.methods:
             return True
@@ -173,12 +173,6 @@ def check_name(name: str) -> str:
             f"name={name!r} cannot be sent in the RateLimit fields, which take printable ASCII: write for example name='login'"
         )
     return name
-
-
-def _switch(option: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise OptionError(f"{option}={value!r} is neither True nor False")
-    return value
 
 
 def _some(option: str, values: Iterable[Pattern]) -> list[Pattern]:

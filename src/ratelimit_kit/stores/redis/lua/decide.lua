@@ -5,8 +5,8 @@
 --             tb  cost, capacity, unit, rate
 --             fw  cost, limit, and four ends of calendar windows, ascending: the server's time must
 --                 lie between the first and the last, else the answer is one number: minus the time
---             sw  cost, limit, window, resolution, granule, around, turn, and the bytes of a group; then,
---                 as arguments of their own, the formats of the head and of a group
+--             sw  cost, limit, window, resolution, granule, stamp_modulus, count_modulus, and the bytes of a entry; then,
+--                 as arguments of their own, the formats of the header and of a entry
 -- Answers   for one token bucket its credits afterwards, or -1 minus its credits when it refuses; else
 --           packed numbers: the time, 1 or 0, then per charge what is there after an admission, before a denial
 --             tb  credits
@@ -65,62 +65,62 @@ while skip < #KEYS do
       end
 
     elseif kind == 'sw' then
-      local cost, limit, window, resolution, granule, around, turn, wide = read('<dddddddd', numbers)
-      local head, group = ARGV[at], ARGV[at + 1]
+      local cost, limit, window, resolution, granule, stamp_modulus, count_modulus, entry_size = read('<dddddddd', numbers)
+      local header, entry = ARGV[at], ARGV[at + 1]
       local time, last, total, base, first, horizon = now, nil, 0, 0, now, nil
-      local from, size = 1, 0 -- where the first group begins, and where the groups end
+      local from, size = 1, 0 -- where the first entry begins, and where the entries end
       at = at + 2
       if state then
-        last, total, base, from = read(head, state)
+        last, total, base, from = read(header, state)
         if last > now then time = last end
         horizon = time - window
         if last > horizon then
           first, size = last, #state
           while from <= size do
-            local stamp, reached = read(group, state, from)
-            stamp = last - (last - stamp) % around
+            local stamp, reached = read(entry, state, from)
+            stamp = last - (last - stamp) % stamp_modulus
             if stamp > horizon then
               first = stamp
               break
             end
-            base, from = reached, from + wide
+            base, from = reached, from + entry_size
           end
         else
           state, total, base = nil, 0, 0
         end
       end
-      local left = limit - (total - base) % turn
+      local left = limit - (total - base) % count_modulus
       if cost > left or refused or cost == 0 then
         local wait, wanted = 0, math.max(cost, 1) - left
         if wanted > 0 then
-          local low, high = 0, (size + 1 - from) / wide -- the first group that reaches it, by halves
+          local low, high = 0, (size + 1 - from) / entry_size -- the first entry that reaches it, by halves
           local middle = 0 -- which it is where many wait
           while low < high do
-            local _, reached = read(group, state, from + middle * wide)
-            if (reached - base) % turn < wanted then
+            local _, reached = read(entry, state, from + middle * entry_size)
+            if (reached - base) % count_modulus < wanted then
               low = middle + 1
             else
               high = middle
             end
             middle = math.floor((low + high) / 2)
           end
-          from = from + low * wide
-          wait = (from > size and last or last - (last - read(group, state, from)) % around) - horizon
+          from = from + low * entry_size
+          wait = (from > size and last or last - (last - read(entry, state, from)) % stamp_modulus) - horizon
         end
         after = cost <= left and '' or nil
         first_value, second_value, third_value = left, wait, state and last - horizon or 0
       else
-        local groups = ''
+        local entries = ''
         if state then
-          local number = 1 + (size + 1 - from) / wide
-          if number > 1 then groups = string.sub(state, from) end
+          local number = 1 + (size + 1 - from) / entry_size
+          if number > 1 then entries = string.sub(state, from) end
           if last ~= time and (number < resolution or math.floor(last / granule) ~= math.floor(time / granule)) then
-            groups = groups .. pack(group, last % around, total)
+            entries = entries .. pack(entry, last % stamp_modulus, total)
           elseif number == 1 then
             first = time
           end
         end
-        after, reset, left = pack(head, time, (total + cost) % turn, base) .. groups, window, left - cost
+        after, reset, left = pack(header, time, (total + cost) % count_modulus, base) .. entries, window, left - cost
         first_value, second_value, third_value = left, left > 0 and 0 or first + window - time, window
       end
 

@@ -5,7 +5,7 @@
 --           give back are known by their time (else 0), and that time; then
 --             tb  capacity, unit, rate
 --             fw  the end of the calendar window of those hits
---             sw  window, around and turn; then, as arguments of their own, the formats of the head and of a group
+--             sw  window, stamp_modulus and count_modulus; then, as arguments of their own, the formats of the header and of a entry
 
 local refund, max, min = {}, math.max, math.min
 
@@ -35,15 +35,15 @@ function refund.fw(key, state, numbers)
   end
 end
 
-function refund.sw(key, state, numbers, head, group)
-  local cost, known, hit, window, around, turn = read('<dddddd', numbers)
-  local last, total, before, from = read(head, state)
+function refund.sw(key, state, numbers, header, entry)
+  local cost, known, hit, window, stamp_modulus, count_modulus = read('<dddddd', numbers)
+  local last, total, before, from = read(header, state)
   local horizon = max(now, last) - window
   if known == 1 and hit <= horizon then cost = 0 end
-  local groups, kept, newest = {}, 0, nil
+  local entries, kept, newest = {}, 0, nil
 
   local function keep(stamp, reached)
-    local count = (reached - before) % turn
+    local count = (reached - before) % count_modulus
     before = reached
     if stamp > horizon then
       if known == 0 or stamp >= hit then
@@ -52,20 +52,20 @@ function refund.sw(key, state, numbers, head, group)
       end
       if count > 0 then
         kept, newest = kept + count, stamp
-        groups[#groups + 1] = pack(group, stamp % around, kept)
+        entries[#entries + 1] = pack(entry, stamp % stamp_modulus, kept)
       end
     end
   end
 
   while from <= #state do
     local stamp, reached
-    stamp, reached, from = read(group, state, from)
-    keep(last - (last - stamp) % around, reached)
+    stamp, reached, from = read(entry, state, from)
+    keep(last - (last - stamp) % stamp_modulus, reached)
   end
   keep(last, total)
   if newest then
-    groups[#groups] = nil
-    set(key, pack(head, newest, kept, 0) .. table.concat(groups), newest - horizon)
+    entries[#entries] = nil
+    set(key, pack(header, newest, kept, 0) .. table.concat(entries), newest - horizon)
   else
     call('DEL', key)
   end

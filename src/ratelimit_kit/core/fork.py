@@ -1,0 +1,26 @@
+"""One way to renew things in a forked child: a lock may be held for ever there, and sockets belong to the parent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
+
+
+def in_forked_child(renew: Callable[[], None]) -> None:
+    """Call `renew` in every child that is forked from now on, before its own code runs."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=renew)
+
+
+def each_in_forked_child(renew: Callable[[Any], None]) -> WeakSet[Any]:
+    """A set whose members, for as long as each lives, are given to `renew` in every forked child."""
+    members: WeakSet[Any] = WeakSet()
+
+    def renew_each() -> None:
+        for member in list(members):
+            renew(member)
+
+    in_forked_child(renew_each)
+    return members

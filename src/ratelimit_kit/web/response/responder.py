@@ -1,0 +1,134 @@
+"""What a client gets by a decision: fields on a response that passes, or a refusal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.validation import nearest
+from ratelimit_kit.errors import OptionError
+from ratelimit_kit.guarded_store import GuardedStore
+from ratelimit_kit.outage import OnOutage
+from ratelimit_kit.web.http.messages import Header, Request
+from ratelimit_kit.web.response.denial import Denial, Respond, say
+from ratelimit_kit.web.response.headers import FAMILIES, Item, exposing, no_fields, retry_after
+from ratelimit_kit.web.response.result import PASS, CheckResult, DirectResponse, Passed, PendingRefund
+from ratelimit_kit.web.rules.charges import RequestCharges
+
+_REASONS = {413: "Content Too Large", 429: "Too Many Requests", 503: "Service Unavailable"}
+
+
+class Responder:
+    """Makes the results of one policy's decisions on `store`; the options are those of Policy."""
+
+    def __init__(
+        self, store: GuardedStore, *, headers: str, expose_headers: bool, denial: Respond | None, cost_status: int
+    ) -> None:
+        if cost_status not in {429, 413} or isinstance(cost_status, bool):
+            raise OptionError(f"cost_status={cost_status!r} is neither 429 nor 413 (Content Too Large)")
+        if headers not in FAMILIES:
+            raise OptionError(f"headers={headers!r} is no family of fields; {nearest(str(headers), FAMILIES)}")
+        if denial is not None and not callable(denial):
+            raise OptionError(f"denial={denial!r} is no callable: give one that takes the Denial and returns the body")
+        self._store = store
+        self._fields = FAMILIES[headers]
+        self._expose = expose_headers
+        self._denial = denial
+        self._cost_status = cost_status
+
+    def allowed(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
+        """The result for a request that was admitted by enforced rules."""
+        if decision.degraded:
+            return PASS
+        fields = self._fields if charges.plain else partial(_shown, self._fields)
+        return Passed(
+            _items(charges, decision),
+            fields,
+            self._store,
+            _pending(charges, decision, shown=True) if charges.counted else [],
+            self._is_exposed(request),
+        )
+
+    def watched(self, result: CheckResult, charges: RequestCharges, decision: Decision) -> CheckResult:
+        """The result of the enforced rules, with what shadow rules may give back."""
+        pending = _pending(charges, decision, shown=False)
+        if not pending:
+            return result
+        if isinstance(result, Passed):
+            result.pending = [*result.pending, *pending]
+            return result
+        return Passed([], no_fields, self._store, pending, exposed=False)
+
+    def denied(self, request: Request, charges: RequestCharges, decision: Decision, on_outage: OnOutage) -> CheckResult:
+        """The result for a request that was refused."""
+        quota = not decision.degraded or (on_outage == "local" and not self._store.guard.closed)
+        items = [] if decision.degraded else _items(charges, decision)
+        if not charges.plain:
+            items = _merged(items)
+        names = [name for name, verdict in items if not verdict.allowed]
+        limits = self._fields(items) if items else []
+        return self._refusal(Denial(request, 429 if quota else 503, names, decision.retry_after), limits)
+
+    def too_costly(self, request: Request, charges: RequestCharges) -> CheckResult:
+        """The result for a request that costs more than a limit ever admits: no wait helps."""
+        names = list(dict.fromkeys(name for one in charges.impossible for name in one.items if name))
+        return self._refusal(Denial(request, self._cost_status, names, math.inf), [])
+
+    def _refusal(self, denial: Denial, limits: Sequence[Header]) -> CheckResult:
+        status, data, fields = say(denial, self._denial)
+        if denial.request.method == "HEAD":
+            data = b""
+        if denial.helps:
+            fields = [*fields, retry_after(denial.retry_after)]
+        fields = [*fields, *limits]
+        if self._is_exposed(denial.request):
+            fields.append(exposing(limits))
+        return DirectResponse(status, _REASONS.get(status, "Refused"), _once(fields), data)
+
+    def _is_exposed(self, request: Request) -> bool:
+        return self._expose and "origin" in request.headers
+
+
+def _pending(charges: RequestCharges, decision: Decision, *, shown: bool) -> list[PendingRefund]:
+    """What the response may give back; `shown` where the fields of the response speak of it."""
+    if decision.degraded:
+        return []
+    return [
+        PendingRefund(
+            counts, one.charges, Decision(decision.verdicts[at : at + len(one.charges)]), at if shown else None
+        )
+        for counts, one, at in charges.counted
+    ]
+
+
+def _items(charges: RequestCharges, decision: Decision) -> list[Item]:
+    return list(zip(charges.names, decision.verdicts, strict=True))
+
+
+def _merged(items: Sequence[Item]) -> list[Item]:
+    """One item for each name that is shown: of several identities under one rule, the one that has the least left."""
+    merged: dict[str, Verdict] = {}
+    for name, verdict in items:
+        other = merged.get(name)
+        if name and (other is None or _strictness(verdict) < _strictness(other)):
+            merged[name] = verdict
+    return list(merged.items())
+
+
+def _strictness(verdict: Verdict) -> tuple[bool, int, int]:
+    return verdict.allowed, -verdict.wait, verdict.remaining
+
+
+def _shown(fields: Callable[[Sequence[Item]], list[Header]], items: Sequence[Item]) -> list[Header]:
+    merged = _merged(items)
+    return fields(merged) if merged else []
+
+
+def _once(fields: Sequence[Header]) -> list[Header]:
+    """The fields, each name once: a denial's own words may have set one of ours already."""
+    seen: dict[str, Header] = {}
+    for field in fields:
+        seen.setdefault(field[0].lower(), field)
+    return list(seen.values())

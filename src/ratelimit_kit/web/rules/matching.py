@@ -1,0 +1,82 @@
+"""Which rules limit a request, and what it is charged under them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ratelimit_kit.web.http.messages import Request
+from ratelimit_kit.web.identity.address import ClientAddress
+from ratelimit_kit.web.rules.charges import NOTHING, BoundRule, Combined, RequestCharges, RuleCharges, bind_rules
+from ratelimit_kit.web.rules.exemption import Exemption
+from ratelimit_kit.web.rules.index import RuleIndex
+from ratelimit_kit.web.rules.rule import Exempt, Rule
+
+
+class Matching:
+    """The rules of a policy, matched to requests: `rules` are all of them, `messages` those for WebSocket messages."""
+
+    __slots__ = ("_combined", "_exemption", "_index", "address", "messages", "rules")
+
+    def __init__(self, rules: Sequence[Rule], namespace: str, address: ClientAddress, exempt: Exempt = ()) -> None:
+        self.rules = bind_rules(rules, namespace)
+        self.messages = [bound for bound in self.rules if bound.rule.messages]
+        self.address = address
+        self._index = RuleIndex([bound for bound in self.rules if not bound.rule.messages])
+        self._exemption = Exemption(exempt)
+        self._combined = Combined()
+
+    def charges(
+        self, request: Request, bound: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
+    ) -> RequestCharges:
+        """What the request is charged under each rule that matches it, and has not been charged already.
+
+        `bound` are the rules of a decorated page, and `beside` its other rules; None asks for the policy's own.
+        """
+        if self._exemption.frees(request, own=bound is None):
+            return NOTHING
+        candidates = self._index.candidates(request) if bound is None else bound
+        if request.method == "HEAD":
+            heads = [rule for rule in _naming_head(candidates, beside) if rule.matches(request)]
+            request.answers_as_get = not heads and not _has_named_head(request)
+        preflight = request.method == "OPTIONS" and request.is_preflight()
+        found: list[RuleCharges] = []
+        for one in candidates:
+            if one.always or one.rule.matches(request):
+                charged = (preflight and one.preflights) or one
+                found.append(charged.known(request, self.address) or charged.charges(request, self.address))
+        return self._left(request, found)
+
+    async def acharges(
+        self, request: Request, bound: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
+    ) -> RequestCharges:
+        """Do what `charges` does."""
+        if await self._exemption.afrees(request, own=bound is None):
+            return NOTHING
+        candidates = self._index.candidates(request) if bound is None else bound
+        if request.method == "HEAD":
+            heads = [rule for rule in _naming_head(candidates, beside) if await rule.amatches(request)]
+            request.answers_as_get = not heads and not _has_named_head(request)
+        preflight = request.method == "OPTIONS" and request.is_preflight()
+        found: list[RuleCharges] = []
+        for one in candidates:
+            if one.always or await one.rule.amatches(request):
+                charged = (preflight and one.preflights) or one
+                found.append(charged.known(request, self.address) or await charged.acharges(request, self.address))
+        return self._left(request, found)
+
+    def frees_path(self, request: Request) -> bool:
+        """Whether the policy's own rules leave the path alone, as that of a health check."""
+        return self._exemption.frees_path(request)
+
+    def _left(self, request: Request, found: list[RuleCharges]) -> RequestCharges:
+        together = self._combined(found)
+        return together.without(request.already_charged) if request.already_charged else together
+
+
+def _naming_head(candidates: Sequence[BoundRule], beside: Sequence[Rule]) -> list[Rule]:
+    return [rule for rule in (*beside, *(one.rule for one in candidates)) if rule.names_head]
+
+
+def _has_named_head(request: Request) -> bool:
+    """Whether a rule that names HEAD has been charged already, by the policy or another decorator."""
+    return any(charges.names_head() for charges in request.already_charged)

@@ -1,0 +1,90 @@
+"""The connections that carry sync decisions: reused, looked at before use, never a parent's."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis as client_library
+
+from ratelimit_kit import Limiter, SlidingWindow
+from ratelimit_kit.errors import StoreUnavailableError
+from tests.processes import RedisServer, redis_server
+
+pytestmark = pytest.mark.live
+
+
+def test_an_idle_connection_that_the_server_has_closed_is_not_used(redis: RedisServer) -> None:
+    limiter = Limiter("token-bucket: 1000/hour", store=redis.url())
+    with client_library.Redis(port=redis.port) as raw:
+        for left in range(999, 989, -1):
+            assert limiter.hit("key").remaining == left
+            raw.client_kill_filter(_type="normal", skipme=True)
+    limiter.close()
+
+
+def test_a_restarted_server_is_an_outage_at_most_while_it_is_away(tmp_path: object) -> None:
+    with redis_server() as server:
+        limiter = Limiter("1000/hour", store=server.url())
+        assert limiter.hit("key")
+        port = server.port
+    with pytest.raises(StoreUnavailableError):
+        limiter.store.decide(limiter._charges("key", 1))
+    with redis_server(port=port):
+        assert limiter.store.decide(limiter._charges("key", 1))[0].remaining == 999
+    limiter.close()
+
+
+def test_one_connection_serves_one_thread_and_many_serve_many(redis: RedisServer) -> None:
+    limiter = Limiter("100000/hour", store=redis.url())
+    name = limiter.store._client._address.url.rpartition("/")[2]  # type: ignore[attr-defined]
+
+    def connections() -> int:
+        with client_library.Redis(port=redis.port) as raw:
+            return sum(one["db"] == name for one in raw.client_list())
+
+    for _ in range(50):
+        limiter.hit("key")
+    assert connections() == 1
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: limiter.hit("key"), range(400)))
+    assert connections() <= 8
+    limiter.close()
+    assert connections() == 0
+    assert limiter.hit("key").remaining == 100_000 - 451
+    limiter.close()
+
+
+def test_a_forked_child_has_connections_of_its_own(redis: RedisServer) -> None:
+    limiter = Limiter("1000/hour", store=redis.url())
+    limiter.hit("key")
+    child = os.fork()
+    if child == 0:
+        good = all(limiter.hit("child").allowed for _ in range(50))
+        os._exit(0 if good else 1)
+    mine = [limiter.hit("parent").remaining for _ in range(50)]
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert mine == list(range(999, 949, -1))
+    assert limiter.peek("child").remaining == 950
+    limiter.close()
+
+
+def test_a_denied_key_costs_no_command_and_is_admitted_in_time() -> None:
+    with redis_server() as server:
+        limiter = Limiter(SlidingWindow(3, per=0.5), store=server.url())
+        with client_library.Redis(port=server.port) as raw:
+            for _ in range(3):
+                assert limiter.hit("key")
+            denied, until = limiter.hit("key"), time.monotonic()
+            until += denied.retry_after - 0.1
+            raw.config_resetstat()
+            hits = 0
+            while time.monotonic() < until and hits < 1000:
+                assert limiter.hit("key").cached
+                hits += 1
+            assert "cmdstat_evalsha" not in raw.info("commandstats")
+        assert hits > 10
+        assert limiter.acquire("key", timeout=2).allowed
+        limiter.close()
