@@ -91,7 +91,9 @@ class SQLiteStore(BaseStore):
         if state is None:
             database.execute("DELETE FROM counters WHERE name = ?", [_name(charge)])
         else:
-            database.execute("REPLACE INTO counters VALUES (?, ?)", [_name(charge), json.dumps(charge.limit.dump(state))])
+            database.execute(
+                "REPLACE INTO counters VALUES (?, ?)", [_name(charge), json.dumps(charge.limit.dump(state))]
+            )
 
 
 class _Transaction:

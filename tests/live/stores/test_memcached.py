@@ -29,11 +29,11 @@ def opened(server: Process, prefix: str, **options: Any) -> MemcachedStore:
 class Meddling:
     """Carries conversations out, and lets somebody else write each state before the store does.
 
-    The short way for one charge is closed: it would come back here after the first write of another.
+    The fast path for one charge is closed: it would come back here after the first write of another.
     """
 
     def __init__(self, store: MemcachedStore, meddle: Any) -> None:
-        store._decide_one = lambda _: None  # type: ignore[method-assign]
+        store._servers.change = lambda *_: False  # type: ignore[method-assign]
         self._do = store._servers._do
         self._meddle = meddle
         store._servers._do = self.do  # type: ignore[method-assign]

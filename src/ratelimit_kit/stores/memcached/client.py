@@ -9,12 +9,13 @@ The async API carries a conversation out in a thread, for pymemcache knows no ev
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
+from weakref import WeakSet
 
+from ratelimit_kit.core.fork import each_in_forked_child
 from ratelimit_kit.errors import (
     ClockOffsetWarning,
     EvictionWarning,
@@ -43,20 +44,18 @@ class Servers:
         self._only = next(iter(self._addresses)) if len(self._addresses) == 1 else None
         self._hash = RendezvousHash(nodes=list(self._addresses))
         self._renew()
+        _of_this_process.add(self)
 
     def __str__(self) -> str:
         return f"MemcachedStore({self._url!r})"
 
     def _renew(self) -> None:
         """Clients of this process's own: sockets must not be shared with a parent."""
-        self._pid = os.getpid()
         self._threads: ThreadPoolExecutor | None = None
         self._pool = MemcachedConnections(MAX_CONNECTIONS, self._timeout)
 
     def carry_out(self, conversation: Generator[Any, Any, Any]) -> Any:
         """Do what the conversation asks for, and return its result; StoreError for whatever went wrong."""
-        if self._pid != os.getpid():
-            self._renew()
         self._acquire()
         try:
             answer = None
@@ -72,8 +71,6 @@ class Servers:
 
         False where there is no value, or somebody else has written meanwhile: then nothing has been changed.
         """
-        if self._pid != os.getpid():
-            self._renew()
         self._acquire()
         server = self._server_of(key)
         try:
@@ -126,8 +123,6 @@ class Servers:
 
     async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Do what may block where no event loop waits for it."""
-        if self._pid != os.getpid():
-            self._renew()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, "ratelimit_kit-memcached")
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
@@ -193,3 +188,7 @@ def _addresses(url: StoreURL) -> Iterator[tuple[str, tuple[str, int] | str]]:
         return
     for host, port in url.nodes(11211):
         yield f"{host}:{port}", (host, port)
+
+
+_of_this_process: WeakSet[Servers] = each_in_forked_child(Servers._renew)  # noqa: SLF001 - its own module
+"""The servers, whose sockets and threads belong to the process that made them."""
