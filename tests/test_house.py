@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -247,3 +248,12 @@ def test_classifiers_name_the_pythons_that_are_run() -> None:
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     named = {one.rpartition(" ")[2] for one in classifiers if one.startswith("Programming Language :: Python :: 3.")}
     assert named == run
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="it is about the Makefile, and make is missing")
+@pytest.mark.parametrize("python", ["python3", "python3.13", "/opt/a/bin/python3"])
+def test_each_python_has_an_environment_of_its_own(python: str) -> None:
+    words = ["make", "-n", "lint", f"PYTHON={python}"]
+    commands = subprocess.check_output(words, cwd=ROOT, text=True, stderr=subprocess.DEVNULL)
+    environment = {"python3": ".venv", "/opt/a/bin/python3": ".venvs/opt-a-bin-python3"}
+    assert f"\n{environment.get(python, '.venvs/' + python)}/bin/ruff check ." in commands
