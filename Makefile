@@ -13,7 +13,7 @@ CORRECTNESS := tests/core tests/stores tests/web tests/django tests/test_*.py te
   tests/live/test_answers.py tests/live/test_operations.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers test-long-ways test-versions test-minimum test-nightly faults rollback bench bench-quick soak cost claims lint types unit docs servers node clean same-python
+.PHONY: help demo test test-fast test-servers test-long-ways test-versions test-minimum test-nightly faults rollback bench bench-quick soak cost claims coverage lint types unit docs servers node clean same-python
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,12 @@ $(PEERS)/installed: benchmarks/requirements.txt pyproject.toml
 	$(PEERS)/bin/python -m pip install -q -r benchmarks/requirements.txt -e ".[redis,memcached]"
 	@touch $@
 
+coverage: $(VENV)/developed ## What the unit tests reach, lines and branches, in the terminal (live tests are not counted)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -q -m "not live and not slow"
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
+
 lint: $(VENV)/developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -122,4 +128,4 @@ $(NODE)/.package-lock.json: tests/browser/package-lock.json
 	@touch $@
 
 clean: ## Remove what was built
-	rm -rf $(VENV) .venvs .roots benchmarks/.venv $(NODE) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venvs .roots benchmarks/.venv $(NODE) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
