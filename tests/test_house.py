@@ -1,4 +1,4 @@
-"""The house keeps itself in order: floors, twins, public names, file sizes, error codes."""
+"""The house keeps itself in order: floors, twins, public names, file sizes, error codes, decision records."""
 
 from __future__ import annotations
 
@@ -248,6 +248,17 @@ def test_classifiers_name_the_pythons_that_are_run() -> None:
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     named = {one.rpartition(" ")[2] for one in classifiers if one.startswith("Programming Language :: Python :: 3.")}
     assert named == run
+
+
+def test_every_decision_record_is_in_the_index_and_has_its_parts() -> None:
+    folder = ROOT / "docs" / "explanation" / "decisions"
+    records = {path.stem: path.read_text() for path in folder.glob("*.md") if path.stem != "index"}
+    index = re.search(r"```\{toctree\}\n(?::.*\n)*\n(.*?)```", (folder / "index.md").read_text(), re.DOTALL)
+    assert index is not None
+    assert set(index[1].split()) == set(records)
+    for name, text in records.items():
+        assert re.findall(r"^## (.*)", text, re.MULTILINE) == ["Context", "Decision", "Consequences"], name
+        assert re.search(r"^Status: (accepted|replaced by .*)\.$", text, re.MULTILINE), name
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="it is about the Makefile, and make is missing")
