@@ -1,4 +1,4 @@
-"""The house keeps itself in order: floors, twins, public names, file sizes, error codes, decision records."""
+"""The house keeps itself in order: floors, twins, public names, file sizes, error codes, pages for those who carry on."""
 
 from __future__ import annotations
 
@@ -248,6 +248,21 @@ def test_classifiers_name_the_pythons_that_are_run() -> None:
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     named = {one.rpartition(" ")[2] for one in classifiers if one.startswith("Programming Language :: Python :: 3.")}
     assert named == run
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_the_pages_for_those_who_carry_on_exist() -> None:
+    named = {page.relative_to(ROOT).as_posix() for page in PAGES}
+    assert {"CONTRIBUTING.md", "SECURITY.md", "docs/explanation/architecture.md"} <= named
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_names_only_make_targets_that_exist(page: Path) -> None:
+    named = set(re.findall(r"(?:`|^\$ )make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE))
+    assert named <= TARGETS
 
 
 def test_every_decision_record_is_in_the_index_and_has_its_parts() -> None:
