@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 import ratelimit_kit
 from ratelimit_kit import errors
@@ -252,6 +253,7 @@ def test_classifiers_name_the_pythons_that_are_run() -> None:
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
 
 
 def test_the_pages_for_those_who_carry_on_exist() -> None:
@@ -263,6 +265,27 @@ def test_the_pages_for_those_who_carry_on_exist() -> None:
 def test_a_page_names_only_make_targets_that_exist(page: Path) -> None:
     named = set(re.findall(r"(?:`|^\$ )make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE))
     assert named <= TARGETS
+
+
+def test_the_workflow_runs_make_targets_that_exist() -> None:
+    runs = {step["run"] for job in WORKFLOW["jobs"].values() for step in job["steps"] if "run" in step}
+    runs |= {f"make {target}" for target in WORKFLOW["jobs"]["live"]["strategy"]["matrix"]["target"]}
+    targets = {run.removeprefix("make ") for run in runs if run.startswith("make ") and "$" not in run}
+    assert {"test", "test-fast", "test-minimum"} <= targets <= TARGETS
+
+
+def test_the_workflow_runs_the_pythons_that_the_classifiers_name() -> None:
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    named = {one.rpartition(" ")[2] for one in classifiers if one.startswith("Programming Language :: Python :: 3.")}
+    assert set(WORKFLOW["jobs"]["unit"]["strategy"]["matrix"]["python"]) == named
+
+
+def test_hooks_before_a_commit_need_no_network() -> None:
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = [hook for repository in repositories for hook in repository["hooks"]]
+    assert {repository["repo"] for repository in repositories} == {"local"}
+    assert {hook["language"] for hook in hooks} == {"system", "pygrep"}
+    assert all(hook["entry"].startswith(".venv/bin/") for hook in hooks if hook["language"] == "system")
 
 
 def test_every_decision_record_is_in_the_index_and_has_its_parts() -> None:

@@ -74,7 +74,7 @@ def test_the_sdist_holds_what_is_needed_to_test_it(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     pages = {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
-    read_by_tests = {"Makefile", "pyproject.toml"}
+    read_by_tests = {".github/workflows/ci.yml", ".pre-commit-config.yaml", "Makefile", "pyproject.toml"}
     assert pages | read_by_tests | {"tests/test_package.py"} <= inside
 
 
