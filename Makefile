@@ -1,7 +1,11 @@
 # `make demo` needs nothing but Python 3.11 or newer; `make test` installs what it needs.
 
 PYTHON ?= python3
-VENV := .venv
+# Each Python that is named has environments of its own: `make test PYTHON=python3.13` leaves those of python3 alone.
+NAMED := $(subst /,-,$(patsubst /%,%,$(filter-out python3,$(PYTHON))))
+VENV := $(if $(NAMED),.venvs/$(NAMED),.venv)
+PEERS := $(if $(NAMED),$(VENV)-peers,benchmarks/.venv)
+export PEERS
 BIN := $(VENV)/bin
 NODE := tests/browser/node_modules
 CORRECTNESS := tests/core tests/stores tests/web tests/django tests/test_*.py tests/live/stores/test_conformance.py \
@@ -9,7 +13,7 @@ CORRECTNESS := tests/core tests/stores tests/web tests/django tests/test_*.py te
   tests/live/web/test_responses.py tests/live/cli/test_commands.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers test-slow-paths test-versions test-minimum test-nightly faults rollback bench bench-quick soak cost claims lint types unit docs servers node clean
+.PHONY: help demo test test-fast test-servers test-slow-paths test-versions test-minimum test-nightly faults rollback bench bench-quick soak cost claims coverage lint types unit docs servers node clean same-python
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,7 +40,7 @@ test-versions: ## Unit tests on Debian's Pythons up to the newest, live store te
 	@sh scripts/test_versions.sh
 
 test-minimum: servers ## Unit and live store tests with the lowest declared version of every dependency
-	@MINIMUM=1 sh scripts/test_world.sh '`make test-minimum`' "$(PYTHON)" .venvs/minimum unit stores
+	@MINIMUM=1 sh scripts/test_world.sh '`make test-minimum`' "$(PYTHON)" .venvs/minimum$(addprefix -,$(NAMED)) unit stores
 
 test-nightly: soak test-slow-paths ## What takes long: soak, fast paths off, Valkey, the next Python, Redis 8 once more
 	@sh scripts/test_versions.sh nightly
@@ -47,25 +51,31 @@ faults: $(VENV)/developed servers ## What goes wrong with stores, under load; wr
 rollback: $(VENV)/developed servers ## The rollback drill on a site of four workers; writes its log in the docs
 	ROLLBACK_TABLE=docs/how-to/rollback-table.md $(BIN)/python -m pytest -q tests/live/docs/test_deployment.py
 
-bench: benchmarks/.venv/installed servers ## Against the peers and the floors, in under 15 minutes; writes benchmarks/results.md
-	benchmarks/.venv/bin/python -m benchmarks --write benchmarks
+bench: $(PEERS)/installed servers ## Against the peers and the floors, in under 15 minutes; writes benchmarks/results.md
+	$(PEERS)/bin/python -m benchmarks --write benchmarks
 
-bench-quick: benchmarks/.venv/installed servers ## The same in under two minutes, for a first look; writes nothing
-	benchmarks/.venv/bin/python -m benchmarks --quick
+bench-quick: $(PEERS)/installed servers ## The same in under two minutes, for a first look; writes nothing
+	$(PEERS)/bin/python -m benchmarks --quick
 
-claims: benchmarks/.venv/installed ## What the peers do where it matters, tried out; writes the table in the docs
-	benchmarks/.venv/bin/python -m benchmarks.claims docs/explanation/comparison-table.md
+claims: $(PEERS)/installed ## What the peers do where it matters, tried out; writes the table in the docs
+	$(PEERS)/bin/python -m benchmarks.claims docs/explanation/comparison-table.md
 
-soak: benchmarks/.venv/installed servers ## A million live keys, five minutes of mixed traffic; writes benchmarks/soak.md
-	benchmarks/.venv/bin/python -m benchmarks.soak --write benchmarks
+soak: $(PEERS)/installed servers ## A million live keys, five minutes of mixed traffic; writes benchmarks/soak.md
+	$(PEERS)/bin/python -m benchmarks.soak --write benchmarks
 
-cost: benchmarks/.venv/installed servers ## What a key costs a Redis server; writes benchmarks/cost.md
-	benchmarks/.venv/bin/python -m benchmarks.cost --write benchmarks/cost.md
+cost: $(PEERS)/installed servers ## What a key costs a Redis server; writes benchmarks/cost.md
+	$(PEERS)/bin/python -m benchmarks.cost --write benchmarks/cost.md
 
-benchmarks/.venv/installed: benchmarks/requirements.txt pyproject.toml
-	@$(PYTHON) -m venv benchmarks/.venv
-	benchmarks/.venv/bin/python -m pip install -q -r benchmarks/requirements.txt -e ".[redis,memcached]"
+$(PEERS)/installed: benchmarks/requirements.txt pyproject.toml
+	@$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q -r benchmarks/requirements.txt -e ".[redis,memcached]"
 	@touch $@
+
+coverage: $(VENV)/developed ## What the unit tests reach, lines and branches, in the terminal (live tests are not counted)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -q -m "not live and not slow"
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .
@@ -75,7 +85,7 @@ types: $(VENV)/developed $(NODE)/.package-lock.json
 	$(BIN)/mypy
 	$(NODE)/.bin/tsc -p tests/browser
 
-unit: $(VENV)/developed servers $(NODE)/.package-lock.json benchmarks/.venv/installed
+unit: $(VENV)/developed servers $(NODE)/.package-lock.json $(PEERS)/installed
 	$(BIN)/python -m pytest -q -m "not servers"
 	@[ -z "$(WRITE)" ] || $(BIN)/python scripts/compatibility.py '`make test`' all
 	$(BIN)/python -m pytest -q --without denials --without batching --without memory tests/stores tests/test_limiter.py
@@ -93,12 +103,18 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
 
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+# An environment that is older than what its name means today is not used silently.
+same-python: $(VENV)/bin/python
+	@number='import sys; print("%d.%d" % sys.version_info[:2])'; \
+	  made=$$($(BIN)/python -c "$$number") && now=$$($(PYTHON) -c "$$number") && [ "$$made" = "$$now" ] || \
+	  { echo "$(VENV) was made by Python $$made, and $(PYTHON) is Python $$now here: make clean, or make PYTHON=python$$made ..."; exit 1; }
+
+$(VENV)/installed: pyproject.toml | same-python
 	$(BIN)/python -m pip install -q -e .
 	@touch $@
 
 # Dependency groups need pip 25.1 or newer.
-$(VENV)/developed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/developed: pyproject.toml | same-python
 	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install -q -e ".[all]" --group dev
 	@touch $@ $(VENV)/installed
@@ -112,4 +128,4 @@ $(NODE)/.package-lock.json: tests/browser/package-lock.json
 	@touch $@
 
 clean: ## Remove what was built
-	rm -rf $(VENV) .venvs .roots benchmarks/.venv $(NODE) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venvs .roots benchmarks/.venv $(NODE) docs/_build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

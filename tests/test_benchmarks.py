@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PYTHON = ROOT / "benchmarks" / ".venv" / "bin" / "python"
+PEERS = os.environ.get("PEERS", "benchmarks/.venv")
+PYTHON = ROOT / PEERS / "bin" / "python"
 
 
 @pytest.mark.live
 @pytest.mark.slow
 def test_every_scenario_runs(tmp_path: Path) -> None:
     if not PYTHON.exists():
-        message = "the peers' environment is missing: run `make benchmarks/.venv/installed`"
+        message = f"the peers' environment is missing: run `make {PEERS}/installed`"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

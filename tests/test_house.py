@@ -1,9 +1,10 @@
-"""The house keeps itself in order: floors, twins, public names, file sizes, error codes."""
+"""The house keeps itself in order: floors, twins, public names, file sizes, error codes, pages for those who carry on."""
 
 from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 import ratelimit_kit
 from ratelimit_kit import errors
@@ -333,3 +335,60 @@ def test_classifiers_name_the_pythons_that_are_run() -> None:
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     named = {one.rpartition(" ")[2] for one in classifiers if one.startswith("Programming Language :: Python :: 3.")}
     assert named == run
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+
+
+def test_the_pages_for_those_who_carry_on_exist() -> None:
+    named = {page.relative_to(ROOT).as_posix() for page in PAGES}
+    assert {"CONTRIBUTING.md", "SECURITY.md", "docs/explanation/architecture.md"} <= named
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_names_only_make_targets_that_exist(page: Path) -> None:
+    named = set(re.findall(r"(?:`|^\$ )make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE))
+    assert named <= TARGETS
+
+
+def test_the_workflow_runs_make_targets_that_exist() -> None:
+    runs = {step["run"] for job in WORKFLOW["jobs"].values() for step in job["steps"] if "run" in step}
+    runs |= {f"make {target}" for target in WORKFLOW["jobs"]["live"]["strategy"]["matrix"]["target"]}
+    targets = {run.removeprefix("make ") for run in runs if run.startswith("make ") and "$" not in run}
+    assert {"test", "test-fast", "test-minimum"} <= targets <= TARGETS
+
+
+def test_the_workflow_runs_the_pythons_that_the_classifiers_name() -> None:
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    named = {one.rpartition(" ")[2] for one in classifiers if one.startswith("Programming Language :: Python :: 3.")}
+    assert set(WORKFLOW["jobs"]["unit"]["strategy"]["matrix"]["python"]) == named
+
+
+def test_hooks_before_a_commit_need_no_network() -> None:
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = [hook for repository in repositories for hook in repository["hooks"]]
+    assert {repository["repo"] for repository in repositories} == {"local"}
+    assert {hook["language"] for hook in hooks} == {"system", "pygrep"}
+    assert all(hook["entry"].startswith(".venv/bin/") for hook in hooks if hook["language"] == "system")
+
+
+def test_every_decision_record_is_in_the_index_and_has_its_parts() -> None:
+    folder = ROOT / "docs" / "explanation" / "decisions"
+    records = {path.stem: path.read_text() for path in folder.glob("*.md") if path.stem != "index"}
+    index = re.search(r"```\{toctree\}\n(?::.*\n)*\n(.*?)```", (folder / "index.md").read_text(), re.DOTALL)
+    assert index is not None
+    assert set(index[1].split()) == set(records)
+    for name, text in records.items():
+        assert re.findall(r"^## (.*)", text, re.MULTILINE) == ["Context", "Decision", "Consequences"], name
+        assert re.search(r"^Status: (accepted|replaced by .*)\.$", text, re.MULTILINE), name
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="it is about the Makefile, and make is missing")
+@pytest.mark.parametrize("python", ["python3", "python3.13", "/opt/a/bin/python3"])
+def test_each_python_has_an_environment_of_its_own(python: str) -> None:
+    words = ["make", "-n", "lint", f"PYTHON={python}"]
+    commands = subprocess.check_output(words, cwd=ROOT, text=True, stderr=subprocess.DEVNULL)
+    environment = {"python3": ".venv", "/opt/a/bin/python3": ".venvs/opt-a-bin-python3"}
+    assert f"\n{environment.get(python, '.venvs/' + python)}/bin/ruff check ." in commands

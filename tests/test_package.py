@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -64,14 +65,17 @@ def test_the_wheel_holds_the_package_and_all_its_data(built: Path) -> None:
     metadata = zipfile.ZipFile(wheel).read(f"ratelimit_kit-{VERSION}.dist-info/METADATA").decode()
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert required == ["Requires-Dist: wrapt>=1.16"]
+    addresses = set(re.findall(r"^Project-URL: (\w+),", metadata, re.MULTILINE))
+    assert addresses == {"Homepage", "Documentation", "Source", "Changelog", "Issues"}
 
 
 def test_the_sdist_holds_what_is_needed_to_test_it(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-    for wanted in ("LICENSE", "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "tests/test_package.py"):
-        assert wanted in inside
+    pages = {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+    read_by_tests = {".github/workflows/ci.yml", ".pre-commit-config.yaml", "Makefile", "pyproject.toml"}
+    assert pages | read_by_tests | {"tests/test_package.py"} <= inside
 
 
 def test_the_wheel_works_without_the_source_tree_and_without_extras(built: Path, tmp_path: Path) -> None:
