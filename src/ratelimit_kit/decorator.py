@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import wrapt
 
+from ratelimit_kit.core.calling import is_asynchronous
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import options_of, refuse_unknown
@@ -78,10 +79,7 @@ def ratelimit(
             observer=observer,
         )
         charge = _Charge(limiter, what, key, cost)
-        asynchronous = inspect.iscoroutinefunction(function) or (
-            not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - its kind matters
-        )
-        wrapper = charge.awaited if asynchronous else charge.called
+        wrapper = charge.awaited if is_asynchronous(function) else charge.called
         return cast("Callable[P, R]", wrapt.FunctionWrapper(function, wrapper))
 
     return decorate

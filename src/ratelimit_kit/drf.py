@@ -22,9 +22,7 @@ try:
 except ImportError as error:
     from ratelimit_kit.errors import DependencyError
 
-    raise DependencyError(
-        "ratelimit_kit.drf needs Django REST framework, which is not installed: pip install 'ratelimit-kit[drf]'"
-    ) from error
+    raise DependencyError.missing("ratelimit_kit.drf", "Django REST framework", "drf") from error
 
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import options_of

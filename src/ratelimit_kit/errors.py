@@ -97,6 +97,11 @@ class DependencyError(ConfigurationError, ImportError):
 
     rlk = "RLK105"
 
+    @classmethod
+    def missing(cls, what: str, needs: str, extra: str) -> DependencyError:
+        """The error for `what` that `needs` a package, which the `extra` of this one installs."""
+        return cls(f"{what} needs {needs}, which is not installed: pip install 'ratelimit-kit[{extra}]'")
+
 
 class IdentityError(ConfigurationError):
     """A rule's key yields nothing for a request."""

@@ -9,26 +9,23 @@ The dependency and the decorator count on the policy of the middleware that the 
 
 import inspect
 from collections.abc import Callable, Iterator, MutableMapping
-from functools import cache, wraps
 from typing import Annotated, Any, TypeVar, cast, get_origin
 
 from ratelimit_kit.asgi import TRY_AGAIN_LATER, RateLimitMiddleware, Receive, Send
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
-from ratelimit_kit.guard.decorator_order import misplaced, note
+from ratelimit_kit.guard.decorator_order import misplaced
 from ratelimit_kit.web.http import asgi as scope
 from ratelimit_kit.web.http.messages import ALREADY_CHARGED, ANSWERS, APPLICATION, POLICY
 from ratelimit_kit.web.http.routes import paths_to, routes_of
+from ratelimit_kit.web.policy.decorators import bound_rule, wrap_view
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.result import CheckResult
-from ratelimit_kit.web.rules.charges import BoundRule
 from ratelimit_kit.web.rules.pages import (
     Page,
     decorated,
     evaluated,
-    is_asynchronous,
     label,
-    mark,
     name_of,
     numbered,
     of_instance,
@@ -43,9 +40,7 @@ try:
     from starlette.routing import compile_path
     from starlette.websockets import WebSocket, WebSocketState
 except ImportError as error:
-    raise DependencyError(
-        "ratelimit_kit.fastapi needs Starlette or FastAPI, which is not installed: pip install 'ratelimit-kit[fastapi]'"
-    ) from error
+    raise DependencyError.missing("ratelimit_kit.fastapi", "Starlette or FastAPI", "fastapi") from error
 
 __all__ = ["RateLimit", "RateLimited", "install", "ratelimit"]
 
@@ -107,25 +102,16 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
         if inspect.isclass(endpoint):
             raise OptionError(f"{endpoint.__name__} is a class: decorate its methods")
         page = decorated(endpoint, rule)
-        if is_asynchronous(endpoint):
 
-            @wraps(endpoint)
-            async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-                await _aguard(_connection(endpoint, args, kwargs), rule, of_instance(page, endpoint, args))
-                return await endpoint(*args, **kwargs)
-
-            note(endpoint, asynchronous)
-            mark(asynchronous, endpoint, rule)
-            return cast("Endpoint", _given_a_request(asynchronous, endpoint))
-
-        @wraps(endpoint)
-        def synchronous(*args: Any, **kwargs: Any) -> Any:
+        def call(args: Any, kwargs: Any) -> Any:
             _guard(_connection(endpoint, args, kwargs), rule, of_instance(page, endpoint, args))
             return endpoint(*args, **kwargs)
 
-        note(endpoint, synchronous)
-        mark(synchronous, endpoint, rule)
-        return cast("Endpoint", _given_a_request(synchronous, endpoint))
+        async def acall(args: Any, kwargs: Any) -> Any:
+            await _aguard(_connection(endpoint, args, kwargs), rule, of_instance(page, endpoint, args))
+            return await endpoint(*args, **kwargs)
+
+        return cast("Endpoint", _given_a_request(wrap_view(endpoint, rule, call, acall), endpoint))
 
     return decorate
 
@@ -178,8 +164,8 @@ def _guard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = 
     """Before an endpoint: its own rule; `again` charges what has been charged once more."""
     policy = _policy(connection)
     request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
-    name = f"{page.name}@{_route(connection)}" if page.late else page.name
-    answer = policy.check(request, [_named(policy, rule, name, page.label)], page.beside)
+    bound = bound_rule(policy, rule, page, lambda: _route(connection))
+    answer = policy.check(request, [bound], page.beside)
     if answer.denied:
         raise RateLimited(answer)
     if not again:
@@ -190,17 +176,12 @@ async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: 
     """Do what `_guard` does."""
     policy = _policy(connection)
     request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
-    name = f"{page.name}@{_route(connection)}" if page.late else page.name
-    answer = await policy.acheck(request, [_named(policy, rule, name, page.label)], page.beside)
+    bound = bound_rule(policy, rule, page, lambda: _route(connection))
+    answer = await policy.acheck(request, [bound], page.beside)
     if answer.denied:
         raise RateLimited(answer)
     if not again:
         connection.scope[ANSWERS].append(answer)
-
-
-@cache
-def _named(policy: Policy, rule: Rule, name: str, label: str | None) -> BoundRule:
-    return policy.bind(rule, name, label)
 
 
 def _policy(connection: HTTPConnection) -> Policy:

@@ -10,9 +10,7 @@ try:
 except ImportError as error:
     from ratelimit_kit.errors import DependencyError
 
-    raise DependencyError(
-        "ratelimit_kit.django needs Django, which is not installed: pip install 'ratelimit-kit[django]'"
-    ) from error
+    raise DependencyError.missing("ratelimit_kit.django", "Django", "django") from error
 
 from ratelimit_kit.django.decorator import ratelimit
 from ratelimit_kit.django.exemption import exempt

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cache, partial, wraps
+from functools import cache, partial
 from typing import Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
@@ -16,18 +16,17 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from django.urls import get_resolver, get_urlconf
+from ratelimit_kit.core.calling import is_asynchronous
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.django.site import afinished, denial, failed_with, finished, site_policy, translate
 from ratelimit_kit.errors import OptionError
+from ratelimit_kit.web.policy.decorators import bound_rule, wrap_view
 from ratelimit_kit.web.policy.policy import Policy
-from ratelimit_kit.web.rules.charges import BoundRule
 from ratelimit_kit.web.rules.pages import (
     RULES,
     Page,
     decorated,
-    is_asynchronous,
     label,
-    mark,
     name_of,
     numbered,
     with_methods,
@@ -52,63 +51,60 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[View], 
         if not callable(view):
             raise OptionError('@ratelimit needs limits and parentheses: write for example @ratelimit("5/minute")')
         page = _page(view, rule)
-        if iscoroutinefunction(view) or is_asynchronous(view):
 
-            @wraps(view)
-            async def asynchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-                return await _aguarded(rule, page, request, view, args, kwargs)
+        def call(args: Any, kwargs: Any) -> Any:
+            guard = _aguarded if _awaits(args) else _guarded
+            return guard(rule, page, view, args, kwargs)
 
-            mark(asynchronous, view, rule)
-            return cast("View", asynchronous)
+        async def acall(args: Any, kwargs: Any) -> Any:
+            return await _aguarded(rule, page, view, args, kwargs)
 
-        @wraps(view)
-        def synchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            guard = _aguarded if _awaits(request) else _guarded
-            return guard(rule, page, request, view, args, kwargs)
-
-        mark(synchronous, view, rule)
-        return cast("View", synchronous)
+        asynchronous = iscoroutinefunction(view) or is_asynchronous(view)
+        return cast("View", wrap_view(view, rule, call, acall, asynchronous=asynchronous))
 
     return decorate
 
 
-def _guarded(rule: Rule, page: Page, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def _guarded(rule: Rule, page: Page, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """The view's response, or the refusal."""
+    request = args[0]
     policy = site_policy()
-    named = _named(policy, rule, _name(page, rule, request, view), page.label)
-    answer = policy.check(translate(request), [named], page.beside)
+    _check_workers(policy)
+    bound = bound_rule(policy, rule, _page_of(page, rule, request, view), lambda: _place(request))
+    answer = policy.check(translate(request), [bound], page.beside)
     if answer.denied:
         return denial(answer)
     try:
-        response = view(request, *args, **kwargs)
+        response = view(*args, **kwargs)
     except BaseException as error:
         answer.finish(failed_with(error))
         raise
     return finished(answer, response, request)
 
 
-async def _aguarded(
-    rule: Rule, page: Page, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
-) -> Any:
+async def _aguarded(rule: Rule, page: Page, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Do what `_guarded` does."""
+    request = args[0]
     policy = site_policy()
-    named = _named(policy, rule, _name(page, rule, request, view), page.label)
-    answer = await policy.acheck(translate(request), [named], page.beside)
+    _check_workers(policy)
+    bound = bound_rule(policy, rule, _page_of(page, rule, request, view), lambda: _place(request))
+    answer = await policy.acheck(translate(request), [bound], page.beside)
     if answer.denied:
         return denial(answer)
     try:
-        response = await view(request, *args, **kwargs)
+        response = await view(*args, **kwargs)
     except BaseException as error:
         await answer.afinish(failed_with(error))
         raise
     return await afinished(answer, response, request)
 
 
-def _awaits(request: HttpRequest) -> bool:
+def _awaits(args: Any) -> bool:
     """Whether this is the `dispatch` of a class with async handlers: plain, but it returns a coroutine.
 
     A view of Django REST framework may be given a request that wraps Django's.
     """
+    request: Any = args[0] if args else None
     if not isinstance(request, HttpRequest) and not isinstance(getattr(request, "_request", None), HttpRequest):
         raise OptionError(
             f"@ratelimit was given {request!r} instead of a request: methods take @method_decorator(ratelimit(...))"
@@ -116,13 +112,6 @@ def _awaits(request: HttpRequest) -> bool:
     match = request.resolver_match
     cls = getattr(match.func, "view_class", None) if match else None
     return bool(cls is not None and cls.view_is_async)
-
-
-@cache
-def _named(site: Policy, rule: Rule, name: str, label: str | None) -> BoundRule:
-    """The rule under its name; the first use of a view refuses what must not run."""
-    site.check_workers()
-    return site.bind(rule, name, label)
 
 
 def _page(view: Callable[..., Any], rule: Rule) -> Page:
@@ -133,20 +122,32 @@ def _page(view: Callable[..., Any], rule: Rule) -> Page:
     return decorated(view, rule)
 
 
-def _name(page: Page, rule: Rule, request: HttpRequest, view: Callable[..., Any]) -> str:
-    """The counter's name; of an unnamed method the class that the URL leads to, for every `dispatch` has the same name."""
+@cache
+def _check_workers(policy: Policy) -> None:
+    """Refuse what must not run, with the first use of a view: a site may have no middleware that did."""
+    policy.check_workers()
+
+
+def _place(request: HttpRequest) -> str:
+    """What Django calls the page."""
+    match = request.resolver_match
+    return "" if match is None else match.view_name or match.route
+
+
+def _page_of(page: Page, rule: Rule, request: HttpRequest, view: Callable[..., Any]) -> Page:
+    """The page; an unnamed method is called by the class that the URL leads to, for every `dispatch` has the same name."""
     match = request.resolver_match
     if page.name:
-        return f"{page.name}@{match.view_name or match.route}" if page.late and match else page.name
+        return page if match else page._replace(late=False)
     found = match.func if match else view
     cls = getattr(found, "view_class", None) or getattr(found, "cls", None)  # Django's, Django REST framework's
     if cls is None:
-        return with_methods(name_of(view), rule)
+        return page._replace(name=with_methods(name_of(view), rule))
     own = getattr(view, "__name__", "view")
     of_class = name_of(found) if own in {"dispatch", "view"} else f"{name_of(found)}.{own}"
     same = _classes(getattr(request, "urlconf", None) or get_urlconf() or settings.ROOT_URLCONF).get(cls, 1)
     of_class += f"({same})" if same > 1 else ""
-    return numbered(with_methods(of_class, rule), rule, page.beside)
+    return page._replace(name=numbered(with_methods(of_class, rule), rule, page.beside))
 
 
 @cache

@@ -22,7 +22,7 @@ from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.http.wsgi import EnvironHeaders
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.bodies import unsettled
-from ratelimit_kit.web.response.headers import LISTS, is_shared
+from ratelimit_kit.web.response.headers import is_shared, join_to
 from ratelimit_kit.web.response.health import LIVE, Health
 from ratelimit_kit.web.response.result import CheckResult
 
@@ -208,9 +208,7 @@ def add_fields(fields: Sequence[Header], response: Any) -> Any:
     """The response with the rate-limit fields; items of a list join those that it has."""
     if not fields:
         return response
-    for name, value in fields:
-        joined = name.lower() in LISTS and response.has_header(name)
-        response[name] = f"{response[name]}, {value}" if joined else value
+    join_to(response.headers, fields)
     own = {name.lower() for name, _ in fields} - {"access-control-expose-headers"}
     if type(response.headers) is ResponseHeaders:
         response.headers.__class__ = _ClientFields  # a copy would be checked and encoded once more

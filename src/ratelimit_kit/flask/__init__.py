@@ -11,9 +11,7 @@ try:
 except ImportError as error:
     from ratelimit_kit.errors import DependencyError
 
-    raise DependencyError(
-        "ratelimit_kit.flask needs Flask, which is not installed: pip install 'ratelimit-kit[flask]'"
-    ) from error
+    raise DependencyError.missing("ratelimit_kit.flask", "Flask", "flask") from error
 
 from ratelimit_kit.flask.decorators import exempt, ratelimit
 from ratelimit_kit.flask.extension import RateLimit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cache, partial, wraps
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import flask
@@ -12,17 +12,13 @@ import flask
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.flask.requests import decided, policy_in_force, translate
-from ratelimit_kit.guard.decorator_order import note
-from ratelimit_kit.web.policy.policy import Policy
-from ratelimit_kit.web.rules.charges import BoundRule
+from ratelimit_kit.web.policy.decorators import bound_rule, wrap_view
 from ratelimit_kit.web.rules.pages import (
     RULES,
     Page,
     decorated,
     first_or_numbered,
-    is_asynchronous,
     label,
-    mark,
     numbered,
     of_instance,
     with_methods,
@@ -48,25 +44,15 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited
         if inspect.isclass(limited):
             raise OptionError(f"{limited.__name__} is a class: write decorators = [ratelimit(...)] in it")
         page = decorated(limited, rule)
-        if is_asynchronous(limited):
 
-            @wraps(limited)
-            async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-                _guard(rule, of_instance(page, limited, args))
-                return await limited(*args, **kwargs)
-
-            note(limited, asynchronous)
-            mark(asynchronous, limited, rule)
-            return cast("Limited", asynchronous)
-
-        @wraps(limited)
-        def synchronous(*args: Any, **kwargs: Any) -> Any:
+        def call(args: Any, kwargs: Any) -> Any:
             _guard(rule, of_instance(page, limited, args))
             return limited(*args, **kwargs)
 
-        note(limited, synchronous)
-        mark(synchronous, limited, rule)
-        return cast("Limited", synchronous)
+        async def acall(args: Any, kwargs: Any) -> Any:
+            return await call(args, kwargs)
+
+        return cast("Limited", wrap_view(limited, rule, call, acall))
 
     return decorate
 
@@ -88,8 +74,8 @@ def is_exempt() -> bool:
 def _guard(rule: Rule, page: Page) -> None:
     """Before a decorated view: its own rule."""
     policy = policy_in_force()
-    name = f"{page.name}@{flask.request.endpoint}" if page.late else page.name
-    decided(policy.check(translate(), [_named(policy, rule, name, page.label)], page.beside))
+    bound = bound_rule(policy, rule, page, lambda: flask.request.endpoint or "")
+    decided(policy.check(translate(), [bound], page.beside))
 
 
 def _of_blueprint(blueprint: flask.Blueprint, rule: Rule) -> Page:
@@ -101,8 +87,3 @@ def _of_blueprint(blueprint: flask.Blueprint, rule: Rule) -> Page:
         return Page(rule.name, None, rules)
     name = first_or_numbered(f"blueprint.{blueprint.name}", blueprint)
     return Page(numbered(with_methods(name, rule), rule, before), label(before), rules)
-
-
-@cache
-def _named(policy: Policy, rule: Rule, name: str, label: str | None) -> BoundRule:
-    return policy.bind(rule, name, label)

@@ -15,7 +15,7 @@ from ratelimit_kit.web.http.messages import ANSWERS, POLICY, Header, Headers, Re
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.bodies import UnsettledBody
-from ratelimit_kit.web.response.headers import LISTS
+from ratelimit_kit.web.response.headers import join_to
 from ratelimit_kit.web.response.result import CheckResult
 
 EXTENSION = "ratelimit_kit"
@@ -52,17 +52,17 @@ def finish(response: flask.Response) -> flask.Response:
     for answer in flask.request.environ.pop(ANSWERS, ()):
         if answer.denied:
             kept = {name.lower() for name, _ in response.headers}
-            _add(
-                response,
+            join_to(
+                response.headers,
                 [field for field in answer.headers if _tells_of_limits(field) and field[0].lower() not in kept],
             )
         else:
             seen = Response(response.status_code, Headers(lambda: response.headers), response)
             if answer.pending and response.is_streamed and not response.direct_passthrough:
-                _add(response, answer.judge(seen))
+                join_to(response.headers, answer.judge(seen))
                 response.response = UnsettledBody(response.response, answer)  # an error may still make a 500 of it
             else:
-                _add(response, answer.finish(seen))
+                join_to(response.headers, answer.finish(seen))
     return response
 
 
@@ -76,12 +76,6 @@ def fail(_error: BaseException | None) -> None:
 def _tells_of_limits(field: Header) -> bool:
     """Whether a field of a refusal belongs on the application's own error page too."""
     return not field[0].lower().startswith("content-") and field[0].lower() != "vary"
-
-
-def _add(response: flask.Response, fields: list[Header]) -> None:
-    for name, value in fields:
-        joined = name.lower() in LISTS and name in response.headers
-        response.headers[name] = f"{response.headers[name]}, {value}" if joined else value
 
 
 def _user() -> str | None:

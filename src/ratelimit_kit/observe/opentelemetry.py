@@ -17,10 +17,7 @@ from ratelimit_kit.observe.labels import Names
 try:
     from opentelemetry.metrics import MeterProvider, get_meter
 except ImportError as error:
-    raise DependencyError(
-        "OpenTelemetryObserver needs the opentelemetry-api package, which is not installed: "
-        "pip install 'ratelimit-kit[opentelemetry]'"
-    ) from error
+    raise DependencyError.missing("OpenTelemetryObserver", "the opentelemetry-api package", "opentelemetry") from error
 
 
 class OpenTelemetryObserver:

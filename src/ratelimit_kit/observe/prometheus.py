@@ -17,9 +17,7 @@ from ratelimit_kit.observe.labels import EVENTS, Names
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 except ImportError as error:
-    raise DependencyError(
-        "PrometheusObserver needs the prometheus-client package, which is not installed: pip install 'ratelimit-kit[prometheus]'"
-    ) from error
+    raise DependencyError.missing("PrometheusObserver", "the prometheus-client package", "prometheus") from error
 
 BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds: a store nearby answers below a millisecond, and 0.25 is the default deadline."""

@@ -19,9 +19,7 @@ from ratelimit_kit.stores.urls import read_url, redacted
 try:
     from django.conf import settings
 except ImportError as error:
-    raise DependencyError(
-        "django-cache:// needs Django, which is not installed: pip install 'ratelimit-kit[django]'"
-    ) from error
+    raise DependencyError.missing("django-cache://", "Django", "django") from error
 
 _REDIS = {
     "django.core.cache.backends.redis.RedisCache": redis_url,

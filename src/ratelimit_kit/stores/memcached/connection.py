@@ -18,9 +18,7 @@ try:
     from pymemcache.client.rendezvous import RendezvousHash
     from pymemcache.exceptions import MemcacheError
 except ImportError as error:
-    raise DependencyError(
-        "the Memcached store needs the pymemcache package, which is not installed: pip install 'ratelimit-kit[memcached]'"
-    ) from error
+    raise DependencyError.missing("the Memcached store", "the pymemcache package", "memcached") from error
 
 __all__ = ["FAILURES", "MemcachedConnections", "RendezvousHash", "expire"]
 

@@ -31,9 +31,7 @@ try:
         ResponseError,
     )
 except ImportError as error:
-    raise DependencyError(
-        "the Redis store needs the redis package, which is not installed: pip install 'ratelimit-kit[redis]'"
-    ) from error
+    raise DependencyError.missing("the Redis store", "the redis package", "redis") from error
 
 __all__ = [
     "CLUSTERS",

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.durations import MICROSECONDS
@@ -158,6 +158,13 @@ def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = Fals
         return []
     added = [field for field in fields if field[0] in _OURS or field[0] not in present]
     return [*added, exposing(added)] if exposed and added else added
+
+
+def join_to(headers: Any, fields: Sequence[Header]) -> None:
+    """Put fields into a framework's mapping of headers; items of a list join those that are there."""
+    for name, value in fields:
+        joined = name.lower() in LISTS and name in headers
+        headers[name] = f"{headers[name]}, {value}" if joined else value
 
 
 def exposing(fields: Sequence[Header]) -> Header:

@@ -95,13 +95,6 @@ def name_of(view: Any) -> str:
     return f"{view.__module__}.{view.__qualname__}"
 
 
-def is_asynchronous(view: Any) -> bool:
-    """Whether calling a view gives something to await: a coroutine function, a partial of one, or an object that is one."""
-    return inspect.iscoroutinefunction(view) or (
-        not inspect.isroutine(view) and inspect.iscoroutinefunction(getattr(type(view), "__call__", None))  # noqa: B004 - its kind matters
-    )
-
-
 def evaluated(endpoint: Callable[..., Any]) -> inspect.Signature:
     """The signature; its annotations as objects, where no name in them is for type checkers only."""
     try:
