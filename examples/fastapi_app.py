@@ -39,7 +39,7 @@ async def search(q: str = ""):
 @app.post("/report")
 @ratelimit("10/minute", key="ip", name="report")
 def report(days: int = 1):
-    """Runs in a thread, for it is no coroutine function; its limit is asked there too."""
+    """Runs in a thread because it is not a coroutine function; its limit is checked there too."""
     return {"days": days}
 
 

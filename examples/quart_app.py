@@ -2,7 +2,7 @@
 
     hypercorn --workers 2 quart_app:app
 
-Quart keeps its ASGI application under `asgi_app`, so that `app` stays the object that its tools know.
+Only `asgi_app` is wrapped, so that `app` stays the object that Quart's tools expect.
 """
 
 import os

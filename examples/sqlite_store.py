@@ -1,4 +1,4 @@
-"""A store of your own: counters in a SQLite file, shared by all processes of one host.
+"""A custom store: counters in a SQLite file, shared by all processes of one host.
 
 The limits do the arithmetic; a store keeps their states, and makes each decision one transaction.
 """

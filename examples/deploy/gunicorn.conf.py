@@ -1,4 +1,4 @@
-"""Four workers, and the folder where they keep the metrics that Prometheus reads as one."""
+"""Four workers, and the folder where they store the metrics that Prometheus reads together."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 
 
 def on_starting(server):
-    """Begin with an empty folder: what workers of an earlier run have counted is theirs."""
+    """Begin with an empty folder, without the counts of workers of an earlier run."""
     if FOLDER:
         Path(FOLDER).mkdir(parents=True, exist_ok=True)
         for file in Path(FOLDER).glob("*.db"):

@@ -2,8 +2,8 @@
 
     gunicorn --config gunicorn.conf.py service:application
 
-The rules are in ratelimit.toml, and follow it while the site runs. Keep /metrics from the public: it is
-for the Prometheus in your own network.
+The rules are in ratelimit.toml, and changes to it are applied while the site runs. Do not expose /metrics
+to the public: it is for the Prometheus in your own network.
 """
 
 import os
@@ -33,7 +33,7 @@ policy = Policy.from_file(os.environ.get("RATELIMIT_FILE", Path(__file__).with_n
 
 pages = {
     "/healthz": HealthApplication(policy),  # ready for traffic?
-    "/livez": HealthApplication(policy, live=True),  # or to be started anew?
+    "/livez": HealthApplication(policy, live=True),  # needs a restart?
     "/metrics": metrics(),
 }
 

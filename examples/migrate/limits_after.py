@@ -6,5 +6,5 @@ limiter = Limiter("5/minute", "100/day", store="redis://127.0.0.1:6379/0", name=
 
 
 def send(user: str) -> bool:
-    """Whether the message was sent; both limits are asked in one step, and a refusal spends nothing."""
+    """Whether the message was sent; both limits are decided in one step, and a refusal charges nothing."""
     return bool(limiter.hit(user))

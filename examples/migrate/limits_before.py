@@ -12,4 +12,4 @@ def send(user: str) -> bool:
     """Whether the message was sent."""
     if not limiter.hit(per_minute, "sms", user):
         return False
-    return limiter.hit(per_day, "sms", user)  # the minute is spent even when the day refuses
+    return limiter.hit(per_day, "sms", user)  # the minute is charged even when the day refuses

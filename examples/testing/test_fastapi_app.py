@@ -1,4 +1,4 @@
-"""Tests of a FastAPI application and its limits, with counters in memory and time by hand.
+"""Tests of a FastAPI application and its limits, with counters in memory and a manual clock.
 
 RATELIMIT_KIT_STORE=memory:// python -m pytest test_fastapi_app.py
 """

@@ -37,13 +37,13 @@ def code(request):
 @csrf_exempt
 @exempt
 def hook(request):
-    """A webhook that lies within the paths of the site's rule, and is left out of it."""
+    """A webhook under the paths of the site's rule that is exempt from it."""
     return HttpResponse("Thank you.\n", content_type="text/plain")
 
 
 @method_decorator([csrf_exempt, ratelimit("10/minute", key="path:number", name="item")], name="dispatch")
 class Item(View):
-    """A limit for each item, whoever asks for it."""
+    """A limit for each item, for all clients together."""
 
     async def post(self, request, number):
         return HttpResponse(f"Item {number}.\n", content_type="text/plain")

@@ -1,4 +1,4 @@
-"""An API: /items by the default throttle, /search by one of its own scope as well, /ping by none."""
+"""An API: /items has the default throttle, /search also has its own scope, /ping has none."""
 
 from rest_framework.decorators import api_view, throttle_classes
 from rest_framework.response import Response
