@@ -40,7 +40,7 @@ FLOORS = [
 """The rooms of the package from the ground up: a room imports from itself and from lower floors."""
 
 INNER_FLOORS = {
-    "web": [["callables"], ["http"], ["identity"], ["rules"], ["response"], ["policy"]],
+    "web": [["callables"], ["http"], ["identity"], ["rules"], ["response"], ["policy"], ["request", "problem"]],
     "stores": [
         ["urls", "keys", "pool"],
         ["__init__"],
