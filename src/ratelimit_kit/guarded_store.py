@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from ratelimit_kit.core.decision import Decision, as_decision
 from ratelimit_kit.core.limit import Limit
@@ -124,12 +123,11 @@ class GuardedStore:
             self._denials.keep(charges, decision, begun)
         return decision
 
-    def fast_path(self, namespace: str, limits: Sequence[Limit]) -> FastPath:
-        """The store's fast path for single hits, where it has one and there is one limit; else one that never decides."""
-        path = None
-        if len(limits) == 1 and not self.observer.counting:
-            path = self.backend.fast_path(namespace, limits[0])
-        return path or _undecided
+    def fast_path(self, namespace: str, limits: Sequence[Limit]) -> FastPath | None:
+        """The store's fast path for single hits, where it has one and there is one limit that nobody observes."""
+        if len(limits) > 1 or self.observer.counting:
+            return None
+        return self.backend.fast_path(namespace, limits[0])
 
     def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
         """Give back what `decision` has charged, hit by hit; what cannot be given back stays counted, and is said."""
@@ -199,10 +197,6 @@ class GuardedStore:
         self._outages.tell(
             "refund-failed", f"{error}. The hit stays counted, although its response does not count", error
         )
-
-
-def _undecided(key: Any, cost: Any) -> None:
-    """Leave every hit to `decide`."""
 
 
 def _by_time(charges: Sequence[Charge], decision: Decision) -> list[tuple[int | None, list[Charge]]]:

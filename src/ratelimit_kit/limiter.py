@@ -91,7 +91,7 @@ class Limiter:
 
         Raises CostError for a cost that no wait can satisfy, StoreError by `on_outage`.
         """
-        if self._guard.alert or (decision := self._fast(key, cost)) is None:
+        if self._fast is None or self._guard.alert or (decision := self._fast(key, cost)) is None:
             if self._store.observer.counting:
                 return self._tell(self._charges(key, cost))
             return self._store.decide(self._charges(key, cost), self.on_outage)
@@ -99,7 +99,7 @@ class Limiter:
 
     async def ahit(self, key: str, cost: int = 1) -> Decision:
         """Do what `hit` does."""
-        if self._guard.alert or (decision := self._fast(key, cost)) is None:
+        if self._fast is None or self._guard.alert or (decision := self._fast(key, cost)) is None:
             if self._store.observer.counting:
                 return await self._atell(self._charges(key, cost))
             return await self._store.adecide(self._charges(key, cost), self.on_outage)

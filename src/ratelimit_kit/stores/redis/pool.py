@@ -45,7 +45,13 @@ class RedisConnections(ConnectionPool["Connection"]):
 
     def is_fit(self, connection: Connection) -> bool:
         """Whether the connection stands, and nothing lies in it."""
-        return connection.is_quiet()
+        library = connection.connection
+        if connection.poll is not None:
+            return library._sock is connection.socket and not connection.poll(0)  # noqa: SLF001 - it has no name of its own
+        try:
+            return not library.can_read(0)
+        except Exception:  # noqa: BLE001 - whatever it is, this connection is not used
+            return False
 
     def discard(self, connection: Connection) -> None:
         """Close a connection, and let redis-py forget it."""
@@ -56,23 +62,13 @@ class RedisConnections(ConnectionPool["Connection"]):
 class Connection:
     """A connection, and how to see in one system call whether there is something to read."""
 
-    __slots__ = ("_poll", "_socket", "connection")
+    __slots__ = ("connection", "poll", "socket")
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
-        self._socket = getattr(connection, "_sock", None)
-        self._poll: Any = None
-        if hasattr(select, "poll") and self._socket is not None and not isinstance(self._socket, ssl.SSLSocket):
+        self.socket = getattr(connection, "_sock", None)
+        self.poll: Any = None
+        if hasattr(select, "poll") and self.socket is not None and not isinstance(self.socket, ssl.SSLSocket):
             poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            self._poll = poll.poll
-
-    def is_quiet(self) -> bool:
-        """Whether the connection stands, and nothing lies in it."""
-        connection = self.connection
-        if self._poll is not None:
-            return connection._sock is self._socket and not self._poll(0)  # noqa: SLF001 - it has no name of its own
-        try:
-            return not connection.can_read(0)
-        except Exception:  # noqa: BLE001 - whatever it is, this connection is not used
-            return False
+            poll.register(self.socket, select.POLLIN)
+            self.poll = poll.poll

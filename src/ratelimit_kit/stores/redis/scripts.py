@@ -28,6 +28,7 @@ class Script:
         folder = files("ratelimit_kit.stores.redis").joinpath("lua")
         self.source = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+        self.by_name = _packed(("EVALSHA", self.sha))
 
 
 def scripts(clock: str) -> tuple[Script, Script]:
@@ -52,11 +53,11 @@ def encode_call(
 
     `many` is the number of keys in one decision, where there are several.
     """
-    head = ("EVALSHA", script.sha) if by_name else ("EVAL", script.source)
-    tail = ("many", many) if many else ()
-    number = len(head) + 1 + len(keys) + len(tail) + len(arguments)
-    texts = "".join([f"${len(key)}\r\n{key}\r\n" for key in keys])  # keys are ASCII
-    return b"*%d\r\n%b%b%b%b" % (number, _packed((*head, len(keys))), texts.encode(), _packed(tail), arguments.packed)
+    head = script.by_name if by_name else _packed(("EVAL", script.source))
+    tail = _packed(("many", many)) if many else b""
+    number = 3 + len(keys) + (2 if many else 0) + len(arguments)
+    texts = "".join([f"${len(key)}\r\n{key}\r\n" for key in (str(len(keys)), *keys)])  # keys are ASCII
+    return b"*%d\r\n%b%b%b%b" % (number, head, texts.encode(), tail, arguments.packed)
 
 
 def _packed(arguments: Iterable[Any]) -> bytes:
@@ -85,7 +86,11 @@ class Arguments:
         """What decide.lua takes; the same object as long as it is the same."""
         if self._clock is not None:
             return PackedArguments([*self._of(charges), self._clock() // 1000])
-        alike = tuple([self._shape_of(limit, cost) for _, limit, cost in charges])
+        if len(charges) == 1:
+            _, limit, cost = charges[0]
+            alike = self._shape_of(limit, cost)
+        else:
+            alike = tuple([self._shape_of(limit, cost) for _, limit, cost in charges])
         arguments = self._known.get(alike)
         if arguments is None:
             if len(self._known) >= MAX_SHAPES:

@@ -76,7 +76,8 @@ class RuleSet:
         """
         if self.mode == "off":
             return PASS
-        self._look(request)
+        if self._reports.wary:
+            self._look(request)
         charges = self.matching.charges(request, bound, beside)
         if not charges.by_rule:
             return PASS
@@ -87,7 +88,9 @@ class RuleSet:
         if enforced.by_rule:
             on_outage = self._strictest(enforced)
             result = self._settle(request, enforced, self._ask(enforced, on_outage, shadow=False), on_outage)
-        if not result.denied and (watched := self._possible(watched)).by_rule:
+        if watched.impossible and not result.denied:
+            watched = self._possible(watched)
+        if watched.by_rule and not result.denied:
             result = self._watch(request, watched, self._ask(watched, "allow", shadow=True), result)
         return result
 
@@ -97,7 +100,8 @@ class RuleSet:
         """Do what `check` does."""
         if self.mode == "off":
             return PASS
-        self._look(request)
+        if self._reports.wary:
+            self._look(request)
         charges = await self.matching.acharges(request, bound, beside)
         if not charges.by_rule:
             return PASS
@@ -108,19 +112,20 @@ class RuleSet:
         if enforced.by_rule:
             on_outage = self._strictest(enforced)
             result = self._settle(request, enforced, await self._aask(enforced, on_outage, shadow=False), on_outage)
-        if not result.denied and (watched := self._possible(watched)).by_rule:
+        if watched.impossible and not result.denied:
+            watched = self._possible(watched)
+        if watched.by_rule and not result.denied:
             result = self._watch(request, watched, await self._aask(watched, "allow", shadow=True), result)
         return result
 
     def _look(self, request: Request) -> None:
         """See whether a proxy is overlooked, while that is to be found out."""
-        if self._reports.wary and not self.matching.frees_path(request):
+        if not self.matching.frees_path(request):
             self._reports.look(self.matching.address, request)
 
     def _possible(self, watched: RequestCharges) -> RequestCharges:
         """Of what is only watched that which some limit may admit; the rest is reported."""
-        if watched.impossible:
-            self._reports.tell_of_impossible(watched.impossible, shadow=True)
+        self._reports.tell_of_impossible(watched.impossible, shadow=True)
         return watched.possible()
 
     def _ask(self, charges: RequestCharges, on_outage: OnOutage, *, shadow: bool) -> Decision:

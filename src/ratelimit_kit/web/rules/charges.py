@@ -155,11 +155,24 @@ class BoundRule:
     `shown` is false of a rule that no field speaks of.
     """
 
-    __slots__ = ("_known", "_plain", "_prefix", "always", "fixed", "label", "name", "preflights", "rule", "shown")
+    __slots__ = (
+        "_known",
+        "_plain",
+        "_prefix",
+        "always",
+        "by_index",
+        "fixed",
+        "label",
+        "name",
+        "preflights",
+        "rule",
+        "shown",
+    )
 
     def __init__(self, rule: Rule, name: str, namespace: str, *, label: str | None = None, shown: bool = True) -> None:
         self.rule = rule
         self.always = rule.always
+        self.by_index = rule.by_index
         self.name = name
         self.label = check_name(name if label is None else label) if shown else ""
         self.shown = shown

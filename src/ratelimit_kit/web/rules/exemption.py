@@ -10,11 +10,12 @@ from ratelimit_kit.web.rules.rule import Exempt, read_exempt
 class Exemption:
     """The option `exempt` of a policy: paths free its own rules only, a callable frees decorated pages too."""
 
-    __slots__ = ("_of_all", "_of_own")
+    __slots__ = ("_of_all", "_of_own", "exists")
 
     def __init__(self, exempt: Exempt) -> None:
         self._of_all = exempt if callable(exempt) else None
         self._of_own = None if callable(exempt) else read_exempt(exempt)
+        self.exists = self._of_all is not None or self._of_own is not None
 
     def frees(self, request: Request, *, own: bool) -> bool:
         """Whether a request is not limited: by the policy's `own` rules, or by others on its store."""

@@ -10,7 +10,11 @@ from ratelimit_kit.web.rules.rule import Rule
 
 
 class RuleIndex:
-    """The rules of a policy, compiled once; whether a candidate really matches is the rule's own business."""
+    """The rules of a policy, compiled once.
+
+    A candidate matches by path and method, unless it has regular expressions or the method is HEAD: what else it asks
+    for, the rule itself has to say.
+    """
 
     __slots__ = ("_by_method", "_other_methods")
 
@@ -48,26 +52,30 @@ class _PathIndex:
                 self._exact.setdefault(path, []).append(bound)
             for prefix in paths.prefixes:
                 self._prefixes.setdefault(prefix, []).append(bound)
-        self._depth = max((prefix.count("/") for prefix in self._prefixes), default=0)
+        self._depth = range(max((prefix.count("/") for prefix in self._prefixes), default=0))
         self.has_paths = bool(self._exact or self._prefixes)
 
     def find(self, spellings: Iterable[str]) -> Sequence[BoundRule]:
         """The rules that may match a path that is spelt so."""
-        found: list[BoundRule] = []
+        found: list[list[BoundRule]] = []
         for path in spellings:
-            found += self._exact.get(path, ())
+            if (rules := self._exact.get(path)) is not None:
+                found.append(rules)
             slash = -1
-            for _ in range(self._depth):
+            for _ in self._depth:
                 slash = path.find("/", slash + 1)
                 if slash < 0:
                     break
-                found += self._prefixes.get(path[: slash + 1], ())
+                if (rules := self._prefixes.get(path[: slash + 1])) is not None:
+                    found.append(rules)
         if not found:
             return self.anywhere
-        found += self.anywhere
+        if self.anywhere:
+            found.append(self.anywhere)
         if len(found) == 1:
-            return found
-        return sorted({id(bound): bound for bound in found}.values(), key=lambda bound: self._places[id(bound)])
+            return found[0]
+        different = {id(bound): bound for rules in found for bound in rules}
+        return sorted(different.values(), key=lambda bound: self._places[id(bound)])
 
 
 def _takes(rule: Rule, method: str) -> bool:

@@ -32,45 +32,45 @@ class Matching:
 
         `bound` are the rules of a decorated page, and `beside` its other rules; None asks for the policy's own.
         """
-        if self._exemption.frees(request, own=bound is None):
+        if self._exemption.exists and self._exemption.frees(request, own=bound is None):
             return NOTHING
         candidates = self._index.candidates(request) if bound is None else bound
         if request.method == "HEAD":
             heads = [rule for rule in _naming_head(candidates, beside) if rule.matches(request)]
             request.answers_as_get = not heads and not _has_named_head(request)
+        indexed = bound is None and request.method != "HEAD"
         preflight = request.method == "OPTIONS" and request.is_preflight()
         found: list[RuleCharges] = []
         for one in candidates:
-            if one.always or one.rule.matches(request):
+            if one.always or (indexed and one.by_index) or one.rule.matches(request):
                 charged = (preflight and one.preflights) or one
                 found.append(charged.known(request, self.address) or charged.charges(request, self.address))
-        return self._left(request, found)
+        together = self._combined(found)
+        return together.without(request.already_charged) if request.already_charged else together
 
     async def acharges(
         self, request: Request, bound: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
     ) -> RequestCharges:
         """Do what `charges` does."""
-        if await self._exemption.afrees(request, own=bound is None):
+        if self._exemption.exists and await self._exemption.afrees(request, own=bound is None):
             return NOTHING
         candidates = self._index.candidates(request) if bound is None else bound
         if request.method == "HEAD":
             heads = [rule for rule in _naming_head(candidates, beside) if await rule.amatches(request)]
             request.answers_as_get = not heads and not _has_named_head(request)
+        indexed = bound is None and request.method != "HEAD"
         preflight = request.method == "OPTIONS" and request.is_preflight()
         found: list[RuleCharges] = []
         for one in candidates:
-            if one.always or await one.rule.amatches(request):
+            if one.always or (indexed and one.by_index) or await one.rule.amatches(request):
                 charged = (preflight and one.preflights) or one
                 found.append(charged.known(request, self.address) or await charged.acharges(request, self.address))
-        return self._left(request, found)
+        together = self._combined(found)
+        return together.without(request.already_charged) if request.already_charged else together
 
     def frees_path(self, request: Request) -> bool:
         """Whether the policy's own rules leave the path alone, as that of a health check."""
         return self._exemption.frees_path(request)
-
-    def _left(self, request: Request, found: list[RuleCharges]) -> RequestCharges:
-        together = self._combined(found)
-        return together.without(request.already_charged) if request.already_charged else together
 
 
 def _naming_head(candidates: Sequence[BoundRule], beside: Sequence[Rule]) -> list[Rule]:

@@ -97,7 +97,9 @@ class Rule:
                 f"when={when!r} is no callable: give one that takes the request and returns true or false"
             )
         self._when = when
-        self.always = paths is None and methods is None and when is None and self._exempt is None
+        asks = when is not None or self._exempt is not None
+        self.always = paths is None and methods is None and not asks
+        self.by_index = not asks and (self.paths is None or not self.paths.expressions)
         if not callable(cost):
             for limit in self.limits:
                 limit.check_cost(cost)
