@@ -171,7 +171,6 @@ class BoundRule:
 
     def __init__(self, rule: Rule, name: str, namespace: str, *, label: str | None = None, shown: bool = True) -> None:
         self.rule = rule
-        self.always = rule.always
         self.by_index = rule.by_index
         self.name = name
         self.label = check_name(name if label is None else label) if shown else ""

@@ -42,7 +42,7 @@ class Matching:
         preflight = request.method == "OPTIONS" and request.is_preflight()
         found: list[RuleCharges] = []
         for one in candidates:
-            if one.always or (indexed and one.by_index) or one.rule.matches(request):
+            if (indexed and one.by_index) or one.rule.always or one.rule.matches(request):
                 charged = (preflight and one.preflights) or one
                 found.append(charged.known(request, self.address) or charged.charges(request, self.address))
         together = self._combined(found)
@@ -62,7 +62,7 @@ class Matching:
         preflight = request.method == "OPTIONS" and request.is_preflight()
         found: list[RuleCharges] = []
         for one in candidates:
-            if one.always or (indexed and one.by_index) or await one.rule.amatches(request):
+            if (indexed and one.by_index) or one.rule.always or await one.rule.amatches(request):
                 charged = (preflight and one.preflights) or one
                 found.append(charged.known(request, self.address) or await charged.acharges(request, self.address))
         together = self._combined(found)
