@@ -17,7 +17,7 @@ from ratelimit_kit.errors import ConfigurationError
 from ratelimit_kit.guard.abort import lifespan_message
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, ANSWERS, APPLICATION, POLICY, Response
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, RESULTS, APPLICATION, POLICY, Response
 from ratelimit_kit.web.policy.policy import Policy, started
 from ratelimit_kit.web.response.assets import serving
 from ratelimit_kit.web.response.health import LIVE
@@ -62,18 +62,18 @@ class RateLimitMiddleware:
             await self._pass(scope, receive, send)
             return
         request = request_of(scope)
-        answer = (scope["type"] == "http" and self._asset(request)) or await self.policy.acheck(request)
-        if answer.denied:
-            await _deny(scope, receive, send, answer)
+        result = (scope["type"] == "http" and self._asset(request)) or await self.policy.acheck(request)
+        if result.denied:
+            await _deny(scope, receive, send, result)
             return
         if scope["type"] == "websocket" and self.policy.message_rules:
             receive = _Conversation(self.policy, scope, receive, send).receive
-        finishing = _Finishing(answer, send)
+        finishing = _Finishing(result, send)
         scope = {
             **scope,
             ALREADY_CHARGED: request.already_charged,
             POLICY: self.policy,
-            ANSWERS: finishing.answers,
+            RESULTS: finishing.results,
             APPLICATION: scope.get("app", self.app),
         }
         try:
@@ -153,8 +153,8 @@ class _Finishing:
     Decorators and dependencies of the application may have added answers of their own.
     """
 
-    def __init__(self, answer: CheckResult, send: Send) -> None:
-        self.answers = [answer]
+    def __init__(self, result: CheckResult, send: Send) -> None:
+        self.results = [result]
         self._send = send
         self._begun = False
 
@@ -171,17 +171,17 @@ class _Finishing:
     async def fail(self) -> None:
         """The application raised: without a response begun, that counts as an answer of 500."""
         if not self._begun:
-            for answer in self.answers:
-                await answer.afail()
+            for result in self.results:
+                await result.afail()
 
     async def _finished(self, message: Message, status: int) -> Message:
         self._begun = True
         headers = None
-        for answer in reversed(self.answers):  # the innermost first, as if each had a door of its own
-            if answer.touches:
+        for result in reversed(self.results):  # the innermost first, as if each had a door of its own
+            if result.touches:
                 headers = list(message.get("headers", ())) if headers is None else headers
                 response = Response(status, RawFields(headers))
-                fields = await answer.afinish(response) if answer.pending else answer.finish(response)
+                fields = await result.afinish(response) if result.pending else result.finish(response)
                 headers += raw_fields(fields)
         return message if headers is None else {**message, "headers": headers}
 
@@ -200,10 +200,10 @@ class _Conversation:
         if message["type"] != "websocket.receive":
             return message
         request = request_of({**self._scope, ALREADY_CHARGED: []})  # each message is charged anew
-        answer = await self._policy.acheck(request, self._policy.message_rules)
-        if not answer.denied:
+        result = await self._policy.acheck(request, self._policy.message_rules)
+        if not result.denied:
             return message
-        wait = dict(answer.headers).get("Retry-After")
+        wait = dict(result.headers).get("Retry-After")
         reason = f"Too many messages: try again in {wait} s" if wait else "This message asks for too much"
         await self._send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": reason})
         return {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER, "reason": reason}
@@ -219,7 +219,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: Configurati
         raise RuntimeError(f"the application does not start: {error}")
 
 
-async def _deny(scope: Scope, receive: Receive, send: Send, answer: CheckResult) -> None:
+async def _deny(scope: Scope, receive: Receive, send: Send, result: CheckResult) -> None:
     """CheckResult by ourselves; a WebSocket that cannot be sent a response is closed, which servers show as 403."""
     prefix = ""
     if scope["type"] == "websocket":
@@ -228,5 +228,5 @@ async def _deny(scope: Scope, receive: Receive, send: Send, answer: CheckResult)
             await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
             return
         prefix = "websocket."
-    await send({"type": prefix + "http.response.start", "status": answer.status, "headers": raw_fields(answer.headers)})
-    await send({"type": prefix + "http.response.body", "body": answer.body})
+    await send({"type": prefix + "http.response.start", "status": result.status, "headers": raw_fields(result.headers)})
+    await send({"type": prefix + "http.response.body", "body": result.body})

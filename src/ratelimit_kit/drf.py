@@ -147,19 +147,19 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         decided = getattr(request._request, DECIDED, None)  # noqa: SLF001 - its public way to Django's request
         if not alone and decided is not None and decided[0] is view:
             return True
-        answer = self._decide(request, view, [self] if alone else _of(view))
+        result = self._decide(request, view, [self] if alone else _of(view))
         if not alone:
-            setattr(request._request, DECIDED, (view, answer))  # noqa: SLF001 - its public way to Django's request
-        if answer.denied:
-            fields = dict(answer.headers)
-            view.headers.update({name: value for name, value in answer.headers if _tells_of_limits((name, value))})
+            setattr(request._request, DECIDED, (view, result))  # noqa: SLF001 - its public way to Django's request
+        if result.denied:
+            fields = dict(result.headers)
+            view.headers.update({name: value for name, value in result.headers if _tells_of_limits((name, value))})
             self._wait = float(fields["Retry-After"]) if "Retry-After" in fields else None
-            if answer.status == 503:
+            if result.status == 503:
                 raise StoreUnavailable(self._wait or 1.0)
-            if answer.status == 413:
+            if result.status == 413:
                 raise RequestTooCostly
             return False
-        _finish_with(view, answer)
+        _finish_with(view, result)
         return True
 
     def wait(self) -> float | None:
@@ -241,14 +241,14 @@ def _of(view: Any) -> list[RateLimitThrottle]:
     return [one for one in throttles if not _overrides(one, "allow_request")]
 
 
-def _finish_with(view: Any, answer: CheckResult) -> None:
+def _finish_with(view: Any, result: CheckResult) -> None:
     """Let the view's response be finished: only then is it known what a cache may do with it."""
-    if not answer.touches:
+    if not result.touches:
         return
     finalize = view.finalize_response
 
     def finalized(request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
-        return finished(answer, finalize(request, response, *args, **kwargs), request._request)  # noqa: SLF001 - its public way
+        return finished(result, finalize(request, response, *args, **kwargs), request._request)  # noqa: SLF001 - its public way
 
     view.finalize_response = finalized
 

@@ -16,7 +16,7 @@ from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
 from ratelimit_kit.guard.decorator_order import misplaced
 from ratelimit_kit.web.http import asgi as scope
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, ANSWERS, APPLICATION, POLICY
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, RESULTS, APPLICATION, POLICY
 from ratelimit_kit.web.http.routes import paths_to, routes_of
 from ratelimit_kit.web.policy.decorators import bound_rule, wrap_view
 from ratelimit_kit.web.policy.policy import Policy
@@ -56,11 +56,11 @@ PARAMETER = "ratelimit_kit_request"
 class RateLimited(HTTPException):
     """An endpoint was refused by its own limit; an `exception_handler` for it, or for 429, may word the answer."""
 
-    def __init__(self, answer: CheckResult) -> None:
-        fields = {name: value for name, value in answer.headers if not _describes_body(name)}
+    def __init__(self, result: CheckResult) -> None:
+        fields = {name: value for name, value in result.headers if not _describes_body(name)}
         wait = f" Try again in {fields['Retry-After']} s." if "Retry-After" in fields else ""
-        super().__init__(answer.status, f"{answer.reason}.{wait}", fields)
-        self.answer = answer
+        super().__init__(result.status, f"{result.reason}.{wait}", fields)
+        self.result = result
 
 
 class RateLimit:
@@ -146,8 +146,8 @@ def _endpoints(application: Any) -> Iterator[Any]:
 
 
 async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response | None:
-    response = Response(error.answer.body, error.answer.status)
-    response.raw_headers = scope.raw_fields(error.answer.headers)
+    response = Response(error.result.body, error.result.status)
+    response.raw_headers = scope.raw_fields(error.result.headers)
     if not isinstance(connection, WebSocket):
         return response
     # Starlette sends what is returned only from 0.41 on, and then also to servers that cannot pass it on.
@@ -165,11 +165,11 @@ def _guard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = 
     policy = _policy(connection)
     request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
     bound = bound_rule(policy, rule, page, lambda: _route(connection))
-    answer = policy.check(request, [bound], page.beside)
-    if answer.denied:
-        raise RateLimited(answer)
+    result = policy.check(request, [bound], page.beside)
+    if result.denied:
+        raise RateLimited(result)
     if not again:
-        connection.scope[ANSWERS].append(answer)
+        connection.scope[RESULTS].append(result)
 
 
 async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
@@ -177,11 +177,11 @@ async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: 
     policy = _policy(connection)
     request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
     bound = bound_rule(policy, rule, page, lambda: _route(connection))
-    answer = await policy.acheck(request, [bound], page.beside)
-    if answer.denied:
-        raise RateLimited(answer)
+    result = await policy.acheck(request, [bound], page.beside)
+    if result.denied:
+        raise RateLimited(result)
     if not again:
-        connection.scope[ANSWERS].append(answer)
+        connection.scope[RESULTS].append(result)
 
 
 def _policy(connection: HTTPConnection) -> Policy:

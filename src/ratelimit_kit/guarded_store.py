@@ -174,7 +174,7 @@ class GuardedStore:
     def measure(self) -> float | StoreError:
         """Seconds until the store answered, or how it failed; looks for siblings too."""
         if self.guard.alert:
-            self.guard.look()
+            self.guard.recheck()
         begun = time.perf_counter()
         try:
             self.store.ping()
@@ -185,7 +185,7 @@ class GuardedStore:
     async def ameasure(self) -> float | StoreError:
         """Do what `measure` does."""
         if self.guard.alert:
-            self.guard.look()
+            self.guard.recheck()
         begun = time.perf_counter()
         try:
             await self.store.aping()

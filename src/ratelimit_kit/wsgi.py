@@ -39,24 +39,24 @@ class RateLimitMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """CheckResult 429 or 503, or let the application answer."""
         request = request_of(environ)
-        answer = self._asset(request) or self.policy.check(request)
-        if answer.denied:
-            start_response(f"{answer.status} {answer.reason}", answer.headers)
-            return [answer.body]
+        result = self._asset(request) or self.policy.check(request)
+        if result.denied:
+            start_response(f"{result.status} {result.reason}", result.headers)
+            return [result.body]
         environ[POLICY] = self.policy
-        if not answer.touches:
+        if not result.touches:
             return self.application(environ, start_response)
         try:
-            body = self.application(environ, finishing := _Finishing(answer, start_response))
+            body = self.application(environ, finishing := _Finishing(result, start_response))
         except BaseException:
-            answer.fail()
+            result.fail()
             raise
-        if not answer.pending:
+        if not result.pending:
             return body
         if finishing.begun and _is_whole(body, environ):
-            answer.give_back()
+            result.give_back()
             return body
-        return UnsettledBody(body, answer)
+        return UnsettledBody(body, result)
 
 
 class HealthApplication:
@@ -79,20 +79,20 @@ class HealthApplication:
 class _Finishing:
     """A `start_response` that adds the answer's fields to every response: another one may follow, with `exc_info`."""
 
-    def __init__(self, answer: CheckResult, start_response: StartResponse) -> None:
-        self._answer = answer
+    def __init__(self, result: CheckResult, start_response: StartResponse) -> None:
+        self._result = result
         self._start_response = start_response
         self.begun = False
 
     def __call__(self, status: str, headers: list[Header], exc_info: Any = None, /) -> Callable[[bytes], object]:
         self.begun = True
         response = Response(int(status[:3]), Headers(lambda: headers))
-        write = self._start_response(status, [*headers, *self._answer.judge(response)], exc_info)
-        if not self._answer.pending:
+        write = self._start_response(status, [*headers, *self._result.judge(response)], exc_info)
+        if not self._result.pending:
             return write
 
         def written(data: bytes) -> object:
-            self._answer.give_back()
+            self._result.give_back()
             return write(data)
 
         return written

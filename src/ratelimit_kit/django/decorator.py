@@ -71,15 +71,15 @@ def _guarded(rule: Rule, page: Page, view: Callable[..., Any], args: Any, kwargs
     policy = site_policy()
     _check_workers(policy)
     bound = bound_rule(policy, rule, _page_of(page, rule, request, view), lambda: _place(request))
-    answer = policy.check(translate(request), [bound], page.beside)
-    if answer.denied:
-        return denial(answer)
+    result = policy.check(translate(request), [bound], page.beside)
+    if result.denied:
+        return denial(result)
     try:
         response = view(*args, **kwargs)
     except BaseException as error:
-        answer.finish(failed_with(error))
+        result.finish(failed_with(error))
         raise
-    return finished(answer, response, request)
+    return finished(result, response, request)
 
 
 async def _aguarded(rule: Rule, page: Page, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -88,15 +88,15 @@ async def _aguarded(rule: Rule, page: Page, view: Callable[..., Any], args: Any,
     policy = site_policy()
     _check_workers(policy)
     bound = bound_rule(policy, rule, _page_of(page, rule, request, view), lambda: _place(request))
-    answer = await policy.acheck(translate(request), [bound], page.beside)
-    if answer.denied:
-        return denial(answer)
+    result = await policy.acheck(translate(request), [bound], page.beside)
+    if result.denied:
+        return denial(result)
     try:
         response = await view(*args, **kwargs)
     except BaseException as error:
-        await answer.afinish(failed_with(error))
+        await result.afinish(failed_with(error))
         raise
-    return await afinished(answer, response, request)
+    return await afinished(result, response, request)
 
 
 def _awaits(args: Any) -> bool:

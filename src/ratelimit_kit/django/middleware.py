@@ -37,11 +37,11 @@ class RateLimitMiddleware:
         if is_exempt(request):
             response: HttpResponseBase = self.get_response(request)
             return response
-        answer = site_policy().check(translate(request))
-        if answer.denied:
-            return denial(answer)
+        result = site_policy().check(translate(request))
+        if result.denied:
+            return denial(result)
         response = self.get_response(request)
-        limited: HttpResponseBase = finished(answer, response, request)
+        limited: HttpResponseBase = finished(result, response, request)
         return limited
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
@@ -49,9 +49,9 @@ class RateLimitMiddleware:
         if is_exempt(request):
             response: HttpResponseBase = await self.get_response(request)
             return response
-        answer = await site_policy().acheck(translate(request))
-        if answer.denied:
-            return denial(answer)
+        result = await site_policy().acheck(translate(request))
+        if result.denied:
+            return denial(result)
         response = await self.get_response(request)
-        limited: HttpResponseBase = await afinished(answer, response, request)
+        limited: HttpResponseBase = await afinished(result, response, request)
         return limited

@@ -99,10 +99,10 @@ def _known(request: HttpRequest, name: str) -> Any:
     return getattr(request, name)
 
 
-def denial(answer: CheckResult) -> HttpResponse:
+def denial(result: CheckResult) -> HttpResponse:
     """The refusal as a Django response."""
-    response = HttpResponse(answer.body, status=answer.status, reason=answer.reason)
-    for name, value in answer.headers:
+    response = HttpResponse(result.body, status=result.status, reason=result.reason)
+    for name, value in result.headers:
         response[name] = value
     # Django would log each refusal, and mail each 503 to the admins: a flood of either is an attack of its own.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
@@ -129,37 +129,37 @@ def _told(request: HttpRequest, found: Health) -> HttpResponse:
     return response
 
 
-def finished(answer: CheckResult, response: Any, request: HttpRequest) -> Any:
+def finished(result: CheckResult, response: Any, request: HttpRequest) -> Any:
     """The response, with the rate-limit fields; what it does not count is given back once it is on its way."""
-    if not answer.touches:
+    if not result.touches:
         return response
-    if not _is_unsettled(answer, response, request):
-        return add_fields(answer.finish(response_of(response)), response)
-    fields = answer.judge(response_of(response))
-    response.streaming_content = unsettled(response.streaming_content, answer)
-    _settle_with(request, answer)
+    if not _is_unsettled(result, response, request):
+        return add_fields(result.finish(response_of(response)), response)
+    fields = result.judge(response_of(response))
+    response.streaming_content = unsettled(response.streaming_content, result)
+    _settle_with(request, result)
     return add_fields(fields, response)
 
 
-async def afinished(answer: CheckResult, response: Any, request: HttpRequest) -> Any:
+async def afinished(result: CheckResult, response: Any, request: HttpRequest) -> Any:
     """Do what `finished` does."""
-    if not answer.touches:
+    if not result.touches:
         return response
-    if not _is_unsettled(answer, response, request):
-        return add_fields(await answer.afinish(response_of(response)), response)
-    fields = await answer.ajudge(response_of(response))
-    response.streaming_content = unsettled(response.streaming_content, answer)
-    _settle_with(request, answer)
+    if not _is_unsettled(result, response, request):
+        return add_fields(await result.afinish(response_of(response)), response)
+    fields = await result.ajudge(response_of(response))
+    response.streaming_content = unsettled(response.streaming_content, result)
+    _settle_with(request, result)
     return add_fields(fields, response)
 
 
-def _is_unsettled(answer: CheckResult, response: Any, request: HttpRequest) -> bool:
+def _is_unsettled(result: CheckResult, response: Any, request: HttpRequest) -> bool:
     """Whether an error may still make another response of it: under WSGI a body that is made while it is sent, and no file."""
     made = getattr(response, "streaming", False) and getattr(response, "file_to_stream", None) is None
-    return bool(answer.pending) and made and not hasattr(request, "scope")
+    return bool(result.pending) and made and not hasattr(request, "scope")
 
 
-def _settle_with(request: HttpRequest, answer: CheckResult) -> None:
+def _settle_with(request: HttpRequest, result: CheckResult) -> None:
     """Settle the answer with the end of the request: another response may take the place of this one, as a 304 does."""
     close = request.close
 
@@ -167,7 +167,7 @@ def _settle_with(request: HttpRequest, answer: CheckResult) -> None:
         try:
             close()
         finally:
-            answer.give_back()
+            result.give_back()
 
     request.close = closed  # type: ignore[method-assign]
 

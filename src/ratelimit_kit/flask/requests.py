@@ -11,7 +11,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.http import wsgi as environ
-from ratelimit_kit.web.http.messages import ANSWERS, POLICY, Header, Headers, Request, Response
+from ratelimit_kit.web.http.messages import RESULTS, POLICY, Header, Headers, Request, Response
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.bodies import UnsettledBody
@@ -36,41 +36,41 @@ def translate() -> Request:
     return environ.request_of(request.environ, raw=request, user=_user, path_params=lambda: request.view_args)
 
 
-def decided(answer: CheckResult) -> None:
+def decided(result: CheckResult) -> None:
     """Raise a refusal; keep what has to see the response."""
-    if answer.denied or answer.touches:
-        if EXTENSION not in flask.current_app.extensions and ANSWERS not in flask.request.environ:
+    if result.denied or result.touches:
+        if EXTENSION not in flask.current_app.extensions and RESULTS not in flask.request.environ:
             flask.after_this_request(finish)
-        flask.request.environ.setdefault(ANSWERS, []).append(answer)
-    if answer.denied:
-        response = flask.Response(answer.body, f"{answer.status} {answer.reason}", answer.headers)
-        raise flask.current_app.aborter.mapping.get(answer.status, TooManyRequests)(response=response)
+        flask.request.environ.setdefault(RESULTS, []).append(result)
+    if result.denied:
+        response = flask.Response(result.body, f"{result.status} {result.reason}", result.headers)
+        raise flask.current_app.aborter.mapping.get(result.status, TooManyRequests)(response=response)
 
 
 def finish(response: flask.Response) -> flask.Response:
     """After each request: give back what does not count, add the fields."""
-    for answer in flask.request.environ.pop(ANSWERS, ()):
-        if answer.denied:
+    for result in flask.request.environ.pop(RESULTS, ()):
+        if result.denied:
             kept = {name.lower() for name, _ in response.headers}
             join_to(
                 response.headers,
-                [field for field in answer.headers if _tells_of_limits(field) and field[0].lower() not in kept],
+                [field for field in result.headers if _tells_of_limits(field) and field[0].lower() not in kept],
             )
         else:
             seen = Response(response.status_code, Headers(lambda: response.headers), response)
-            if answer.pending and response.is_streamed and not response.direct_passthrough:
-                join_to(response.headers, answer.judge(seen))
-                response.response = UnsettledBody(response.response, answer)  # an error may still make a 500 of it
+            if result.pending and response.is_streamed and not response.direct_passthrough:
+                join_to(response.headers, result.judge(seen))
+                response.response = UnsettledBody(response.response, result)  # an error may still make a 500 of it
             else:
-                join_to(response.headers, answer.finish(seen))
+                join_to(response.headers, result.finish(seen))
     return response
 
 
 def fail(_error: BaseException | None) -> None:
     """At the end of a request without a response, whose error was passed on: that counts as one with status 500."""
-    for answer in flask.request.environ.pop(ANSWERS, ()):
-        if not answer.denied:
-            answer.fail()
+    for result in flask.request.environ.pop(RESULTS, ()):
+        if not result.denied:
+            result.fail()
 
 
 def _tells_of_limits(field: Header) -> bool:

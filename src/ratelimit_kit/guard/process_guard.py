@@ -120,7 +120,7 @@ class ProcessGuard:
             return self._found(self._declared.several(seen, late=seen.late))
         return self._ask_the_socket_locks(now, by_server=seen is not None)
 
-    def look(self) -> None:
+    def recheck(self) -> None:
         """What somebody who asks for this process's health sets off: the same look, and its consequence."""
         if self.admits() is False:
             self.turn_away()

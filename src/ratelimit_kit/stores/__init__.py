@@ -42,7 +42,7 @@ class Charge(NamedTuple):
         return self.key, self.limit.id
 
 
-Answer = Sequence[Verdict] | Decision
+Verdicts = Sequence[Verdict] | Decision
 """What a store decides: one Verdict per charge, in order, or a Decision that has them."""
 
 
@@ -56,10 +56,10 @@ class Store(Protocol):
 
     scope: Scope
 
-    def decide(self, charges: Sequence[Charge]) -> Answer:
+    def decide(self, charges: Sequence[Charge]) -> Verdicts:
         """Admit all charges or write nothing."""
 
-    async def adecide(self, charges: Sequence[Charge]) -> Answer:
+    async def adecide(self, charges: Sequence[Charge]) -> Verdicts:
         """Do what `decide` does."""
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
@@ -129,7 +129,7 @@ class BaseStore:
         """What messages call this store."""
         return type(self).__name__
 
-    def decide(self, charges: Sequence[Charge]) -> Answer:
+    def decide(self, charges: Sequence[Charge]) -> Verdicts:
         """Admit all charges or write nothing."""
         raise NotImplementedError
 
@@ -147,7 +147,7 @@ class BaseStore:
     def close(self) -> None:
         """Let go of connections; a later call opens new ones."""
 
-    async def adecide(self, charges: Sequence[Charge]) -> Answer:
+    async def adecide(self, charges: Sequence[Charge]) -> Verdicts:
         """Do what `decide` does."""
         return await self.in_thread(self.decide, charges) if self.blocking else self.decide(charges)
 

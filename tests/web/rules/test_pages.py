@@ -388,7 +388,7 @@ async def test_a_dependency_asked_again_by_hand_charges_again() -> None:
     async def page(request: Asked) -> PlainTextResponse:
         for _ in range(5):
             await limit(request)
-            passed.append(len(request.scope["ratelimit_kit.answers"]))
+            passed.append(len(request.scope["ratelimit_kit.results"]))
         return PlainTextResponse("in")
 
     app.router.routes.append(Route("/", page))

@@ -49,7 +49,7 @@ class Counter:
     identity: str
     charges: list[Charge]
 
-    def look(self, store: Store) -> Decision:
+    def peek(self, store: Store) -> Decision:
         """Where the client stands now."""
         verdicts = store.decide(self.charges)
         return Decision([Verdict(one.wait == 0, one.limit, one.remaining, one.wait, one.reset) for one in verdicts])

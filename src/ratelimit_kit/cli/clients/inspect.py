@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what is left under each limit; 1 when one would refuse."""
     store, found = counters(options, shared=True)
-    looked = [(counter, counter.look(store)) for counter in found]
+    looked = [(counter, counter.peek(store)) for counter in found]
     store.close()
     if options.json:
         print_json({"counters": [as_json(counter, decision) for counter, decision in looked]})

@@ -41,7 +41,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Forget the client's counters, and print what they said before."""
     store, found = counters(options, shared=False)
-    before = [(counter, counter.look(store)) for counter in found]
+    before = [(counter, counter.peek(store)) for counter in found]
     for counter, _ in before:
         store.reset(counter.charges)
     store.close()

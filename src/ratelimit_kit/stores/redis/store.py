@@ -12,7 +12,7 @@ from typing import Any
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
-from ratelimit_kit.stores import Answer, BaseStore, Charge, check_charges
+from ratelimit_kit.stores import Verdicts, BaseStore, Charge, check_charges
 from ratelimit_kit.stores.denial_cache import forget, forget_all
 from ratelimit_kit.stores.keys import encode
 from ratelimit_kit.stores.redis.checks import client_findings, refuse_repeating, server_facts, server_findings
@@ -67,7 +67,7 @@ class RedisStore(BaseStore):
     def __repr__(self) -> str:
         return self._name
 
-    def decide(self, charges: Sequence[Charge]) -> Answer:
+    def decide(self, charges: Sequence[Charge]) -> Verdicts:
         """Admit all charges or write nothing, in one script call.
 
         In a cluster, charges whose keys lie in several slots are decided slot by slot, with give-back.
@@ -76,7 +76,7 @@ class RedisStore(BaseStore):
             return carry_out(deciding(charges, self._slots(charges)), self)
         return self._decide(charges)[1]
 
-    async def adecide(self, charges: Sequence[Charge]) -> Answer:
+    async def adecide(self, charges: Sequence[Charge]) -> Verdicts:
         """Do what `decide` does, together with others that ask in the same turn of the event loop."""
         if self.clustered:
             return await acarry_out(deciding(charges, self._slots(charges)), self)

@@ -26,7 +26,7 @@ ALREADY_CHARGED = "ratelimit_kit.already_charged"
 POLICY = "ratelimit_kit.policy"
 """Where the middlewares leave their policy, for decorators and dependencies that are given none."""
 
-ANSWERS = "ratelimit_kit.answers"
+RESULTS = "ratelimit_kit.results"
 """Where they leave the answers that have to see the response, their own and those of decorators."""
 
 

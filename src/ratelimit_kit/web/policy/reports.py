@@ -65,7 +65,7 @@ class Reports:
             if shadow:
                 self.tell_of_shadow([one], decision)
 
-    def look(self, address: ClientAddress, request: Request) -> None:
+    def notice_proxy(self, address: ClientAddress, request: Request) -> None:
         """Say once that a proxy is overlooked, or that one is silent: all its clients share its address, and its quota."""
         if request.already_charged is self._seen:  # a decorator, after the middleware
             return

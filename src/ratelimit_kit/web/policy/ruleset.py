@@ -77,7 +77,7 @@ class RuleSet:
         if self.mode == "off":
             return PASS
         if self._reports.wary:
-            self._look(request)
+            self._notice_proxy(request)
         charges = self.matching.charges(request, bound, beside)
         if not charges.by_rule:
             return PASS
@@ -101,7 +101,7 @@ class RuleSet:
         if self.mode == "off":
             return PASS
         if self._reports.wary:
-            self._look(request)
+            self._notice_proxy(request)
         charges = await self.matching.acharges(request, bound, beside)
         if not charges.by_rule:
             return PASS
@@ -118,10 +118,10 @@ class RuleSet:
             result = self._watch(request, watched, await self._aask(watched, "allow", shadow=True), result)
         return result
 
-    def _look(self, request: Request) -> None:
+    def _notice_proxy(self, request: Request) -> None:
         """See whether a proxy is overlooked, while that is to be found out."""
         if not self.matching.frees_path(request):
-            self._reports.look(self.matching.address, request)
+            self._reports.notice_proxy(self.matching.address, request)
 
     def _possible(self, watched: RequestCharges) -> RequestCharges:
         """Of what is only watched that which some limit may admit; the rest is reported."""

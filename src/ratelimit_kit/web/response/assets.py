@@ -52,16 +52,16 @@ def serving(prefix: str | None) -> Callable[[Request], CheckResult | None]:
         raise OptionError(f'assets={prefix!r} is no prefix of paths: write for example assets="/ratelimit-kit"')
     paths = {f"{prefix}/{name}": name for name in MEDIA_TYPES}
 
-    def answer(request: Request) -> CheckResult | None:
+    def result(request: Request) -> CheckResult | None:
         name = paths.get(request.path)
         if name is None or request.method not in {"GET", "HEAD"}:
             return None
-        return _answer(name, request)
+        return _result(name, request)
 
-    return answer
+    return result
 
 
-def _answer(name: str, request: Request) -> CheckResult:
+def _result(name: str, request: Request) -> CheckResult:
     data, etag = asset(name)
     fields = [("ETag", etag), ("Cache-Control", FRESH), ("X-Content-Type-Options", "nosniff")]
     if _known(request.headers.get("if-none-match", ""), etag):

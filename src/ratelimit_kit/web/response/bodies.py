@@ -12,28 +12,28 @@ from typing import Any
 from ratelimit_kit.web.response.result import CheckResult
 
 
-def unsettled(body: Any, answer: CheckResult) -> UnsettledBody | AsyncUnsettledBody:
+def unsettled(body: Any, result: CheckResult) -> UnsettledBody | AsyncUnsettledBody:
     """The body, which settles its answer; an asynchronous one stays that."""
-    return AsyncUnsettledBody(body, answer) if hasattr(body, "__aiter__") else UnsettledBody(body, answer)
+    return AsyncUnsettledBody(body, result) if hasattr(body, "__aiter__") else UnsettledBody(body, result)
 
 
 class UnsettledBody:
     """A body that settles its answer with its first byte, or with its end."""
 
-    def __init__(self, body: Iterable[Any], answer: CheckResult) -> None:
+    def __init__(self, body: Iterable[Any], result: CheckResult) -> None:
         self._body = body
-        self._answer = answer
+        self._result = result
 
     def __iter__(self) -> Iterator[Any]:
         try:
             for data in self._body:
                 if data:
-                    self._answer.give_back()
+                    self._result.give_back()
                 yield data
         except Exception:
-            self._answer.fail()
+            self._result.fail()
             raise
-        self._answer.give_back()
+        self._result.give_back()
 
     def close(self) -> None:
         """Servers close a body that can be closed; one that was never asked for is settled then."""
@@ -42,23 +42,23 @@ class UnsettledBody:
             if close is not None:
                 close()
         finally:
-            self._answer.give_back()
+            self._result.give_back()
 
 
 class AsyncUnsettledBody:
     """The same for an asynchronous body, which a framework awaits while a server of WSGI asks for bytes."""
 
-    def __init__(self, body: AsyncIterable[Any], answer: CheckResult) -> None:
+    def __init__(self, body: AsyncIterable[Any], result: CheckResult) -> None:
         self._body = body
-        self._answer = answer
+        self._result = result
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         try:
             async for data in self._body:
                 if data:
-                    await self._answer.agive_back()
+                    await self._result.agive_back()
                 yield data
         except Exception:
-            await self._answer.afail()
+            await self._result.afail()
             raise
-        await self._answer.agive_back()
+        await self._result.agive_back()

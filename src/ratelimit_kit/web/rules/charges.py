@@ -159,7 +159,6 @@ class BoundRule:
         "_known",
         "_plain",
         "_prefix",
-        "always",
         "by_index",
         "fixed",
         "label",
