@@ -17,7 +17,7 @@ from ratelimit_kit.errors import ConfigurationError
 from ratelimit_kit.guard.abort import lifespan_message
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, RESULTS, APPLICATION, POLICY, Response
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, Response
 from ratelimit_kit.web.policy.policy import Policy, started
 from ratelimit_kit.web.response.assets import serving
 from ratelimit_kit.web.response.health import LIVE

@@ -16,7 +16,7 @@ from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
 from ratelimit_kit.guard.decorator_order import misplaced
 from ratelimit_kit.web.http import asgi as scope
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, RESULTS, APPLICATION, POLICY
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS
 from ratelimit_kit.web.http.routes import paths_to, routes_of
 from ratelimit_kit.web.policy.decorators import bound_rule, wrap_view
 from ratelimit_kit.web.policy.policy import Policy

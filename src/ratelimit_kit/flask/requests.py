@@ -11,7 +11,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.http import wsgi as environ
-from ratelimit_kit.web.http.messages import RESULTS, POLICY, Header, Headers, Request, Response
+from ratelimit_kit.web.http.messages import POLICY, RESULTS, Header, Headers, Request, Response
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.bodies import UnsettledBody

@@ -12,7 +12,7 @@ from typing import Any
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
-from ratelimit_kit.stores import Verdicts, BaseStore, Charge, check_charges
+from ratelimit_kit.stores import BaseStore, Charge, Verdicts, check_charges
 from ratelimit_kit.stores.denial_cache import forget, forget_all
 from ratelimit_kit.stores.keys import encode
 from ratelimit_kit.stores.redis.checks import client_findings, refuse_repeating, server_facts, server_findings
