@@ -24,7 +24,7 @@ demo: $(VENV)/installed ## Serve a page that shows limits at work
 test: servers lint types unit docs ## Everything: lint, types, all tests with live servers, docs
 
 test-fast: $(VENV)/developed ## Unit tests without servers, in under a minute
-	$(BIN)/python -m pytest -q -m "not live and not slow"
+	$(BIN)/python -m pytest -q -n auto -m "not live and not slow"
 
 test-servers: $(VENV)/developed ## The guard on every server, however its workers are given, and what they do to fields; writes the tables in the docs
 	@sh scripts/install_servers.sh all
