@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis as client_library
 
-from ratelimit_kit import Limiter, SlidingWindow
+from ratelimit_kit import Limiter, RedisStore, SlidingWindow
 from ratelimit_kit.errors import StoreUnavailableError
+from ratelimit_kit.stores.redis import driver
 from tests.processes import RedisServer, redis_server
 
 pytestmark = pytest.mark.live
@@ -88,3 +90,25 @@ def test_a_denied_key_costs_no_command_and_is_admitted_in_time() -> None:
         assert hits > 10
         assert limiter.acquire("key", timeout=2).allowed
         limiter.close()
+
+
+async def test_without_redis_pys_private_names_calls_go_through_its_client_and_one_line_says_so(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(driver, "PRIVATE", {False: "_gone", True: "_vanished"})
+    monkeypatch.setattr(driver, "_told", set())
+    for _ in range(2):
+        limiter = Limiter("3/minute", "5/hour", store=RedisStore(redis.url()))
+        key = f"private-{_}"
+        assert [limiter.hit(key).allowed, (await limiter.ahit(key)).allowed] == [True, True]
+        admitted = await asyncio.gather(*[limiter.ahit(key) for _ in range(5)])
+        assert sum(one.allowed for one in admitted) == 1
+        limiter.close()
+        await limiter.aclose()
+    told = [
+        record.message
+        for record in caplog.records
+        if "goes through" in record.message or "go through" in record.message
+    ]
+    assert len(told) == 2
+    assert "has no Connection._gone: calls go through its client one by one" in told[0]

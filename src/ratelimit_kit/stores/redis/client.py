@@ -22,6 +22,7 @@ from ratelimit_kit.stores.redis.driver import (
     MAX_CONNECTIONS,
     NEVER_DECODE,
     NoScriptError,
+    has_private_names,
     make_client,
     sentinel_clients,
 )
@@ -50,14 +51,15 @@ class Client:
         self._address = address
         self._failures = failures
         self._client = given
+        self._direct = False
         if address is not None and address.kind != "cluster":  # which asks the network at once
             self._client = make_client(address, failures.timeout, asynchronous=False)
+            self._direct = has_private_names(self._client, asynchronous=False)
         self._renew()
         _of_this_process.add(self)
 
     def _renew(self) -> None:
         """Connections that no other process and no other thread of a parent uses."""
-        self._direct = self._address is not None and self._address.kind != "cluster"
         self._pool = RedisConnections(MAX_CONNECTIONS, self._client.connection_pool if self._direct else None)
         self._building = Lock()
 
@@ -230,7 +232,8 @@ class AsyncClient:
             if self._batching is not None:
                 address = self._address.in_resp2()  # which is what a ReplyProtocol reads
                 own = make_client(address, self._failures.timeout, asynchronous=True, timed=False)
-                batcher = Batcher(own, *self._batching, self._failures)
+                if has_private_names(own, asynchronous=True):
+                    batcher = Batcher(own, *self._batching, self._failures)
             self._loops[loop] = _OfALoop(client, asyncio.Semaphore(MAX_LOOP_CONNECTIONS), batcher)
         return self._loops[loop]
 

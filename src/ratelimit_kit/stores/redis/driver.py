@@ -1,11 +1,16 @@
 """redis-py itself: what of it is used, and its clients as this library wants them.
 
-The one module that imports redis and says what to install where it is missing.
+The one module that imports redis and says what to install where it is missing. What redis-py has no public name for is
+read here and in `protocol.py` only, and looked for once, when a store is made: where it is missing, calls go through
+redis-py's own client, one by one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+import select
+import ssl
+from typing import Any, Final
 
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import DependencyError, StoreURLError
@@ -40,6 +45,7 @@ __all__ = [
     "NEVER_DECODE",
     "TIMEOUTS",
     "AuthenticationError",
+    "Connection",
     "ConnectionLost",
     "InvalidReply",
     "MaxConnectionsError",
@@ -49,6 +55,7 @@ __all__ = [
     "ResponseError",
     "connection_of",
     "error_of",
+    "has_private_names",
     "make_client",
     "sentinel_clients",
 ]
@@ -121,3 +128,52 @@ def sentinel_clients(client: Any) -> list[Any]:
     """The clients for Sentinels behind a client, which closing it leaves open."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [] if manager is None else list(manager.sentinels)
+
+
+PRIVATE: Final = {False: "_sock", True: "_writer"}
+"""What connections of redis-py, sync and asynchronous, call what they send over."""
+
+_log = logging.getLogger("ratelimit_kit")
+
+_told: set[str] = set()
+
+
+def has_private_names(client: Any, *, asynchronous: bool) -> bool:
+    """Whether the connections of a client can be taken over; one log line says where they cannot."""
+    pool = client.connection_pool
+    name = PRIVATE[asynchronous]
+    if hasattr(pool.connection_class(**pool.connection_kwargs), name) and hasattr(DefaultParser, "parse_error"):
+        return True
+    if name not in _told:
+        _told.add(name)
+        _log.warning(
+            "redis-py %s has no Connection.%s: calls go through its client one by one, which takes longer. Limits hold; "
+            "a newer ratelimit-kit may know this version",
+            redis.__version__,
+            name,
+        )
+    return False
+
+
+class Connection:
+    """A connection of redis-py's, and how to see in one system call whether there is something to read."""
+
+    __slots__ = ("_poll", "_socket", "library")
+
+    def __init__(self, library: Any) -> None:
+        self.library = library
+        self._socket = getattr(library, "_sock", None)
+        self._poll: Any = None
+        if hasattr(select, "poll") and self._socket is not None and not isinstance(self._socket, ssl.SSLSocket):
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            self._poll = poll.poll
+
+    def is_fit(self) -> bool:
+        """Whether the connection stands, and nothing lies in it."""
+        if self._poll is not None:
+            return self.library._sock is self._socket and not self._poll(0)  # noqa: SLF001 - it has no name of its own
+        try:
+            return not self.library.can_read(0)
+        except Exception:  # noqa: BLE001 - whatever it is, this connection is not used
+            return False
