@@ -98,7 +98,7 @@ def test_reset_forgets_and_refund_gives_back(limiter: Limiter) -> None:
     assert limiter.peek("key").remaining == 3
 
 
-async def test_the_async_face_counts_on_the_same_counters(limiter: Limiter) -> None:
+async def test_the_async_api_counts_on_the_same_counters(limiter: Limiter) -> None:
     assert (await limiter.ahit("key")).remaining == 2
     assert (await limiter.apeek("key")).remaining == 2
     assert limiter.hit("key").remaining == 1

@@ -119,7 +119,7 @@ def test_raise_raises_at_once_too(store: Flaky, wait: Callable[[float], None]) -
     assert store.asked == 1
 
 
-def test_a_contended_store_is_asked_again_and_opens_no_gate(store: Flaky, wait: Callable[[float], None]) -> None:
+def test_a_contended_store_is_asked_again_and_never_fails_open(store: Flaky, wait: Callable[[float], None]) -> None:
     limiter = Limiter("5/minute", store=store, on_outage="allow")
     store.error = StoreContendedError("busy")
     assert [limiter.hit("key").allowed for _ in range(3)] == [False] * 3

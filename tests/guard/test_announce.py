@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ratelimit_kit.guard import announce as claim
-from ratelimit_kit.guard import socket_locks as witness
+from ratelimit_kit.guard import announce, socket_locks
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(witness.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(socket_locks.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
 def children(count: int, message: str = "no") -> list[int]:
@@ -22,7 +21,7 @@ def children(count: int, message: str = "no") -> list[int]:
     for _ in range(count):
         pid = os.fork()
         if pid == 0:
-            os._exit({True: 1, False: 0, None: 2}[claim.is_first(message)])
+            os._exit({True: 1, False: 0, None: 2}[announce.is_first(message)])
         pids.append(pid)
     return sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
 
@@ -35,12 +34,12 @@ def test_of_the_children_of_one_parent_one_speaks() -> None:
 
 def test_at_another_start_the_same_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert children(2) == [0, 1]
-    monkeypatch.setattr(claim, "_birth", lambda _: "another")  # a parent that has the pid of one before
+    monkeypatch.setattr(announce, "_birth", lambda _: "another")  # a parent that has the pid of one before
     assert children(2) == [0, 1]
-    monkeypatch.setattr(claim, "REPEAT_SECONDS", 0.0)
+    monkeypatch.setattr(announce, "REPEAT_SECONDS", 0.0)
     assert children(1) == [1]
 
 
 def test_without_a_folder_they_cannot_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(witness, "own_folder", lambda: None)
-    assert claim.is_first("no") is None
+    monkeypatch.setattr(socket_locks, "own_folder", lambda: None)
+    assert announce.is_first("no") is None

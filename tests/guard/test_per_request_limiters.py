@@ -9,13 +9,13 @@ import pytest
 
 from ratelimit_kit import Limiter, MemoryStore
 from ratelimit_kit.errors import ConfigurationError
-from ratelimit_kit.guard import per_request_limiters as lifetime
+from ratelimit_kit.guard import per_request_limiters
 
 
 @pytest.fixture(autouse=True)
 def _nothing_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifetime, "_built", {})
-    monkeypatch.setattr(lifetime, "_lost", set())
+    monkeypatch.setattr(per_request_limiters, "_built", {})
+    monkeypatch.setattr(per_request_limiters, "_lost", set())
 
 
 def in_a_request(view: Callable[[], Any]) -> Any:

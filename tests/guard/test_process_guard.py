@@ -11,10 +11,7 @@ import pytest
 from ratelimit_kit import Limiter, MemoryStore, Policy, Rule
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.errors import LateWorkersError, OptionError
-from ratelimit_kit.guard import abort as refusal
-from ratelimit_kit.guard import messages as words
-from ratelimit_kit.guard import process_guard as watch
-from ratelimit_kit.guard import socket_locks as witness
+from ratelimit_kit.guard import abort, messages, process_guard, socket_locks
 from ratelimit_kit.guard.workers import Workers
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import Charge
@@ -28,8 +25,8 @@ class World:
 
     def __init__(self) -> None:
         self.addresses = ["127.0.0.1:8000"]
-        self.sibling: witness.Sibling | None = None
-        self.other_port: witness.Sibling | None = None
+        self.sibling: socket_locks.Sibling | None = None
+        self.other_port: socket_locks.Sibling | None = None
         self.seen: Workers | None = None
         self.time = 100.0
         self.killed: list[tuple[int, int]] = []
@@ -46,42 +43,42 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     def sleep(seconds: float) -> None:
         world.time += seconds
 
-    monkeypatch.setattr(watch, "detected", lambda: world.seen)
-    monkeypatch.setattr(watch.time, "monotonic", lambda: world.time)
-    monkeypatch.setattr(witness, "listening_addresses", lambda: world.addresses)
-    monkeypatch.setattr(witness, "on_the_same_socket", lambda _: world.sibling)
-    monkeypatch.setattr(witness, "on_another_port", lambda: world.other_port)
-    monkeypatch.setattr(refusal.threading, "Timer", Timer)
-    monkeypatch.setattr(refusal.os, "kill", lambda pid, number: world.killed.append((pid, number)))
+    monkeypatch.setattr(process_guard, "detected", lambda: world.seen)
+    monkeypatch.setattr(process_guard.time, "monotonic", lambda: world.time)
+    monkeypatch.setattr(socket_locks, "listening_addresses", lambda: world.addresses)
+    monkeypatch.setattr(socket_locks, "on_the_same_socket", lambda _: world.sibling)
+    monkeypatch.setattr(socket_locks, "on_another_port", lambda: world.other_port)
+    monkeypatch.setattr(abort.threading, "Timer", Timer)
+    monkeypatch.setattr(abort.os, "kill", lambda pid, number: world.killed.append((pid, number)))
     monkeypatch.setattr("ratelimit_kit.guarded_store.sleep", sleep)
-    monkeypatch.setattr(watch.per_request_limiters, "within_request", lambda: True)
+    monkeypatch.setattr(process_guard.per_request_limiters, "within_request", lambda: True)
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return world
 
 
-SIBLING = witness.Sibling(4711, 1, "127.0.0.1:8000")
+SIBLING = socket_locks.Sibling(4711, 1, "127.0.0.1:8000")
 
 
 def test_alone_on_its_socket_a_process_looks_for_a_while(world: World) -> None:
-    gate = GuardedStore("memory://", serves=True)
-    assert gate.guard.alert
-    assert gate.decide(CHARGE, "raise").allowed
-    assert gate.guard.alert
-    world.time += watch.WATCH_SECONDS
-    gate.decide(CHARGE, "raise")
-    assert not gate.guard.alert
+    guarded = GuardedStore("memory://", serves=True)
+    assert guarded.guard.alert
+    assert guarded.decide(CHARGE, "raise").allowed
+    assert guarded.guard.alert
+    world.time += process_guard.WATCH_SECONDS
+    guarded.decide(CHARGE, "raise")
+    assert not guarded.guard.alert
 
 
 def test_a_socket_that_listens_late_is_found(world: World) -> None:
-    gate = GuardedStore("memory://", serves=True)
-    assert gate.guard.admits()
+    guarded = GuardedStore("memory://", serves=True)
+    assert guarded.guard.admits()
     world.sibling = SIBLING
-    world.time += watch.RECHECK_SECONDS
-    assert gate.guard.admits() is None
+    world.time += process_guard.RECHECK_SECONDS
+    assert guarded.guard.admits() is None
 
 
 def test_a_child_with_other_work_is_no_sibling(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch.per_request_limiters, "within_request", lambda: False)
+    monkeypatch.setattr(process_guard.per_request_limiters, "within_request", lambda: False)
     world.sibling = SIBLING
     assert Limiter("5/minute").hit("k").allowed
     assert world.killed == []
@@ -89,18 +86,18 @@ def test_a_child_with_other_work_is_no_sibling(world: World, monkeypatch: pytest
 
 def test_a_process_with_a_sibling_refuses_says_so_once_and_ends(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.sibling = SIBLING
-    gate = GuardedStore("memory://", serves=True)
+    guarded = GuardedStore("memory://", serves=True)
     for _ in range(3):
-        decision = gate.decide(CHARGE, "raise")
+        decision = guarded.decide(CHARGE, "raise")
         assert (decision.allowed, decision.degraded) == (False, True)
-    assert world.time >= 100 + watch.OVERLAP_SECONDS
+    assert world.time >= 100 + process_guard.OVERLAP_SECONDS
     assert world.killed == [(os.getpid(), signal.SIGTERM)]
     assert caplog.text.count("[RLK202]") == 1
     assert "process 4711 serves the same application on 127.0.0.1:8000" in caplog.text
-    assert len(gate.store) == 0  # type: ignore[arg-type]
+    assert len(guarded.store) == 0  # type: ignore[arg-type]
 
 
-async def test_the_async_face_refuses_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_async_api_refuses_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def asleep(seconds: float) -> None:
         world.time += seconds
 
@@ -118,8 +115,8 @@ def test_a_sibling_that_is_about_to_end_is_waited_for(world: World, monkeypatch:
             world.sibling = None
 
     monkeypatch.setattr("ratelimit_kit.guarded_store.sleep", sleep)
-    gate = GuardedStore("memory://", serves=True)
-    assert gate.decide(CHARGE, "raise").allowed
+    guarded = GuardedStore("memory://", serves=True)
+    assert guarded.decide(CHARGE, "raise").allowed
     assert world.killed == []
 
 
@@ -134,40 +131,40 @@ def test_on_unsafe_decides_what_follows(world: World, on_unsafe: Any, caplog: py
 
 def test_a_process_that_is_alone_again_goes_on(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.sibling = SIBLING
-    gate = GuardedStore("memory://", on_unsafe="deny", serves=True)
-    assert not gate.decide(CHARGE, "raise").allowed
+    guarded = GuardedStore("memory://", on_unsafe="deny", serves=True)
+    assert not guarded.decide(CHARGE, "raise").allowed
     world.sibling = None
-    assert not gate.decide(CHARGE, "raise").allowed  # looks once a second
-    world.time += watch.RECHECK_SECONDS
-    assert gate.decide(CHARGE, "raise").allowed
+    assert not guarded.decide(CHARGE, "raise").allowed  # looks once a second
+    world.time += process_guard.RECHECK_SECONDS
+    assert guarded.decide(CHARGE, "raise").allowed
     assert "MemoryStore is used by one process again" in caplog.text
 
 
 def test_a_process_that_listens_nowhere_is_looked_at_again_once_a_second(world: World) -> None:
     world.addresses = []
-    gate = GuardedStore("memory://", serves=True)
-    assert gate.decide(CHARGE, "raise").allowed
+    guarded = GuardedStore("memory://", serves=True)
+    assert guarded.decide(CHARGE, "raise").allowed
     world.addresses, world.sibling = ["127.0.0.1:8000"], SIBLING
-    assert gate.guard.admits()
-    world.time += watch.RECHECK_SECONDS
-    assert gate.guard.admits() is None
+    assert guarded.guard.admits()
+    world.time += process_guard.RECHECK_SECONDS
+    assert guarded.guard.admits() is None
 
 
 def test_a_sibling_on_another_port_is_warned_of_after_some_patience(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.other_port = witness.Sibling(4711, 1, "another port")
-    gate = GuardedStore("memory://", serves=True)
-    assert gate.decide(CHARGE, "raise").allowed
-    assert gate.guard.alert
+    world.other_port = socket_locks.Sibling(4711, 1, "another port")
+    guarded = GuardedStore("memory://", serves=True)
+    assert guarded.decide(CHARGE, "raise").allowed
+    assert guarded.guard.alert
     assert "RLK254" not in caplog.text
-    world.time += watch.OVERLAP_SECONDS
-    gate.decide(CHARGE, "raise")
+    world.time += process_guard.OVERLAP_SECONDS
+    guarded.decide(CHARGE, "raise")
     assert caplog.text.count("[RLK254]") == 1
 
 
 @pytest.mark.parametrize("options", [{"workers": 1}, {"allow_per_process": True}], ids=str)
-def test_the_users_word_is_taken_without_a_witness(world: World, options: Any) -> None:
+def test_the_users_word_is_taken_without_a_socket_lock(world: World, options: Any) -> None:
     world.sibling = SIBLING
     assert GuardedStore("memory://", **options).decide(CHARGE, "raise").allowed
 
@@ -175,7 +172,7 @@ def test_the_users_word_is_taken_without_a_witness(world: World, options: Any) -
 def test_an_accepted_multiple_is_logged(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(words, "_said", set())
+    monkeypatch.setattr(messages, "_said", set())
     world.seen = Workers(4, "gunicorn is starting 4 workers")
     for _ in range(2):
         Limiter("5/minute", allow_per_process=True)
@@ -185,7 +182,7 @@ def test_an_accepted_multiple_is_logged(
 
 def test_another_worker_of_the_same_server_is_its_predecessor(world: World) -> None:
     world.seen = Workers(1, "one")
-    world.sibling = witness.Sibling(4711, os.getppid(), "127.0.0.1:8000")
+    world.sibling = socket_locks.Sibling(4711, os.getppid(), "127.0.0.1:8000")
     assert GuardedStore("memory://", serves=True).decide(CHARGE, "raise").allowed
     world.sibling = SIBLING
     assert not GuardedStore("memory://", serves=True).decide(CHARGE, "raise").allowed
@@ -197,15 +194,15 @@ def test_a_server_that_forks_for_each_request_is_ended_itself(world: World) -> N
     assert world.killed == [(os.getppid(), signal.SIGTERM)]
 
 
-def test_a_shared_store_needs_no_watch(world: World) -> None:
+def test_a_shared_store_needs_no_guard(world: World) -> None:
     class Shared(MemoryStore):
         scope = watch_scope()
 
     world.sibling = SIBLING
-    gate = GuardedStore(Shared())
-    assert not gate.guard.alert
-    gate.guard.start()
-    assert gate.guard.refusal() is None
+    guarded = GuardedStore(Shared())
+    assert not guarded.guard.alert
+    guarded.guard.start()
+    assert guarded.guard.abort() is None
 
 
 def watch_scope() -> Any:
@@ -215,16 +212,16 @@ def watch_scope() -> Any:
 
 
 def test_a_forked_child_looks_for_itself(world: World) -> None:
-    gate = GuardedStore("memory://", serves=True)
+    guarded = GuardedStore("memory://", serves=True)
     for _ in range(2):
-        gate.decide(CHARGE, "raise")
-        world.time += watch.WATCH_SECONDS
-    assert not gate.guard.alert
+        guarded.decide(CHARGE, "raise")
+        world.time += process_guard.WATCH_SECONDS
+    assert not guarded.guard.alert
     child = os.fork()
     if child == 0:
-        os._exit(0 if gate.guard.alert else 1)
+        os._exit(0 if guarded.guard.alert else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert not gate.guard.alert
+    assert not guarded.guard.alert
 
 
 def test_an_added_worker_that_may_stay_refuses_from_the_start(world: World, caplog: pytest.LogCaptureFixture) -> None:

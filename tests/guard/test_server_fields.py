@@ -10,15 +10,14 @@ import pytest
 
 from ratelimit_kit import MemoryStore, Policy, Rule
 from ratelimit_kit.asgi import RateLimitMiddleware as Asgi
-from ratelimit_kit.guard import server_fields as fields
-from ratelimit_kit.guard import servers
+from ratelimit_kit.guard import server_fields, servers
 from ratelimit_kit.wsgi import RateLimitMiddleware as Wsgi
 from tests.web.rules.test_costs import Heard
 
 
 def loaded_by(server: str) -> Any:
     """What `finding` says when that server's own code loads the application."""
-    scope: dict[str, Any] = {"__name__": f"{server}.loader", "finding": fields.finding}
+    scope: dict[str, Any] = {"__name__": f"{server}.loader", "finding": server_fields.finding}
     exec("def load(header):\n    return finding(header)", scope)
     return scope["load"]("x-forwarded-for")
 
@@ -37,20 +36,20 @@ def test_others_are_not(server: str) -> None:
 
 
 def test_gunicorn_is_where_it_was_told_to_keep_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fields, "gunicorn_setting", {"header_map": "dangerous"}.get)
+    monkeypatch.setattr(server_fields, "gunicorn_setting", {"header_map": "dangerous"}.get)
     assert "gunicorn with header_map=dangerous makes one field" in str(loaded_by("gunicorn"))
 
 
 def test_uwsgi_is_known_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uwsgi", ModuleType("uwsgi"))
-    assert str(fields.finding("x-real-ip")).startswith("uWSGI makes one field of X-Real-Ip and X_Real_Ip")
+    assert str(server_fields.finding("x-real-ip")).startswith("uWSGI makes one field of X-Real-Ip and X_Real_Ip")
 
 
 def test_waitress_drops_the_field_unless_it_is_told_to_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["waitress-serve", "site:application"])
     assert str(loaded_by("waitress")).startswith("waitress removes x-forwarded-for unless")
     monkeypatch.setitem(sys.modules, "waitress.server", ModuleType("waitress.server"))
-    assert "RLK261" in str(fields.finding("x-forwarded-for"))
+    assert "RLK261" in str(server_fields.finding("x-forwarded-for"))
     monkeypatch.setattr(sys, "argv", ["waitress-serve", "--trusted-proxy", "10.0.0.1", "site:application"])
     assert "RLK261" in str(loaded_by("waitress"))  # it still drops the field
     sys.argv.append("--trusted-proxy-headers=x-forwarded-for")

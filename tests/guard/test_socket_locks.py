@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from ratelimit_kit.guard import socket_locks as witness
+from ratelimit_kit.guard import socket_locks
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(witness, "_held", {})
-    monkeypatch.setattr(witness, "_listens", lambda pid, address: True)
+    monkeypatch.setattr(socket_locks, "_held", {})
+    monkeypatch.setattr(socket_locks, "_listens", lambda pid, address: True)
     yield
-    witness._forget()
+    socket_locks._forget()
 
 
 def in_child(work: Callable[[], object]) -> str:
@@ -37,7 +37,7 @@ def in_child(work: Callable[[], object]) -> str:
 
 
 def test_only_listening_sockets_have_addresses(tmp_path: Path) -> None:
-    before = witness.listening_addresses()
+    before = socket_locks.listening_addresses()
     with (
         socket.socket() as plain,
         socket.create_server(("127.0.0.1", 0)) as server,
@@ -48,28 +48,31 @@ def test_only_listening_sockets_have_addresses(tmp_path: Path) -> None:
         local.listen()
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
-            assert set(witness.listening_addresses()) - set(before) == {f"127.0.0.1:{port}", str(tmp_path / "socket")}
-    assert witness.listening_addresses() == before
+            assert set(socket_locks.listening_addresses()) - set(before) == {
+                f"127.0.0.1:{port}",
+                str(tmp_path / "socket"),
+            }
+    assert socket_locks.listening_addresses() == before
 
 
 def test_a_forked_sibling_cannot_have_the_lock_and_learns_who_has_it() -> None:
-    assert witness.on_the_same_socket(["127.0.0.1:1"]) is None
-    assert witness.on_the_same_socket(["127.0.0.1:1"]) is None  # its own lock
-    assert in_child(lambda: witness.on_the_same_socket(["127.0.0.1:1"])) == repr(
-        witness.Sibling(os.getpid(), os.getppid(), "127.0.0.1:1")
+    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
+    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None  # its own lock
+    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) == repr(
+        socket_locks.Sibling(os.getpid(), os.getppid(), "127.0.0.1:1")
     )
-    assert in_child(lambda: witness.on_the_same_socket(["127.0.0.1:2"])) == "None"
+    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:2"])) == "None"
 
 
 def test_the_lock_goes_with_its_process() -> None:
-    assert in_child(lambda: witness.on_the_same_socket(["127.0.0.1:1"])) == "None"
-    assert witness.on_the_same_socket(["127.0.0.1:1"]) is None
+    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) == "None"
+    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
 
 
 def test_a_child_that_ends_leaves_the_parents_lock_alone() -> None:
-    assert witness.on_the_same_socket(["127.0.0.1:1"]) is None
-    in_child(lambda: witness.on_the_same_socket(["127.0.0.1:3"]))
-    assert in_child(lambda: witness.on_the_same_socket(["127.0.0.1:1"])) != "None"
+    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
+    in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:3"]))
+    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) != "None"
 
 
 def test_another_command_of_the_same_parent_is_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +87,7 @@ def test_another_command_of_the_same_parent_is_no_sibling(monkeypatch: pytest.Mo
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TMPDIR": str(witness.tempfile.gettempdir())},
+            env={**os.environ, "TMPDIR": str(socket_locks.tempfile.gettempdir())},
         )
 
     children = [start("--port", "8001")]
@@ -109,7 +112,7 @@ def test_looking_at_sockets_leaves_them_as_they_are() -> None:
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             server.setblocking(True)
-            witness.listening_addresses()
+            socket_locks.listening_addresses()
             assert os.get_blocking(server.fileno())
     finally:
         socket.setdefaulttimeout(before)
@@ -119,20 +122,20 @@ def test_a_process_that_listens_no_more_is_no_sibling(monkeypatch: pytest.Monkey
     monkeypatch.undo()
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert witness._listens(os.getpid(), address)
-    assert not witness._listens(os.getpid(), address)
+        assert socket_locks._listens(os.getpid(), address)
+    assert not socket_locks._listens(os.getpid(), address)
 
 
-def test_without_any_folder_there_is_no_witness(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_folder_there_is_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     def nowhere() -> str:
         raise FileNotFoundError
 
     monkeypatch.setattr("tempfile.gettempdir", nowhere)
-    assert witness.on_the_same_socket(["127.0.0.1:1"]) is None
+    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
 
 
 @pytest.mark.parametrize("trouble", ["open", "file", "link"])
-def test_a_folder_that_cannot_be_trusted_is_no_witness(trouble: str, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_trusted_holds_no_lock(trouble: str, tmp_path: Path) -> None:
     folder = tmp_path / f"ratelimit_kit-{os.getuid()}"
     if trouble == "open":
         folder.mkdir()
@@ -142,6 +145,6 @@ def test_a_folder_that_cannot_be_trusted_is_no_witness(trouble: str, tmp_path: P
     else:
         (tmp_path / "elsewhere").mkdir(0o700)
         folder.symlink_to(tmp_path / "elsewhere")
-    assert witness.on_the_same_socket(["127.0.0.1:1"]) is None
-    assert in_child(lambda: witness.on_the_same_socket(["127.0.0.1:1"])) == "None"
-    assert not witness._held
+    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
+    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) == "None"
+    assert not socket_locks._held

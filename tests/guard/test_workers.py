@@ -11,10 +11,7 @@ from typing import Any
 import pytest
 
 from ratelimit_kit.errors import ConfigurationError, LateWorkersError, OptionError, UnsafeWorkersError
-from ratelimit_kit.guard import abort as refusal
-from ratelimit_kit.guard import messages as words
-from ratelimit_kit.guard import process_guard as watch
-from ratelimit_kit.guard import servers
+from ratelimit_kit.guard import abort, messages, process_guard, servers
 from ratelimit_kit.guard.servers import detected, within_lifespan
 from ratelimit_kit.guard.workers import Workers, declared
 from ratelimit_kit.guarded_store import GuardedStore
@@ -28,20 +25,20 @@ def see(monkeypatch: pytest.MonkeyPatch) -> See:
     """Let the server show these workers."""
 
     def show(workers: Workers | None) -> None:
-        monkeypatch.setattr(watch, "detected", lambda: workers)
-        monkeypatch.setattr(refusal, "detected", lambda: workers)
+        monkeypatch.setattr(process_guard, "detected", lambda: workers)
+        monkeypatch.setattr(abort, "detected", lambda: workers)
 
-    monkeypatch.setattr(words, "_said", set())
-    monkeypatch.setattr(refusal, "STAND_BY_SECONDS", 0.05)
-    monkeypatch.setattr(refusal, "LATE_SECONDS", 0.05)
-    monkeypatch.setattr(refusal, "GRACE_SECONDS", 0.01)
+    monkeypatch.setattr(messages, "_said", set())
+    monkeypatch.setattr(abort, "STAND_BY_SECONDS", 0.05)
+    monkeypatch.setattr(abort, "LATE_SECONDS", 0.05)
+    monkeypatch.setattr(abort, "GRACE_SECONDS", 0.01)
     return show
 
 
 def begin(workers: int | None = None, **options: Any) -> GuardedStore:
-    gate = GuardedStore(MemoryStore(), workers=workers, **options)
-    gate.guard.start()
-    return gate
+    guarded = GuardedStore(MemoryStore(), workers=workers, **options)
+    guarded.guard.start()
+    return guarded
 
 
 @pytest.fixture(autouse=True)

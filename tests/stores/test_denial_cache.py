@@ -11,7 +11,7 @@ import pytest
 from ratelimit_kit import Charge, FixedWindow, Limiter, MemoryStore, Scope, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import CostError, OptionError, StoreUnavailableError
 from ratelimit_kit.guarded_store import GuardedStore
-from ratelimit_kit.stores import denial_cache as module
+from ratelimit_kit.stores import denial_cache
 from ratelimit_kit.testing import ManualClock
 
 pytestmark = pytest.mark.about("denials")
@@ -38,18 +38,18 @@ class Shared(MemoryStore):
 
     def refund(self, charges: Sequence[Charge], stamp: int | None = None) -> None:
         super().refund(charges, stamp)
-        module.forget(charges, refunded=True)
+        denial_cache.forget(charges, refunded=True)
 
     def reset(self, charges: Sequence[Charge]) -> None:
         super().reset(charges)
-        module.forget(charges)
+        denial_cache.forget(charges)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[ManualClock]:
     """One clock for the store and for this process."""
     clock = ManualClock(start=1_800_000_000)
-    monkeypatch.setattr(module, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(denial_cache, "monotonic", lambda: clock.now)
     monkeypatch.setattr("ratelimit_kit.guarded_store.time.monotonic", lambda: clock.now)
     return clock
 
@@ -68,7 +68,7 @@ def test_a_denial_is_answered_from_memory_until_its_instant_and_not_longer(
     first = limiter.hit("key")
     assert (first.allowed, first.cached) == (False, False)
     wait = first.retry_after
-    longest = min(wait, module.MAX_SECONDS)
+    longest = min(wait, denial_cache.MAX_SECONDS)
     asked = store.asked
     for part in (0, 0.25, 0.5, 0.99):
         clock.advance(longest * part - (clock.now - 1_800_000_000))
@@ -81,7 +81,7 @@ def test_a_denial_is_answered_from_memory_until_its_instant_and_not_longer(
     clock.advance(longest - (clock.now - 1_800_000_000))
     decision = limiter.hit("key")
     assert store.asked == asked + 1
-    assert decision.allowed is (wait <= module.MAX_SECONDS)
+    assert decision.allowed is (wait <= denial_cache.MAX_SECONDS)
 
 
 def test_only_the_same_cost_and_key_and_limit_are_known(store: Shared) -> None:
@@ -120,20 +120,20 @@ def test_where_units_are_given_back_denials_are_not_kept(store: Shared, clock: M
     clock.advance(1)
     limiter.hit("key", 2)
     assert [limiter.hit("key").cached for _ in range(3)] == [False] * 3
-    clock.advance(module.REFUND_SECONDS)
+    clock.advance(denial_cache.REFUND_SECONDS)
     limiter.hit("key", 2)
     assert [limiter.hit("key").cached for _ in range(3)] == [False, True, True]
 
 
 def test_a_denial_that_was_asked_for_before_a_reset_is_not_kept(store: Shared, clock: ManualClock) -> None:
-    denials = module.DenialCache()
+    denials = denial_cache.DenialCache()
     charges = [Charge("key", SlidingWindow(2, per=8))]
-    gate = GuardedStore(store, deny_cache=False)
-    gate.decide([charges[0]._replace(cost=2)], "raise")
-    denied = gate.decide(charges, "raise")
+    guarded = GuardedStore(store, deny_cache=False)
+    guarded.decide([charges[0]._replace(cost=2)], "raise")
+    denied = guarded.decide(charges, "raise")
     begun = clock.now
     clock.advance(0.001)
-    module.forget(charges)
+    denial_cache.forget(charges)
     denials.keep(charges, denied, begun)
     assert denials.find(charges) is None
     denials.keep(charges, denied, clock.now + 0.001)
@@ -142,25 +142,25 @@ def test_a_denial_that_was_asked_for_before_a_reset_is_not_kept(store: Shared, c
 
 def test_several_charges_are_refused_by_the_one_that_is_known(store: Shared, clock: ManualClock) -> None:
     minute, login = SlidingWindow(100, per=60), SlidingWindow(1, per=8)
-    gate = GuardedStore(store)
+    guarded = GuardedStore(store)
     both = [Charge("ip", minute), Charge("user", login)]
-    assert gate.decide(both, "raise")
-    first = gate.decide(both, "raise")
+    assert guarded.decide(both, "raise")
+    first = guarded.decide(both, "raise")
     clock.advance(1)
-    again = gate.decide(list(both), "raise")
+    again = guarded.decide(list(both), "raise")
     assert again.cached
     assert [verdict.allowed for verdict in again.verdicts] == [True, False]
     assert [verdict.remaining for verdict in again.verdicts] == [99, 0]  # as it said then
     assert again.verdicts[1].wait == first.verdicts[1].wait - 1_000_000
-    elsewhere = gate.decide([Charge("another", minute), both[1]], "raise")
+    elsewhere = guarded.decide([Charge("another", minute), both[1]], "raise")
     assert elsewhere.cached
     assert [(verdict.allowed, verdict.remaining) for verdict in elsewhere.verdicts] == [(True, 0), (False, 0)]
     assert elsewhere.limit == login
-    assert gate.decide([both[0]], "raise").allowed
+    assert guarded.decide([both[0]], "raise").allowed
 
 
 def test_memory_is_bounded(store: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_DENIALS", 50)
+    monkeypatch.setattr(denial_cache, "MAX_DENIALS", 50)
     limiter = Limiter(SlidingWindow(1, per=8), store=store)
     for number in range(500):
         limiter.hit(f"key {number}")

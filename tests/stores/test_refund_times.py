@@ -15,36 +15,36 @@ DAY, MINUTE = FixedWindow(3, per="day"), SlidingWindow(3, per=60)
 
 def test_exactly_the_refused_hit_is_given_back() -> None:
     clock = ManualClock(start=1_800_000_000)
-    gate = GuardedStore(MemoryStore(clock=clock))
+    guarded = GuardedStore(MemoryStore(clock=clock))
     charges = [Charge("key", MINUTE), Charge("key", DAY)]
-    gate.decide(charges, "raise")
+    guarded.decide(charges, "raise")
     clock.advance(50)
-    later = gate.decide(charges, "raise")
-    gate.refund(charges, later)
+    later = guarded.decide(charges, "raise")
+    guarded.refund(charges, later)
     clock.advance(10)
-    assert gate.decide([Charge("key", MINUTE, 0)], "raise").remaining == 3  # the hit that stayed was the older one
-    assert gate.decide([Charge("key", DAY, 0)], "raise").remaining == 2
+    assert guarded.decide([Charge("key", MINUTE, 0)], "raise").remaining == 3  # the hit that stayed was the older one
+    assert guarded.decide([Charge("key", DAY, 0)], "raise").remaining == 2
 
 
 def test_each_clock_has_its_own_stamp() -> None:
-    gate = GuardedStore(MemoryStore())
+    guarded = GuardedStore(MemoryStore())
     charges = [Charge("key", MINUTE), Charge("key", DAY)]
-    decision = gate.decide(charges, "raise")
+    decision = guarded.decide(charges, "raise")
     assert decision.verdicts[0].charged_at != decision.verdicts[1].charged_at
-    gate.refund(charges, decision)
-    assert [verdict.remaining for verdict in gate.decide(charges, "raise").verdicts] == [2, 2]
+    guarded.refund(charges, decision)
+    assert [verdict.remaining for verdict in guarded.decide(charges, "raise").verdicts] == [2, 2]
 
 
 def test_a_refund_that_fails_is_said_and_does_not_fail_the_answer(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gate = GuardedStore(MemoryStore())
+    guarded = GuardedStore(MemoryStore())
     charges = [Charge("key", MINUTE)]
-    decision = gate.decide(charges, "raise")
+    decision = guarded.decide(charges, "raise")
 
     def refund(*_: object) -> None:
         raise StoreUnavailableError("no answer")
 
-    monkeypatch.setattr(gate.store, "refund", refund)
-    gate.refund(charges, decision)
+    monkeypatch.setattr(guarded.store, "refund", refund)
+    guarded.refund(charges, decision)
     assert "stays counted" in caplog.text

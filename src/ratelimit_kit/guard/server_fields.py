@@ -53,13 +53,13 @@ def _server() -> str | None:
     """The server that runs this process: by the calls that led here, else by a module that nothing but the server loads."""
     if "uwsgi" in sys.modules:
         return "uwsgi"
-    led = next((name for name in packages_that_led_here() if name in _LOADING), None)
-    if led is not None:
-        return led
-    return (
-        next((name for name in ("waitress.server", "cheroot.wsgi") if name in sys.modules), "").partition(".")[0]
-        or None
-    )
+    for name in packages_that_led_here():
+        if name in _LOADING:
+            return name
+    for module in ("waitress.server", "cheroot.wsgi"):
+        if module in sys.modules:
+            return module.partition(".")[0]
+    return None
 
 
 def _is_lax() -> bool:

@@ -15,8 +15,7 @@ from starlette.routing import Route
 
 from ratelimit_kit import Policy, Rule
 from ratelimit_kit.asgi import RateLimitMiddleware as ASGIMiddleware
-from ratelimit_kit.fastapi import install
-from ratelimit_kit.fastapi import ratelimit as starlette_ratelimit
+from ratelimit_kit.fastapi import install, ratelimit
 from ratelimit_kit.flask import RateLimit
 from ratelimit_kit.flask import ratelimit as flask_ratelimit
 from ratelimit_kit.wsgi import RateLimitMiddleware
@@ -135,7 +134,7 @@ async def asgi_plain(scope, receive, send):
 
 
 def make_starlette(*, limited):
-    guard = starlette_ratelimit("1000/minute", key="ip") if limited else lambda view: view
+    guard = ratelimit("1000/minute", key="ip") if limited else lambda view: view
 
     @guard
     async def file(request):

@@ -12,7 +12,7 @@ import redis as client_library
 from ratelimit_kit import Policy, RedisStore, Rule
 from ratelimit_kit.cli import main
 from ratelimit_kit.errors import NoTimeoutError, ReplicaError, StoreUnreachableError
-from ratelimit_kit.stores.redis import checks as redis_checks
+from ratelimit_kit.stores.redis import checks
 from ratelimit_kit.wsgi import RateLimitMiddleware
 from tests.clusters import cluster_servers
 from tests.processes import RedisServer, free_port, redis_server
@@ -83,14 +83,14 @@ def test_a_client_with_time_outs_is_fine(redis: RedisServer, caplog: pytest.LogC
 def test_clocks_that_differ_are_warned_of(
     redis: RedisServer, offset: int, word: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    now = redis_checks.time.time
+    now = checks.time.time
 
     class Clock:
         @staticmethod
         def time() -> float:
             return now() + offset
 
-    monkeypatch.setattr(redis_checks, "time", Clock)
+    monkeypatch.setattr(checks, "time", Clock)
     Policy(*RULES, store=redis.url()).start()
     assert word in caplog.text
     assert caplog.text.count("[RLK253]") == 1

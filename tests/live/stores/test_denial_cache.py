@@ -33,22 +33,22 @@ def store(request: pytest.FixtureRequest, redis: RedisServer, memcached: Process
     opened.close()
 
 
-def ask(gate: GuardedStore, charges: list[Charge] = CHARGES) -> Decision:
-    return gate.decide(charges, on_outage="deny")
+def ask(guarded: GuardedStore, charges: list[Charge] = CHARGES) -> Decision:
+    return guarded.decide(charges, on_outage="deny")
 
 
-def spent(gate: GuardedStore) -> None:
+def spent(guarded: GuardedStore) -> None:
     """Spend the quota, and see that the next denial comes from memory."""
-    ask(gate, [Charge("key", LIMIT, 5)])
-    assert [ask(gate).cached for _ in range(2)] == [False, True]
+    ask(guarded, [Charge("key", LIMIT, 5)])
+    assert [ask(guarded).cached for _ in range(2)] == [False, True]
 
 
 @pytest.mark.parametrize("name", ["reset", "refund"])
 def test_a_reset_or_a_refund_of_the_store_itself_is_heard_of(store: Any, name: str) -> None:
-    gate = GuardedStore(store)
-    spent(gate)
+    guarded = GuardedStore(store)
+    spent(guarded)
     getattr(store, name)(CHARGES)
-    decision = ask(gate)
+    decision = ask(guarded)
     assert (decision.allowed, decision.cached) == (True, False)
 
 
@@ -58,30 +58,30 @@ def test_so_it_is_where_it_was_awaited(store: Any, name: str) -> None:
         await getattr(store, name)(CHARGES)
         await store.aclose()
 
-    gate = GuardedStore(store)
-    spent(gate)
+    guarded = GuardedStore(store)
+    spent(guarded)
     asyncio.run(undo())
-    decision = ask(gate)
+    decision = ask(guarded)
     assert (decision.allowed, decision.cached) == (True, False)
 
 
 def test_a_store_that_was_emptied_denies_nobody_from_memory(redis: RedisServer) -> None:
     store = RedisStore(redis.url(), prefix=next(prefixes), timeout=5)
-    gate = GuardedStore(store)
-    spent(gate)
+    guarded = GuardedStore(store)
+    spent(guarded)
     store.clear()
-    assert ask(gate).allowed
+    assert ask(guarded).allowed
     store.close()
 
 
 def test_what_a_cluster_gives_back_by_itself_ends_no_memory() -> None:
     with cluster_servers() as servers:
         store = RedisStore(servers.url(), prefix="d", timeout=5)
-        gate = GuardedStore(store)
+        guarded = GuardedStore(store)
         open_to = FixedWindow(100, per="day")
         for number in range(20):  # of so many keys some lie before and some after the spent one's node
             charges = [Charge(f"other {number}", open_to, 1), Charge(f"spent {number}", LIMIT, 5)]
-            assert ask(gate, charges).allowed
-            assert [ask(gate, charges).cached for _ in range(2)] == [False, True]
-            assert ask(gate, [Charge(f"other {number}", open_to, 1)]).verdicts[0].remaining == 98
+            assert ask(guarded, charges).allowed
+            assert [ask(guarded, charges).cached for _ in range(2)] == [False, True]
+            assert ask(guarded, [Charge(f"other {number}", open_to, 1)]).verdicts[0].remaining == 98
         store.close()

@@ -44,7 +44,7 @@ class Meddling:
         return self._do(step)
 
 
-def test_a_state_that_others_always_change_is_given_up_and_opens_no_gate(
+def test_a_state_that_others_always_change_is_given_up_and_never_fails_open(
     memcached: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_ATTEMPTS", 5)

@@ -231,7 +231,7 @@ def test_a_charge_that_timed_out_is_not_sent_again() -> None:
     assert b"".join(sent).count(b"EVALSHA") == 1
 
 
-def test_busy_connections_do_not_open_the_gate(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_connections_do_not_fail_open(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ratelimit_kit.stores.redis.client.MAX_CONNECTIONS", 1)
     store = RedisStore(redis.url(), timeout=0.1)
     assert store._client._pool.acquire(1)
@@ -244,7 +244,7 @@ def test_busy_connections_do_not_open_the_gate(redis: RedisServer, monkeypatch: 
 
 
 @pytest.mark.parametrize("blocking", [False, True], ids=["refuses", "waits"])
-async def test_an_exhausted_pool_of_ones_own_client_does_not_open_the_gate(redis: RedisServer, blocking: bool) -> None:
+async def test_an_exhausted_pool_of_ones_own_client_does_not_fail_open(redis: RedisServer, blocking: bool) -> None:
     options: dict[str, Any] = {"max_connections": 1, "socket_timeout": 1, "socket_connect_timeout": 1}
     for library in (client_library, client_library.asyncio):
         pools: Any = library
@@ -266,7 +266,7 @@ async def test_an_exhausted_pool_of_ones_own_client_does_not_open_the_gate(redis
                 await done
 
 
-async def test_a_flood_of_tasks_does_not_open_the_gate(redis: RedisServer) -> None:
+async def test_a_flood_of_tasks_does_not_fail_open(redis: RedisServer) -> None:
     limiter = Limiter("50/minute", store=redis.patient_url(), on_outage="allow")
     decisions = await asyncio.gather(*(limiter.ahit("key") for _ in range(3000)))
     await limiter.aclose()
@@ -274,7 +274,7 @@ async def test_a_flood_of_tasks_does_not_open_the_gate(redis: RedisServer) -> No
     assert sum(decision.allowed and decision.degraded for decision in decisions) == 0
 
 
-def test_a_flood_of_threads_does_not_open_the_gate(redis: RedisServer) -> None:
+def test_a_flood_of_threads_does_not_fail_open(redis: RedisServer) -> None:
     limiter = Limiter("50/minute", store=redis.url(), on_outage="allow")
     with ThreadPoolExecutor(200) as pool:
         decisions = list(pool.map(lambda _: limiter.hit("key"), range(3000)))

@@ -59,13 +59,13 @@ async def test_async_and_sync_count_together() -> None:
     assert not await limiter.ahit("key")
 
 
-def test_each_face_needs_its_client() -> None:
+def test_each_api_needs_its_client() -> None:
     store = RedisStore(async_client=fakeredis.FakeAsyncRedis())
     with pytest.raises(ConfigurationError, match="only an async_client"):
         store.decide([Charge("key", SlidingWindow(5, per=60))])
 
 
-async def test_the_async_face_needs_its_client_too() -> None:
+async def test_the_async_api_needs_its_client_too() -> None:
     store = RedisStore(client=fakeredis.FakeRedis())
     with pytest.raises(ConfigurationError, match="only a sync client"):
         await store.adecide([Charge("key", SlidingWindow(5, per=60))])

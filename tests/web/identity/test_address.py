@@ -106,7 +106,7 @@ async def test_a_key_names_who_is_counted(key: Any, options: dict[str, Any], ide
     assert await aidentify(parts, request(**options), ClientAddress()) == [identity]
 
 
-async def test_an_async_key_works_in_async_doors_and_is_an_error_in_others() -> None:
+async def test_an_async_key_works_in_async_integrations_and_is_an_error_in_others() -> None:
     async def key(_: Request) -> str:
         return "later"
 

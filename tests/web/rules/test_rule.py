@@ -71,7 +71,7 @@ def test_a_callable_stands_for_all_limits() -> None:
         Rule(lambda _: "1/minute", "2/hour")
 
 
-async def test_callables_may_be_asynchronous_in_asynchronous_doors() -> None:
+async def test_callables_may_be_asynchronous_in_asynchronous_integrations() -> None:
     async def yes(_: Request) -> bool:
         return True
 
