@@ -202,7 +202,7 @@ def test_a_shared_store_needs_no_guard(world: World) -> None:
     guarded = GuardedStore(Shared())
     assert not guarded.guard.alert
     guarded.guard.start()
-    assert guarded.guard.abort() is None
+    assert guarded.guard.refusal() is None
 
 
 def watch_scope() -> Any:
