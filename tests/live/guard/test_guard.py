@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis as client_library
 
 from tests.live.servers import APPS, ASGI, WSGI
 from tests.processes import EXAMPLES, Process, RedisServer, free_port, python_program, redis_server, request, running
@@ -73,6 +74,8 @@ def test_a_recycled_worker_starts_although_the_store_is_down() -> None:
     command = [GUNICORN, "--workers", "2", "wsgi_app:application", "--max-requests", "3", "--bind", f"127.0.0.1:{port}"]
     with redis_server() as redis, running(command, port, cwd=EXAMPLES, env={"STORE_URL": redis.url()}) as process:
         assert request(port).status == 200
+        with client_library.Redis(port=redis.port) as raw:  # both workers are up: each has two connections
+            until(lambda: len(raw.client_list()) >= 5, process)
         redis.process.stop()
         statuses = set()
         end = time.monotonic() + 40
