@@ -48,7 +48,7 @@ def test_it_runs_as_a_program_and_as_a_module(program: list[str]) -> None:
         (["inspect", "--store", "memory://", "--limit", "5/minute"], 2, "name one client"),
         (["inspect", "k", "--store", "memory://", "--limit", "5/minute"], 2, "counts inside each process"),
         (["inspect", "k", "--store", "redis://127.0.0.1:1/0"], 2, "--store needs --limit too"),
-        (["inspect", "k", "--store", "redis://127.0.0.1:1/0", "--limit", "5/mnth"], 2, "no unit of time"),
+        (["inspect", "k", "--store", "redis://127.0.0.1:1/0", "--limit", "5/mnth"], 2, "not a unit of time"),
         (["inspect", "k", "--store", "redis://127.0.0.1:1/0", "--limit", "5/minute"], 3, "gave no decision"),
         (["reset", "k", "--store", "redis://127.0.0.1:1/0", "--limit", "5/minute"], 3, "gave no decision"),
         (["simulate", "nowhere.log", "--limit", "5/minute"], 2, "cannot be read: No such file"),
