@@ -43,9 +43,7 @@ def reset_all(*stores: Store) -> None:
     """
     for store in (*STORES, *stores):
         if not isinstance(store, BaseStore):
-            raise TypeError(
-                f"{store!r} cannot forget everything: give the tests a store of their own, such as memory://"
-            )
+            raise TypeError(f"{store!r} cannot be cleared: give the tests a store of their own, such as memory://")
         store.clear()
 
 
