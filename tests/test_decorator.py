@@ -155,9 +155,9 @@ def test_what_cannot_be_limited_is_an_error() -> None:
 
     with pytest.raises(OptionError, match="asynchronous generator"):
         ratelimit("5/minute")(stream)
-    with pytest.raises(OptionError, match="key=42"):
+    with pytest.raises(OptionError, match=r"key must be a string, .* got 42"):
         ratelimit("5/minute", key=42)  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="not text"):
+    with pytest.raises(OptionError, match="must be a string"):
         ratelimit("5/minute", key=lambda: None)(lambda: True)()  # type: ignore[arg-type,return-value]
 
 

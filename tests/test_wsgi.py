@@ -133,9 +133,9 @@ def test_a_unix_socket_without_an_address_is_one_client() -> None:
 
 @pytest.mark.parametrize("policy", [Rule("5/minute"), "5/minute", None])
 def test_what_is_no_policy_is_an_error(policy: Any) -> None:
-    with pytest.raises(OptionError, match="is no policy"):
+    with pytest.raises(OptionError, match="policy must be a Policy"):
         RateLimitMiddleware(hello, policy)
-    with pytest.raises(OptionError, match="is no policy"):
+    with pytest.raises(OptionError, match="policy must be a Policy"):
         ASGIMiddleware(hello, policy)
 
 
@@ -165,5 +165,5 @@ def test_two_middlewares_of_one_policy_count_once() -> None:
 
 
 def test_a_rule_for_messages_is_an_error_where_there_are_none() -> None:
-    with pytest.raises(OptionError, match="rule 'r' counts WebSocket messages, and this integration sees none"):
+    with pytest.raises(OptionError, match="rule 'r' counts WebSocket messages, but this integration does not see them"):
         limited(hello, messages=True)

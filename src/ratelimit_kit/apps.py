@@ -1,4 +1,4 @@
-"""Django's view of this package: `"ratelimit_kit"` in INSTALLED_APPS."""
+"""The Django app: `"ratelimit_kit"` in INSTALLED_APPS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.apps import AppConfig
 class RateLimitKitConfig(AppConfig):
     """Refuses a per-process store under several workers as soon as Django is set up.
 
-    The middleware does so too; this covers sites that use nothing but the view decorator, whose
+    The middleware does so too; this covers sites that use only the view decorator, whose
     modules Django may not import before the first request.
     """
 
@@ -16,7 +16,7 @@ class RateLimitKitConfig(AppConfig):
     verbose_name = "Rate limits"
 
     def ready(self) -> None:
-        """Look at the workers only: no network here, for every management command comes by."""
+        """Check the workers only: no network here, because every management command runs this."""
         from django.conf import settings
 
         import ratelimit_kit.django.checks  # noqa: F401 - registers them
@@ -28,5 +28,5 @@ class RateLimitKitConfig(AppConfig):
         try:
             policy = site_policy()
         except ConfigurationError:
-            return  # the system checks say it, and so does whatever asks for the policy
+            return  # the system checks report it, and so does the first use of the policy
         policy.check_workers()

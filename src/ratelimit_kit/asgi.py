@@ -1,11 +1,11 @@
-"""The ASGI front door: `application = RateLimitMiddleware(application, policy)`.
+"""The ASGI integration: `application = RateLimitMiddleware(application, policy)`.
 
 It limits HTTP requests, WebSocket handshakes and, by rules with messages=True, the messages that a
 WebSocket receives. It touches no body, and lets everything else pass. At the end of the lifespan it
-closes the store's connections of its event loop.
+closes its event loop's connections to the store.
 
-Starlette and FastAPI build their middleware only when the lifespan begins, where an exception would
-not stop the server: a refusal is then sent as `lifespan.startup.failed`.
+Starlette and FastAPI build their middleware only when the lifespan begins, where an exception does
+not stop the server, so a refusal is sent as `lifespan.startup.failed`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TRY_AGAIN_LATER = 1013
-"""The code with which a WebSocket is closed that sent too much (the registry of RFC 6455)."""
+"""The close code for a WebSocket that sent too much (the registry of RFC 6455)."""
 
 
 class RateLimitMiddleware:
@@ -42,7 +42,7 @@ class RateLimitMiddleware:
     """
 
     needs_rules = True
-    """Whether a policy without rules is a mistake, as it is where no decorator can bring any."""
+    """Whether a policy without rules is a mistake: it is if no decorator can add any."""
 
     def __init__(self, app: Application, policy: Policy, *, assets: str | None = None) -> None:
         self._asset = serving(assets)
@@ -57,7 +57,7 @@ class RateLimitMiddleware:
             self._refusal = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """CheckResult 429 or 503, or let the application answer."""
+        """Respond with 429 or 503, or call the application."""
         if self._refusal is not None or scope["type"] not in {"http", "websocket"}:
             await self._pass(scope, receive, send)
             return
@@ -83,7 +83,7 @@ class RateLimitMiddleware:
             raise
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What no rule limits."""
+        """Handle what no rule limits."""
         if self._refusal is not None:
             await _refuse(scope, receive, send, self._refusal)
         elif scope["type"] == "lifespan":
@@ -111,7 +111,7 @@ class RateLimitMiddleware:
             await self._live_alone(receive, self._closing(send))
 
     async def _live_alone(self, receive: Receive, send: Send) -> None:
-        """CheckResult for an application that knows no lifespan, such as Django's."""
+        """Handle the lifespan for an application that does not, such as Django's."""
         while True:
             kind = (await receive())["type"]
             await send({"type": f"{kind}.complete"})
@@ -128,9 +128,9 @@ class RateLimitMiddleware:
 
 
 class HealthApplication:
-    """Answers every request with the health of a policy; mount it where no rule limits.
+    """Responds to every request with the health of a policy; mount it where no rule applies.
 
-    With `live=True` it is a probe for liveness, which asks no store: it says that this process answers.
+    With `live=True` it is a liveness probe, which does not ask the store: it shows that this process responds.
     """
 
     def __init__(self, policy: Policy, *, live: bool = False) -> None:
@@ -138,7 +138,7 @@ class HealthApplication:
         self._live = live
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """CheckResult 200, or 503 when limits cannot be enforced."""
+        """Respond with 200, or 503 if limits cannot be enforced."""
         if scope["type"] != "http":
             return
         health = LIVE if self._live else await self.policy.ahealth()
@@ -148,9 +148,9 @@ class HealthApplication:
 
 
 class _Finishing:
-    """A `send` that finishes the answers with the start of the response, and adds their fields there.
+    """A `send` that finishes the results at the start of the response, and adds their fields there.
 
-    Decorators and dependencies of the application may have added answers of their own.
+    Decorators and dependencies of the application may have added results of their own.
     """
 
     def __init__(self, result: CheckResult, send: Send) -> None:
@@ -164,12 +164,12 @@ class _Finishing:
             message = await self._finished(message, message["status"])
         elif kind == "websocket.accept":
             message = await self._finished(message, 101)
-        elif kind == "websocket.close" and not self._begun:  # before it was accepted: the server answers 403
+        elif kind == "websocket.close" and not self._begun:  # before it was accepted: the server responds with 403
             await self._finished(message, 403)
         await self._send(message)
 
     async def fail(self) -> None:
-        """The application raised: without a response begun, that counts as an answer of 500."""
+        """The application raised: if no response was started, that counts as one with status 500."""
         if not self._begun:
             for result in self.results:
                 await result.afail()
@@ -177,7 +177,7 @@ class _Finishing:
     async def _finished(self, message: Message, status: int) -> Message:
         self._begun = True
         headers = None
-        for result in reversed(self.results):  # the innermost first, as if each had a door of its own
+        for result in reversed(self.results):  # the innermost first, as if each had its own middleware
             if result.touches:
                 headers = list(message.get("headers", ())) if headers is None else headers
                 response = Response(status, RawFields(headers))
@@ -187,7 +187,7 @@ class _Finishing:
 
 
 class _Conversation:
-    """A WebSocket whose received messages are counted; one too many ends it, and the application hears of the end."""
+    """A WebSocket whose received messages are counted; one too many closes it, and the application is told."""
 
     def __init__(self, policy: Policy, scope: Scope, receive: Receive, send: Send) -> None:
         self._policy = policy
@@ -199,7 +199,7 @@ class _Conversation:
         message = await self._receive()
         if message["type"] != "websocket.receive":
             return message
-        request = request_of({**self._scope, ALREADY_CHARGED: []})  # each message is charged anew
+        request = request_of({**self._scope, ALREADY_CHARGED: []})  # each message is charged
         result = await self._policy.acheck(request, self._policy.message_rules)
         if not result.denied:
             return message
@@ -210,7 +210,7 @@ class _Conversation:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: ConfigurationError) -> None:
-    """Fail the start, and whatever a server asks nevertheless."""
+    """Fail the start, and any later request of a server."""
     if scope["type"] != "lifespan":
         raise error
     await receive()
@@ -220,7 +220,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: Configurati
 
 
 async def _deny(scope: Scope, receive: Receive, send: Send, result: CheckResult) -> None:
-    """CheckResult by ourselves; a WebSocket that cannot be sent a response is closed, which servers show as 403."""
+    """Respond directly; a WebSocket that cannot be sent a response is closed, which servers turn into 403."""
     prefix = ""
     if scope["type"] == "websocket":
         await receive()

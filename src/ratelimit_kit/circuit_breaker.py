@@ -1,7 +1,7 @@
 """The circuit breaker: an outage costs one deadline, and then no time until the store answers again.
 
-After a failure nobody asks the store for a while; then one caller at a time does, and the first
-answer ends the outage.
+After a failure the store is not asked for a while; then one caller at a time tries it, and the first
+reply ends the outage.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from ratelimit_kit.errors import StoreError, StoreUnavailableError
 FIRST_PAUSE = 0.05
 """Seconds after a failure until the store is asked again; doubled with each further failure.
 
-Short, for one call that came late on a busy machine is no outage, and must not open the gate for long.
+It is short, because one late reply on a busy machine is not an outage, and limits must not fail open for long.
 """
 
 LONGEST_PAUSE = 2.0
-"""Seconds between two questions at most: so long may a recovery go unnoticed."""
+"""The longest time between two tries: a recovery may go unnoticed for this long."""
 
 
 class CircuitBreaker:
-    """Whether a store may be asked; `error` is the failure that keeps it from being asked, None while all is well."""
+    """Whether a store may be asked; `error` is the failure that prevents it, None while all is well."""
 
     def __init__(self) -> None:
         self.error: StoreError | None = None
@@ -32,7 +32,7 @@ class CircuitBreaker:
         self._since = 0.0
 
     def lets_through(self) -> bool:
-        """During an outage: whether this caller is the one to try."""
+        """During an outage: whether this caller should try the store."""
         now = time.monotonic()
         with self._lock:
             if self.error is not None and now < self._next:
@@ -41,7 +41,7 @@ class CircuitBreaker:
             return True
 
     def failed(self, error: StoreUnavailableError) -> bool:
-        """Take note of a failure; true when it begins an outage."""
+        """Record a failure; true if it begins an outage."""
         now = time.monotonic()
         with self._lock:
             begins = self.error is None
@@ -54,7 +54,7 @@ class CircuitBreaker:
             return begins
 
     def succeeded(self) -> float | None:
-        """Take note of an answer; the seconds that the outage lasted, where this ends one."""
+        """Record a reply; the seconds that the outage lasted, if this ends one."""
         with self._lock:
             if self.error is None:
                 return None

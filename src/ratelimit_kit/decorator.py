@@ -45,7 +45,7 @@ def ratelimit(
     """Limit how often a function is called, or a coroutine function awaited.
 
     `key` is text, or a callable that is given the call's arguments and returns text (without it
-    all calls share one counter); `cost` is a number or such a callable. A single Limiter may stand instead
+    all calls share one counter); `cost` is a number or such a callable. A single Limiter may be given instead
     of limits, store, name and the options that follow, which are Limiter's. `name` defaults to the
     function's module and qualified name.
 
@@ -53,14 +53,16 @@ def ratelimit(
     """
     refuse_unknown("@ratelimit for functions", unknown, ["key", "cost", *options_of(Limiter.__init__)])
     if limits and callable(limits[0]):
-        raise OptionError('@ratelimit needs limits: write for example @ratelimit("5/minute")')
+        raise OptionError('@ratelimit needs limits. For example: @ratelimit("5/minute")')
     if isinstance(key, str) and (key in WEB_KEYS or key.startswith("header:")):
         raise OptionError(
-            f"key={key!r} is a key of web rules, and here it would be one counter for all callers: for a view use the "
+            f"key={key!r} is a key for web rules; here it would be one counter for all callers. For a view use the "
             "decorator of its framework (from ratelimit_kit.django import ratelimit), else a callable of the arguments"
         )
     if not callable(key) and not isinstance(key, str | None):
-        raise OptionError(f"key={key!r}: give text, or a callable that returns text from the call's arguments")
+        raise OptionError(
+            f"key must be a string, or a callable that returns one from the call's arguments, got {key!r}"
+        )
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         if inspect.isasyncgenfunction(function):
@@ -86,7 +88,7 @@ def ratelimit(
 
 
 class _Charge:
-    """What a call is charged before it runs."""
+    """The charge for a call, made before it runs."""
 
     def __init__(
         self, limiter: Limiter, what: str, key: str | Callable[..., str] | None, cost: int | Callable[..., int]
@@ -110,7 +112,7 @@ class _Charge:
         key = self.key(*args, **kwargs) if callable(self.key) else self.key or ""
         cost = self.cost(*args, **kwargs) if callable(self.cost) else self.cost
         if not isinstance(key, str):
-            raise OptionError(f"the key of {self.what} is {key!r}, not text: return for example f'user:{{user.id}}'")
+            raise OptionError(f"the key of {self.what} must be a string, got {key!r}. For example: f'user:{{user.id}}'")
         return key, cost
 
     def _check(self, decision: Decision) -> None:
@@ -123,7 +125,7 @@ def _limiter(limits: tuple[str | Limit | Limiter, ...], **options: Any) -> Limit
     if not ready:
         return Limiter(*cast("tuple[str | Limit, ...]", limits), **options)
     if len(limits) > 1:
-        raise OptionError("@ratelimit takes limits or one Limiter, not both: a Limiter brings its limits with it")
+        raise OptionError("@ratelimit takes limits or one Limiter, not both: a Limiter already has its limits")
     return ready[0]
 
 

@@ -1,4 +1,4 @@
-"""Throttles for Django REST framework, under the names of its own: they count atomically, and exactly.
+"""Throttles for Django REST framework, with the same names as its own: they count atomically and exactly.
 
     REST_FRAMEWORK = {
         "DEFAULT_THROTTLE_CLASSES": ["ratelimit_kit.drf.UserRateThrottle"],
@@ -6,7 +6,7 @@
     }
 
 All of a view's throttles of this module are decided at once, on the store of the setting RATELIMIT_KIT, and
-add the RateLimit fields to the response. Rates are limits as everywhere in this library.
+add the RateLimit fields to the response. Rates are written like all limits of this library.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ OWN_KEYS = "_ratelimit_kit_keys"
 _OVERLOOKED = frozenset({*options_of(Rule.__init__), "limit"}) - {"key", "cost"} | frozenset(
     {"parse_rate", "throttle_success", "throttle_failure", "cache", "timer", "num_requests", "duration"}
 )
-"""What rules or Django REST framework's throttles have, and ours cannot honour; and the slip for `limits`."""
+"""What rules or Django REST framework's throttles have, but ours do not support; and a misspelling of `limits`."""
 
 
 class StoreUnavailable(APIException):  # type: ignore[misc]  # Django REST framework is not typed
-    """The store is away, and by on_outage="deny" nobody is served meanwhile."""
+    """The store is unavailable, and by on_outage="deny" nobody is served meanwhile."""
 
     status_code = 503
     default_detail = "Temporarily unavailable."
@@ -71,7 +71,7 @@ class StoreUnavailable(APIException):  # type: ignore[misc]  # Django REST frame
 
 
 class RequestTooCostly(APIException):  # type: ignore[misc]  # Django REST framework is not typed
-    """A request costs more than its limit ever admits, and the policy answers that with cost_status=413."""
+    """A request costs more than its limit ever admits, and the policy has cost_status=413."""
 
     status_code = 413
     default_detail = "This request asks for an amount that its limit never allows."
@@ -81,7 +81,7 @@ class RequestTooCostly(APIException):  # type: ignore[misc]  # Django REST frame
 class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST framework is not typed
     """A throttle: subclass it with `limits`, a `rate` or a `scope` of DEFAULT_THROTTLE_RATES, and a `key` as rules have.
 
-    What subclasses of Django REST framework's own throttles say is honoured here too: `rate`, `THROTTLE_RATES`,
+    What subclasses of Django REST framework's own throttles may define works here too: `rate`, `THROTTLE_RATES`,
     `get_rate`, `get_cache_key` (None: no limit), `get_ident` and `allow_request`.
     """
 
@@ -93,11 +93,11 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
     cache_format = "throttle_%(scope)s_%(ident)s"
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Refuse what would be overlooked in silence."""
+        """Raise for attributes that would be ignored silently."""
         super().__init_subclass__(**options)
         for name in sorted(_OVERLOOKED & vars(cls).keys()):
             raise OptionError(
-                f"{cls.__name__}.{name} would be overlooked: a throttle has limits (such as '10/5 minutes'), rate, scope, key and "
+                f"{cls.__name__}.{name} would be ignored: a throttle has limits (such as '10/5 minutes'), rate, scope, key and "
                 "cost, and get_rate, get_cache_key, get_ident and allow_request. For options of rules put "
                 "ratelimit_kit.django.ratelimit on the view"
             )
@@ -117,7 +117,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         if rate is None:
             raise OptionError(
                 f'{type(self).__name__} has no limits: write limits = "5/minute" in it, or add {self.scope or "its scope"!r} '
-                'to REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]. To limit nobody, leave the throttle out'
+                'to REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]. To limit nobody, remove the throttle'
             )
         return rate
 
@@ -126,12 +126,12 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         return site_policy().address_of(translate(request._request))  # noqa: SLF001 - its public way to Django's request
 
     def get_cache_key(self, request: Any, view: Any) -> str | None:  # noqa: ARG002 - subclasses look at the view
-        """What a subclass adds to: the scope, and the user or else the address."""
+        """What a subclass extends: the scope, and the user or else the address."""
         user = user_text(request.user)
         return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request) if user is None else user}
 
     def named(self, policy: Policy, request: Any, view: Any) -> BoundRule | None:
-        """The rule that this throttle applies to a request; None where it applies none."""
+        """The rule that this throttle applies to a request; None if it applies none."""
         limits = self.limits or self.rate or self.get_rate()
         if limits is None:
             return None
@@ -142,7 +142,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         return _named(policy, *self._names(), _limits(limits), cast("Any", type(self)), own is not None)
 
     def allow_request(self, request: Any, view: Any) -> bool:
-        """Whether the view may answer; the first throttle of a view asks for all that leave it to this method."""
+        """Whether the view may respond; the first throttle of a view decides for all that do not override this method."""
         alone = _overrides(self, "allow_request")
         decided = getattr(request._request, DECIDED, None)  # noqa: SLF001 - its public way to Django's request
         if not alone and decided is not None and decided[0] is view:
@@ -175,7 +175,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         return f"throttle.{kind.__module__}.{kind.__qualname__}", f"throttle.{kind.__name__}"
 
     def _own_key(self, request: Any, view: Any) -> str | None:
-        """What a subclass counts by; "" for a request that it leaves out, None where it leaves that to `key`."""
+        """What a subclass counts by; "" for a request that it skips, None if `key` decides."""
         if _overrides(self, "get_cache_key"):
             return self.get_cache_key(request, view) or ""
         if _overrides(self, "get_ident") and (self.key == "ip" or _is_anonymous(request)):
@@ -195,17 +195,17 @@ class UserRateThrottle(RateLimitThrottle):
 
 
 class AnonRateThrottle(RateLimitThrottle):
-    """Limits each address, and nobody who is signed in: the rate "anon"."""
+    """Limits each address, but not signed-in users: the rate "anon"."""
 
     scope = "anon"
     key = "ip"
 
     def get_cache_key(self, request: Any, view: Any) -> str | None:
-        """What a subclass adds to: the scope and the address; None for those who are signed in."""
+        """What a subclass extends: the scope and the address; None for signed-in users."""
         return super().get_cache_key(request, view) if _is_anonymous(request) else None
 
     def named(self, policy: Policy, request: Any, view: Any) -> BoundRule | None:
-        """The rule, for those who are not signed in."""
+        """The rule, for users who are not signed in."""
         if not _is_anonymous(request) and not _overrides(self, "get_cache_key"):
             return None
         return super().named(policy, request, view)
@@ -230,7 +230,7 @@ def _is_anonymous(request: Any) -> bool:
 
 
 def _overrides(throttle: RateLimitThrottle, name: str) -> bool:
-    """Whether a subclass, and no class of this module, says what a method does."""
+    """Whether a subclass, not a class of this module, defines a method."""
     definer = next(kind for kind in type(throttle).__mro__ if name in vars(kind))
     return definer.__module__ != __name__
 
@@ -242,7 +242,7 @@ def _of(view: Any) -> list[RateLimitThrottle]:
 
 
 def _finish_with(view: Any, result: CheckResult) -> None:
-    """Let the view's response be finished: only then is it known what a cache may do with it."""
+    """Finish the view's response: only then is it known what a cache may do with it."""
     if not result.touches:
         return
     finalize = view.finalize_response
@@ -272,7 +272,7 @@ def _named(
 
 
 def _own_key(throttle: type, request: Request) -> str:
-    """What a throttle of a class has said that the request counts by."""
+    """What a throttle class counts the request by."""
     key: str = getattr(request.raw._request, OWN_KEYS)[throttle]  # noqa: SLF001 - its public way to Django's request
     return key
 

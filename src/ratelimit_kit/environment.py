@@ -1,8 +1,8 @@
-"""The environment variables that the library reads, and near misses of them.
+"""The environment variables that the library reads, and misspelt ones.
 
 RATELIMIT_KIT_STORE    the store, instead of what a configuration says
 RATELIMIT_KIT_WORKERS  how many worker processes there are, all hosts together
-RATELIMIT_KIT_MODE     enforce, shadow or off: the rollback switch, above every other word
+RATELIMIT_KIT_MODE     enforce, shadow or off: the rollback switch, overrides every other setting
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ KNOWN: Final = (STORE, WORKERS, MODE)
 def variable(name: str) -> str | None:
     """The value of a variable, None where it is unset or empty; OptionError for a misspelt one.
 
-    Other variables of our prefix may be somebody else's: Kubernetes makes some for a service of that name.
+    Other variables with our prefix may come from elsewhere: Kubernetes sets some for a service of that name.
     """
     for other in os.environ:
         if other.startswith(PREFIX) and other not in KNOWN and alike(other, KNOWN, 0.85):
-            raise OptionError(f"the environment variable {other} means nothing here; {nearest(other, KNOWN)}")
+            raise OptionError(f"the environment variable {other} is not known; {nearest(other, KNOWN)}")
     return os.environ.get(name) or None

@@ -1,37 +1,37 @@
 """Every error of the library: what was found, why it matters, what to type, and a stable code.
 
     RateLimitKitError
-    ├── ConfigurationError               what was written cannot be honoured
-    │   ├── QuotaError        RLK101     the text or the numbers of a limit (also a ValueError)
+    ├── ConfigurationError               a configuration is not valid
+    │   ├── QuotaError        RLK101     the text or numbers of a limit are not valid (also a ValueError)
     │   ├── OptionError       RLK103     an unknown, misspelt or contradictory option (a ValueError, TypeError)
-    │   ├── StoreURLError     RLK104     a store URL that names no store (also a ValueError)
-    │   ├── DependencyError   RLK105     a client library that is not installed (also an ImportError)
-    │   ├── IdentityError     RLK106     a request for which the rule's key yields nothing
+    │   ├── StoreURLError     RLK104     a store URL is not valid (also a ValueError)
+    │   ├── DependencyError   RLK105     a client library is not installed (also an ImportError)
+    │   ├── IdentityError     RLK106     a rule's key returns nothing usable for a request
     │   └── StartupRefused               refuses to start the server (also a SystemExit with status 3)
     │       ├── UnsafeWorkersError     RLK201   a per-process store under several workers
     │       ├── LateWorkersError       RLK202   a running server adds workers to a per-process store
     │       ├── UnsafeCacheError       RLK203   a Django cache that cannot count
     │       ├── StoreUnreachableError  RLK204   the store does not answer at start
-    │       ├── ReplicaError           RLK205   the store is a copy that takes no writes
-    │       ├── NoTimeoutError         RLK206   a client that would wait for the store for ever
-    │       ├── UnreachableLimitError  RLK207   a limit that another one always keeps from mattering
-    │       ├── LostCountersError      RLK208   a limiter built anew in each request, with its counters
-    │       ├── UnusedRulesError       RLK209   rules that no front door asks for
-    │       └── MisplacedDecoratorError RLK210  a decorator above its route, which has registered the bare view
-    ├── StartupWarning                 said at start, which goes on (also a UserWarning)
-    │   ├── EvictionWarning       RLK251     the store may throw counters away
-    │   ├── SplitSlotsWarning     RLK252     a cluster keeps the counters of one request apart
+    │       ├── ReplicaError           RLK205   the store is a replica, which does not accept writes
+    │       ├── NoTimeoutError         RLK206   a client would wait for the store for ever
+    │       ├── UnreachableLimitError  RLK207   another limit always refuses first
+    │       ├── LostCountersError      RLK208   a limiter is built in each request, with new counters
+    │       ├── UnusedRulesError       RLK209   rules that no integration applies
+    │       └── MisplacedDecoratorError RLK210  a decorator above its route, which registered the bare view
+    ├── StartupWarning                 logged at start, which continues (also a UserWarning)
+    │   ├── EvictionWarning       RLK251     the store may evict counters
+    │   ├── SplitSlotsWarning     RLK252     the counters of one request are on several nodes of a cluster
     │   ├── ClockOffsetWarning    RLK253     this machine's clock and the store's differ
-    │   ├── OtherPortWarning      RLK254     a sibling on another port counts for itself
-    │   ├── UntrustedProxyWarning RLK255     a proxy stands in front that nobody trusts: all its clients are one
-    │   ├── ModeWarning           RLK256     the mode is "shadow" or "off": nobody is refused
-    │   ├── MissingFieldWarning   RLK261     a trusted proxy's field does not arrive: all its clients are one
-    │   └── MergedFieldsWarning   RLK262     the server takes a client's X_Forwarded_For for the proxy's field
-    ├── CostError             RLK102     a cost that no wait can satisfy (also a ValueError)
+    │   ├── OtherPortWarning      RLK254     a sibling on another port counts separately
+    │   ├── UntrustedProxyWarning RLK255     there is a proxy in front that is not trusted: all its clients share one quota
+    │   ├── ModeWarning           RLK256     the mode is "shadow" or "off": no request is refused
+    │   ├── MissingFieldWarning   RLK261     a trusted proxy's field does not arrive: all its clients share one quota
+    │   └── MergedFieldsWarning   RLK262     the server mixes up a client's X_Forwarded_For and the proxy's field
+    ├── CostError             RLK102     a cost that can never be admitted (also a ValueError)
     ├── StoreError
     │   ├── StoreUnavailableError  RLK301   the store failed or missed the deadline
-    │   └── StoreContendedError    RLK302   the store is alive, but too many callers want it at once
-    ├── ReloadError           RLK303     a changed policy file cannot be applied; the rules in force stay
+    │   └── StoreContendedError    RLK302   the store is alive, but too busy
+    ├── ReloadError           RLK303     a changed policy file cannot be applied; the current rules stay in force
     └── LimitExceeded         RLK429     a decorated function was refused; carries the decision
 
 Each code has a heading in docs/reference/errors.md and never changes its meaning.
@@ -42,13 +42,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 EXIT_STATUS: Final = 3
-"""What a refused server exits with: gunicorn takes it for "the application cannot boot" and stops."""
+"""The exit status of a refused start: for gunicorn it means "the application cannot boot", and it stops."""
 
 
 class RateLimitKitError(Exception):
     """Base of every error that the library raises; `rlk` is its stable code.
 
-    `code` is the same, but for StartupRefused, where Python wants the exit status there.
+    `code` is the same, except in StartupRefused, where Python expects the exit status there.
     """
 
     rlk = "RLK000"
@@ -60,19 +60,19 @@ class RateLimitKitError(Exception):
 
 
 class ConfigurationError(RateLimitKitError):
-    """What was written cannot be honoured."""
+    """A configuration is not valid."""
 
     rlk = "RLK100"
 
 
 class QuotaError(ConfigurationError, ValueError):
-    """The text or the numbers of a limit make no limit."""
+    """The text or the numbers of a limit are not valid."""
 
     rlk = "RLK101"
 
 
 class CostError(RateLimitKitError, ValueError):
-    """No wait can satisfy this cost."""
+    """This cost can never be admitted, however long the caller waits."""
 
     rlk = "RLK102"
 
@@ -80,14 +80,14 @@ class CostError(RateLimitKitError, ValueError):
 class OptionError(ConfigurationError, ValueError, TypeError):
     """An option is unknown, misspelt or contradicts another.
 
-    It is a TypeError too, for that is what Python raises for an unknown keyword.
+    It is a TypeError too, because Python raises that for an unknown keyword.
     """
 
     rlk = "RLK103"
 
 
 class StoreURLError(ConfigurationError, ValueError):
-    """A store URL names no store."""
+    """A store URL is not valid."""
 
     rlk = "RLK104"
 
@@ -104,16 +104,16 @@ class DependencyError(ConfigurationError, ImportError):
 
 
 class IdentityError(ConfigurationError):
-    """A rule's key yields nothing for a request."""
+    """A rule's key returns nothing usable for a request."""
 
     rlk = "RLK106"
 
 
-class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - it is the refusal itself
+class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - the name says what happened
     """The server must not start.
 
-    Being a SystemExit with status 3 it ends gunicorn, uvicorn and their like instead of
-    sending them into a crash loop; being a ConfigurationError it can be caught in a test.
+    As a SystemExit with status 3 it stops gunicorn, uvicorn and similar servers instead of
+    starting a crash loop; as a ConfigurationError it can be caught in a test.
     """
 
     rlk = "RLK200"
@@ -123,7 +123,7 @@ class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - it is the 
         self.code = EXIT_STATUS
 
     def without_exit(self) -> ConfigurationError:
-        """The same refusal as a plain error, for processes whose exit would only be answered with another."""
+        """The same refusal as a plain error, for processes that the server would restart for ever if they exited."""
         plain = ConfigurationError("")
         plain.args = self.args
         plain.rlk = plain.code = self.rlk
@@ -137,13 +137,13 @@ class UnsafeWorkersError(StartupRefused):
 
 
 class LateWorkersError(StartupRefused):
-    """A running server adds workers to a per-process store: the added ones do not serve."""
+    """A running server adds workers to a per-process store: the added ones do not serve requests."""
 
     rlk = "RLK202"
 
 
 class UnsafeCacheError(StartupRefused):
-    """A Django cache cannot count: not shared, not atomic, or no counter at all."""
+    """A Django cache cannot count: it is not shared, not atomic, or stores nothing."""
 
     rlk = "RLK203"
 
@@ -155,55 +155,55 @@ class StoreUnreachableError(StartupRefused):
 
 
 class ReplicaError(StartupRefused):
-    """The store is a replica: it takes no writes, so every decision would fail."""
+    """The store is a replica, which does not accept writes, so every decision would fail."""
 
     rlk = "RLK205"
 
 
 class NoTimeoutError(StartupRefused):
-    """A client without a time-out: a store that hangs would hang every request with it."""
+    """A client without a timeout: if the store hangs, every request hangs."""
 
     rlk = "RLK206"
 
 
 class UnreachableLimitError(StartupRefused):
-    """Another limit of the same rule always refuses first, so this one limits nothing."""
+    """Another limit of the same rule always refuses first, so this one has no effect."""
 
     rlk = "RLK207"
 
 
 class LostCountersError(StartupRefused):
-    """A limiter with counters of its own is built in every request, and forgotten with it."""
+    """A limiter with its own counters is built in every request, and lost after it."""
 
     rlk = "RLK208"
 
 
 class UnusedRulesError(StartupRefused):
-    """Rules are configured, but nothing asks for them: no request would be limited."""
+    """Rules are configured, but nothing applies them: no request would be limited."""
 
     rlk = "RLK209"
 
 
 class MisplacedDecoratorError(StartupRefused):
-    """A limit was put above its route: the framework serves the bare view beneath, without the limit."""
+    """A limit was written above its route: the framework serves the bare view, without the limit."""
 
     rlk = "RLK210"
 
 
 class StartupWarning(RateLimitKitError, UserWarning):  # noqa: N818 - it is a warning
-    """Something that an operator should change, although every limit holds for now."""
+    """Something that an operator should change, although all limits hold for now."""
 
     rlk = "RLK250"
 
 
 class EvictionWarning(StartupWarning):
-    """The store may throw counters away to make room: their clients then begin anew."""
+    """The store may evict counters to make room: their clients then start with a full quota."""
 
     rlk = "RLK251"
 
 
 class SplitSlotsWarning(StartupWarning):
-    """The counters of one request lie on several nodes of a cluster, and are decided one after the other."""
+    """The counters of one request are on several nodes of a cluster, and are decided one after the other."""
 
     rlk = "RLK252"
 
@@ -221,13 +221,13 @@ class OtherPortWarning(StartupWarning):
 
 
 class UntrustedProxyWarning(StartupWarning):
-    """A proxy seems to stand in front, and no proxy is trusted: all its clients share one address. Logged once."""
+    """There seems to be a proxy in front, but no proxy is trusted: all its clients share one address. Logged once."""
 
     rlk = "RLK255"
 
 
 class ModeWarning(StartupWarning):
-    """The mode is "shadow" or "off", so nobody is refused; somebody has chosen that, and may have forgotten it."""
+    """The mode is "shadow" or "off", so no request is refused; somebody chose that, and may have forgotten it."""
 
     rlk = "RLK256"
 
@@ -239,13 +239,13 @@ class MissingFieldWarning(StartupWarning):
 
 
 class MergedFieldsWarning(StartupWarning):
-    """The server makes one field of X-Forwarded-For and X_Forwarded_For, so that a client may write the proxy's."""
+    """The server merges X-Forwarded-For and X_Forwarded_For, so a client can write into the proxy's field."""
 
     rlk = "RLK262"
 
 
 class StoreError(RateLimitKitError):
-    """The store gave no decision."""
+    """The store did not decide."""
 
     rlk = "RLK300"
 
@@ -257,19 +257,19 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreContendedError(StoreError):
-    """The store is alive, but too many callers want it at once; nothing was charged."""
+    """The store is alive, but too busy; nothing was charged."""
 
     rlk = "RLK302"
 
 
 class ReloadError(RateLimitKitError):
-    """A policy file has changed and cannot be applied: the rules that were in force stay. Logged, never raised."""
+    """A changed policy file cannot be applied: the current rules stay in force. Logged, never raised."""
 
     rlk = "RLK303"
 
 
-class LimitExceeded(RateLimitKitError):  # noqa: N818 - the field's usual name
-    """A decorated function was not called; `decision` (a Decision) tells which limit refused and for how long."""
+class LimitExceeded(RateLimitKitError):  # noqa: N818 - the usual name
+    """A decorated function was not called; `decision` (a Decision) says which limit refused and for how long."""
 
     rlk = "RLK429"
 

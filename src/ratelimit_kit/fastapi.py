@@ -1,10 +1,10 @@
-"""The door for FastAPI and Starlette: `install` for the application, a dependency and a decorator for endpoints.
+"""The FastAPI and Starlette integration: `install` for the application, a dependency and a decorator for endpoints.
 
     install(app, policy)
     @app.post("/login", dependencies=[Depends(RateLimit("5/minute", key="ip"))])
     @app.get("/report") over @ratelimit("1/second", key="user")
 
-The dependency and the decorator count on the policy of the middleware that the request has passed.
+The dependency and the decorator use the policy of the middleware that the request has passed.
 """
 
 import inspect
@@ -50,11 +50,11 @@ DEPENDENCIES = "ratelimit_kit.dependencies"
 """Where a request's dependencies are listed: a key of the scope."""
 
 PARAMETER = "ratelimit_kit_request"
-"""The parameter through which the decorator is given the request of an endpoint that takes none."""
+"""The parameter through which the decorator gets the request of an endpoint that does not take it."""
 
 
 class RateLimited(HTTPException):
-    """An endpoint was refused by its own limit; an `exception_handler` for it, or for 429, may word the answer."""
+    """An endpoint was refused by its own limit; an `exception_handler` for it, or for 429, may write the response."""
 
     def __init__(self, result: CheckResult) -> None:
         fields = {name: value for name, value in result.headers if not _describes_body(name)}
@@ -74,7 +74,7 @@ class RateLimit:
 
     # FastAPI reads the annotation; up to 0.123 it cannot resolve one that is text on a callable object.
     async def __call__(self, request: HTTPConnection) -> None:
-        """Let the request pass, or raise RateLimited; asked by hand again, as for each message of a WebSocket, charge again."""
+        """Let the request pass, or raise RateLimited; called again, as for each message of a WebSocket, charge again."""
         others: list[RateLimit] = request.scope.setdefault(DEPENDENCIES, [])
         again = self in others
         if not again:
@@ -91,10 +91,10 @@ class RateLimit:
 
 
 def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoint], Endpoint]:
-    """Limit an endpoint, beneath its route; takes the limits and options of Rule.
+    """Limit an endpoint, below its route; takes the limits and options of Rule.
 
     Without `name` each endpoint has counters of its own, whatever its paths. The endpoint keeps its signature; one
-    that takes no request is given one more parameter, which is not passed on.
+    that does not take the request gets one more parameter, which is not passed on.
     """
     rule = Rule(*limits, **options)
 
@@ -117,9 +117,9 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
 
 
 def install(app: Any, policy: Policy) -> None:
-    """Limit a FastAPI or Starlette application by a policy, and let the policy word what endpoints refuse.
+    """Limit a FastAPI or Starlette application by a policy, which also writes the refusals of endpoints.
 
-    Install it before the CORS middleware: what is added last stands outermost. A policy without rules serves
+    Install it before the CORS middleware: what is added last is outermost. A policy without rules serves
     dependencies and decorators only.
     """
     app.add_middleware(_Middleware, policy=policy)
@@ -127,7 +127,7 @@ def install(app: Any, policy: Policy) -> None:
 
 
 class _Middleware(RateLimitMiddleware):
-    """Before the first lifespan or request it also looks at how endpoints are decorated."""
+    """Before the first lifespan or request it also checks how endpoints are decorated."""
 
     needs_rules = False
     _looked = False
@@ -150,7 +150,7 @@ async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response |
     response.raw_headers = scope.raw_fields(error.result.headers)
     if not isinstance(connection, WebSocket):
         return response
-    # Starlette sends what is returned only from 0.41 on, and then also to servers that cannot pass it on.
+    # Starlette sends the returned response only from 0.41 on, and then also to servers that cannot pass it on.
     deny = getattr(connection, "send_denial_response", None)  # from 0.37 on
     begun = connection.application_state is not WebSocketState.CONNECTING
     if deny is None or begun or "websocket.http.response" not in connection.scope.get("extensions", {}):
@@ -161,7 +161,7 @@ async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response |
 
 
 def _guard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
-    """Before an endpoint: its own rule; `again` charges what has been charged once more."""
+    """Before an endpoint: its own rule; `again` charges a request once more."""
     policy = _policy(connection)
     request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
     bound = bound_rule(policy, rule, page, lambda: _route(connection))
@@ -188,15 +188,15 @@ def _policy(connection: HTTPConnection) -> Policy:
     policy = connection.scope.get(POLICY)
     if not isinstance(policy, Policy):
         raise OptionError(
-            "the limit of an endpoint finds no policy: write install(app, policy) where the application is made"
+            "the limit of an endpoint finds no policy: write install(app, policy) where the application is created"
         )
     return policy
 
 
 def _route(connection: HTTPConnection) -> str:
-    """The path of the route as it is written, with its mount point; one for all values of its parameters.
+    """The path of the route as written, with its mount point; the same for all values of its parameters.
 
-    A page without a route of FastAPI's is called by its endpoint.
+    A page without a FastAPI route is named after its endpoint.
     """
     application, route = connection.scope[APPLICATION], connection.scope.get("route")
     if route is None:
@@ -210,19 +210,19 @@ def _route(connection: HTTPConnection) -> str:
 
 
 def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> HTTPConnection:
-    """The request among the arguments of an endpoint; what only the decorator has asked for is taken out."""
+    """The request among the arguments of an endpoint; the decorator's own parameter is removed."""
     given = kwargs.get(PARAMETER) if _has_ours(endpoint) else kwargs.pop(PARAMETER, None)
     for value in (given, *args, *kwargs.values()):
         if isinstance(value, HTTPConnection):
             return value
     raise OptionError(
-        f"@ratelimit was given no request by {name_of(endpoint)}: it limits endpoints, beneath their route. For other "
+        f"@ratelimit was given no request by {name_of(endpoint)}: it limits endpoints, below their route. For other "
         "functions use ratelimit_kit.ratelimit"
     )
 
 
 def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
-    """Add a parameter for the request, where the endpoint has none.
+    """Add a parameter for the request, if the endpoint has none.
 
     Annotations become objects: FastAPI before 0.123.7 looks for their names in the module of the wrapper, this one.
     """
@@ -237,7 +237,7 @@ def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
 
 
 def _has_ours(endpoint: Callable[..., Any]) -> bool:
-    """Whether a decorator beneath has asked for the request already."""
+    """Whether a decorator below has added the parameter already."""
     signature = getattr(endpoint, "__signature__", None)
     return signature is not None and PARAMETER in signature.parameters
 

@@ -1,7 +1,7 @@
-"""A store with its process guard, circuit breaker, denial cache and outage policy: the one way to a decision.
+"""A store with its process guard, circuit breaker, denial cache and outage policy: the only way to a decision.
 
-Limiter and Policy both pass through here, so that an outage means the same everywhere, and so does
-a second process on a store that counts per process.
+Limiter and Policy both use it, so that an outage, or a second process on a store that counts per process,
+has the same effect everywhere.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ asleep = asyncio.sleep
 
 
 class GuardedStore:
-    """A store, what to answer when it fails, and the guard over one that counts per process.
+    """A store, the outage policy for when it fails, and the guard over one that counts per process.
 
     `backend` is the same store with the defaults of BaseStore.
     """
@@ -70,12 +70,12 @@ class GuardedStore:
 
     @property
     def degraded(self) -> bool:
-        """Whether the store has failed, and not answered since."""
+        """Whether the store has failed and not replied since."""
         return self._breaker.error is not None
 
     @property
     def workers(self) -> int | None:
-        """How many processes serve, as far as it is declared or shown."""
+        """How many processes serve, as far as that is declared or detected."""
         found = declared(self._outages.share.declared) or detected()
         return None if found is None else found.count
 
@@ -124,13 +124,13 @@ class GuardedStore:
         return decision
 
     def fast_path(self, namespace: str, limits: Sequence[Limit]) -> FastPath | None:
-        """The store's fast path for single hits, where it has one and there is one limit that nobody observes."""
+        """The store's fast path for single hits, if it has one and there is one limit that nobody observes."""
         if len(limits) > 1 or self.observer.counting:
             return None
         return self.backend.fast_path(namespace, limits[0])
 
     def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
-        """Give back what `decision` has charged, hit by hit; what cannot be given back stays counted, and is said."""
+        """Give back what `decision` has charged, hit by hit; what cannot be given back stays counted, and is logged."""
         if decision.degraded:
             return  # nothing was charged in the store
         try:
@@ -150,7 +150,7 @@ class GuardedStore:
             self._not_given_back(error)
 
     def admits(self) -> bool:
-        """Whether this process may use its store; waits while a sibling seems about to end."""
+        """Whether this process may use its store; waits while a sibling seems about to exit."""
         while True:
             answer = self.guard.admits()
             if answer is not None:
@@ -166,13 +166,13 @@ class GuardedStore:
             await asleep(TICK_SECONDS)
 
     async def abegin(self) -> StartupRefused | None:
-        """The refusal to answer a server with that asks whether this process can begin: a sibling serves already."""
+        """The refusal for a server that asks whether this process can start, if a sibling serves already."""
         if self.guard.alert and not await self.aadmits() and self.guard.refusal_to_begin is None:
             self.guard.tell()
         return self.guard.refusal_to_begin
 
     def measure(self) -> float | StoreError:
-        """Seconds until the store answered, or how it failed; looks for siblings too."""
+        """Seconds until the store replied, or how it failed; looks for siblings too."""
         if self.guard.alert:
             self.guard.recheck()
         begun = time.perf_counter()

@@ -1,6 +1,6 @@
 """The Limiter: one or several limits on a store, asked by key.
 
-Every method has an async twin right below it, the same but for `async`, `await` and the `a` in
+Every method is followed by its async twin, which differs only in `async`, `await` and the `a` in
 front of names (a test compares them). Both count on the same counters.
 """
 
@@ -24,7 +24,7 @@ from ratelimit_kit.stores import Charge, Store
 from ratelimit_kit.stores.keys import LONGEST_TEXT, scoped, shortened
 
 _new = tuple.__new__
-"""Makes a Charge as its class does, without the way through Python."""
+"""Makes a Charge without a Python-level call."""
 
 sleep = time.sleep
 asleep = asyncio.sleep
@@ -36,15 +36,15 @@ class Limiter:
     `store` is a store or a URL (default: RATELIMIT_KIT_STORE, else memory); `name` is the namespace of the
     keys: limiters with the same name, limits and store share counters. `on_outage` says what to do when the
     store fails: "raise" (StoreError), "allow", "deny" or "local" (a decision with `degraded` set; "local"
-    counts in this process by its share of the limits).
+    counts this process's share of the limits in memory).
 
     A per-process store under several worker processes is refused with UnsafeWorkersError. `workers`
-    declares their number where the server does not show it; `allow_per_process=True` accepts that each
-    counts for itself; `on_unsafe` says what a process does that finds a sibling while it serves:
+    declares their number if the server does not show it; `allow_per_process=True` accepts that each
+    counts separately; `on_unsafe` says what a process does when it finds a sibling while it serves:
     "shutdown", "deny" (both refuse everything, with `degraded` set) or "warn".
 
-    A denial of a shared store is answered from memory until its `retry_after` (with `cached` set), for ten
-    seconds at most; a reset or refund by this process ends that. `deny_cache=False` asks the store each time.
+    A denial by a shared store is repeated from memory until its `retry_after` (with `cached` set), for at most
+    ten seconds; a reset or refund by this process ends that. `deny_cache=False` asks the store each time.
     """
 
     @known_options
@@ -89,7 +89,7 @@ class Limiter:
     def hit(self, key: str, cost: int = 1) -> Decision:
         """Charge `cost` units to `key` if all limits admit it.
 
-        Raises CostError for a cost that no wait can satisfy, StoreError by `on_outage`.
+        Raises CostError for a cost that can never be admitted, and StoreError depending on `on_outage`.
         """
         if self._fast is None or self._guard.alert or (decision := self._fast(key, cost)) is None:
             if self._store.observer.counting:
@@ -106,7 +106,7 @@ class Limiter:
         return decision
 
     def peek(self, key: str) -> Decision:
-        """What a hit of cost 1 would be answered now; charges nothing and writes nothing."""
+        """The decision that a hit of cost 1 would get now; charges nothing and writes nothing."""
         return _peeked(self.hit(key, cost=0))
 
     async def apeek(self, key: str) -> Decision:
@@ -130,9 +130,9 @@ class Limiter:
         await self.store.arefund(self._charges(key, cost))
 
     def acquire(self, key: str, cost: int = 1, timeout: float | None = None) -> Decision:
-        """Wait until the hit is admitted, for `timeout` seconds at most (None: as long as it takes).
+        """Wait until the hit is admitted, for at most `timeout` seconds (None: as long as it takes).
 
-        Returns the denied decision at once, without waiting, when the deadline cannot be met.
+        If the deadline cannot be met, returns the denied decision at once, without waiting.
         """
         deadline = _deadline(timeout)
         while True:
@@ -151,7 +151,7 @@ class Limiter:
             await asleep(decision.retry_after)
 
     def close(self) -> None:
-        """Let go of the store's connections."""
+        """Close the store's connections."""
         self.store.close()
 
     async def aclose(self) -> None:
@@ -159,7 +159,7 @@ class Limiter:
         await self.store.aclose()
 
     def _tell(self, charges: Sequence[Charge]) -> Decision:
-        """The decision, of which observers hear."""
+        """The decision, which is reported to the observers."""
         begun = time.perf_counter()
         decision = self._store.decide(charges, self.on_outage)
         self._report(charges, decision, time.perf_counter() - begun)
@@ -173,13 +173,13 @@ class Limiter:
         return decision
 
     def _report(self, charges: Sequence[Charge], decision: Decision, seconds: float) -> None:
-        if charges[0].cost:  # a look decides nothing
+        if charges[0].cost:  # a peek is not a decision
             names = self.name, "limiter", type(self.store).__name__
             self._store.observer.on_decision(Decided.of(names, decision, decision.verdicts, seconds))
 
     def _charges(self, key: str, cost: int) -> list[Charge]:
         if not isinstance(key, str):
-            raise OptionError(f"key={key!r} is no text: write for example limiter.hit('user:42')")
+            raise OptionError(f'key must be a string, got {key!r}. For example: limiter.hit("user:42")')
         text = self._namespace + (key if len(key) <= LONGEST_TEXT else shortened(key))
         if self._only is not None:
             return [_new(Charge, (text, self._only, cost))]
@@ -190,7 +190,7 @@ def _deadline(timeout: float | None) -> float:
     if timeout is None:
         return float("inf")
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
-        raise OptionError(f"timeout={timeout!r} is no time to wait: give seconds of 0 or more, or None")
+        raise OptionError(f"timeout must be 0 or more seconds, or None, got {timeout!r}")
     return time.monotonic() + timeout
 
 

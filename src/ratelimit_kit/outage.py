@@ -1,4 +1,4 @@
-"""What is answered while a store fails: the policies that a user may choose (raise, allow, deny, local), and how."""
+"""Decisions while a store fails: the policies that a user may choose (raise, allow, deny, local)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from ratelimit_kit.stores.memory.store import MemoryStore
 OnOutage = Literal["raise", "allow", "deny", "local"]
 
 RETRY = 1 * MICROSECONDS
-"""The wait that a denial without a store can honestly ask for: by then an outage may be over."""
+"""The wait of a denial without a store: by then an outage may be over."""
 
 
 def outage_policy(word: str) -> OnOutage:
-    """The word itself when it is an outage policy; OptionError when it is not."""
+    """The word itself if it is an outage policy, else OptionError."""
     if word not in get_args(OnOutage):
-        raise OptionError(f"on_outage={word!r} is no outage policy; {nearest(str(word), get_args(OnOutage))}")
+        raise OptionError(f"on_outage={word!r} is not an outage policy; {nearest(str(word), get_args(OnOutage))}")
     return word  # type: ignore[return-value]
 
 
@@ -39,18 +39,18 @@ _MEANWHILE: dict[OnOutage, str] = {
     "raise": "callers get this error",
     "allow": "requests are admitted without a count",
     "deny": "requests are refused",
-    "local": "each process keeps to its share of the limits",
+    "local": "each process applies its share of the limits",
 }
 """What happens during an outage, by policy."""
 
 
 def refused(charges: Sequence[Charge]) -> Decision:
-    """Everything refused, without a store."""
+    """A denial of everything, without a store."""
     return Decision([Verdict(False, charge.limit, 0, RETRY, RETRY) for charge in charges], degraded=True)
 
 
 class Outages:
-    """The outages of one store, which is called `name`: whether one lasts (`breaker`), and what is answered meanwhile."""
+    """The outages of one store, called `name`: whether one is in progress (`breaker`), and the decisions meanwhile."""
 
     def __init__(self, name: str, on_event: Listener, workers: int | None) -> None:
         self._name = name
@@ -59,7 +59,7 @@ class Outages:
         self.share = LocalShare(workers)
 
     def failed(self, charges: Sequence[Charge], on_outage: OnOutage, error: StoreError) -> Decision:
-        """Answer without the store, and say so where an outage begins. A contended store is alive, and is asked again."""
+        """Decide without the store, and log when an outage begins. A contended store is alive, and is asked again."""
         if isinstance(error, StoreUnavailableError):
             if self.breaker.failed(error):
                 self.tell(
@@ -72,7 +72,7 @@ class Outages:
         return self.decide(charges, on_outage, error)
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage, error: StoreError) -> Decision:
-        """Decide without the store. A contended one is not a reason to fail open: a flood would be one."""
+        """Decide without the store. A contended one does not fail open: otherwise a flood could switch off limits."""
         if on_outage == "raise":
             raise StoreUnavailableError(str(error))
         if on_outage == "local":
@@ -82,22 +82,22 @@ class Outages:
         return Decision([Verdict(True, charge.limit, 0, 0, 0) for charge in charges], degraded=True)
 
     def ended(self) -> None:
-        """Take note of an answer, and say so where it ends an outage."""
+        """Record a reply, and log if it ends an outage."""
         seconds = self.breaker.succeeded()
         if seconds is not None:
             message = f"{self._name} answers again, after {seconds:.1f} s: limits hold again"
             self._on_event(Event("store-recovered", message, logging.WARNING, {"seconds": seconds}))
 
     def tell(self, name: str, message: str, error: StoreError) -> None:
-        """Let an operator hear of a failure."""
+        """Report a failure to the observers."""
         self._on_event(Event(name, message, logging.ERROR, {"error": error.rlk}))
 
 
 class LocalShare:
     """Limits divided by the number of workers, counted in this process from the first outage on.
 
-    The number is the declared one, else what the server shows, else 1. A limit below it becomes 1, so
-    then all workers together admit more than it says.
+    The number is the declared one, else what the server shows, else 1. A limit below that number becomes 1, so
+    all workers together then admit more than the limit.
     """
 
     def __init__(self, workers: int | None) -> None:
@@ -105,7 +105,7 @@ class LocalShare:
         self._begun: tuple[int, MemoryStore] | None = None
 
     def decide(self, charges: Sequence[Charge]) -> Decision:
-        """Decide by the shares; a cost above a share uses all of it."""
+        """Decide by the shares; a cost above a share uses up all of it."""
         workers, store = self._begun = self._begun or self._begin()
         shares = [share(charge.limit, workers) for charge in charges]
         asked = [
@@ -122,7 +122,7 @@ class LocalShare:
         )
 
     def _begin(self) -> tuple[int, MemoryStore]:
-        """How many workers there are by now, and where this one counts."""
+        """How many workers there are now, and the store in which this one counts."""
         found = declared(self.declared) or detected()
         return 1 if found is None else found.count, MemoryStore()
 

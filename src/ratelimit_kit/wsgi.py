@@ -1,4 +1,4 @@
-"""The WSGI front door: `application = RateLimitMiddleware(application, policy)`.
+"""The WSGI integration: `application = RateLimitMiddleware(application, policy)`.
 
 It decides before the application is called, passes the application's own iterable through, and
 never calls the application twice.
@@ -37,7 +37,7 @@ class RateLimitMiddleware:
         self.application = application
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """CheckResult 429 or 503, or let the application answer."""
+        """Respond with 429 or 503, or call the application."""
         request = request_of(environ)
         result = self._asset(request) or self.policy.check(request)
         if result.denied:
@@ -60,9 +60,9 @@ class RateLimitMiddleware:
 
 
 class HealthApplication:
-    """Answers every request with the health of a policy; mount it where no rule limits.
+    """Responds to every request with the health of a policy; mount it where no rule applies.
 
-    With `live=True` it is a probe for liveness, which asks no store: it says that this process answers.
+    With `live=True` it is a liveness probe, which does not ask the store: it shows that this process responds.
     """
 
     def __init__(self, policy: Policy, *, live: bool = False) -> None:
@@ -70,14 +70,14 @@ class HealthApplication:
         self._live = live
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """CheckResult 200, or 503 when limits cannot be enforced."""
+        """Respond with 200, or 503 if limits cannot be enforced."""
         health = LIVE if self._live else self.policy.health()
         start_response(f"{health.http_status} {HTTPStatus(health.http_status).phrase}", health.fields())
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else health.body()]
 
 
 class _Finishing:
-    """A `start_response` that adds the answer's fields to every response: another one may follow, with `exc_info`."""
+    """A `start_response` that adds the result's fields to every response: another one may follow, with `exc_info`."""
 
     def __init__(self, result: CheckResult, start_response: StartResponse) -> None:
         self._result = result
@@ -99,6 +99,6 @@ class _Finishing:
 
 
 def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
-    """Whether nothing can happen to the response any more: its body is there as it is, or is a file for the server."""
+    """Whether the response can no longer change: its body is complete, or a file for the server."""
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(body, list | tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper))

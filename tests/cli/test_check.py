@@ -42,7 +42,7 @@ def test_a_policy_is_read_from_a_file(file: Path) -> None:
 
 def test_a_good_file_passes(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(file)]) == 0
-    assert capsys.readouterr().out == f"{file}: a server would start. The store was not asked (--live does).\n"
+    assert capsys.readouterr().out == f"{file}: a server would start. The store was not checked (use --live).\n"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_good_file_passes(file: Path, capsys: pytest.CaptureFixture[str]) -> N
         (GOOD.replace('"1000/day"', '"9000/hour"'), "RLK207", "9000/hour can never refuse"),
         (GOOD + "cost = 6", "RLK102", "cost=6 is above 5"),
         ('store = "memory://"', "RLK103", "a policy without rules"),
-        (GOOD.replace("[[rules]]", "[[rules]"), "RLK103", "is no TOML"),
+        (GOOD.replace("[[rules]]", "[[rules]"), "RLK103", "is not valid TOML"),
         (GOOD.replace('"login"', '"löggin"'), "RLK103", "printable ASCII"),
     ],
 )

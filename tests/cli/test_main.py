@@ -48,13 +48,13 @@ def test_it_runs_as_a_program_and_as_a_module(program: list[str]) -> None:
         (["inspect", "--store", "memory://", "--limit", "5/minute"], 2, "name one client"),
         (["inspect", "k", "--store", "memory://", "--limit", "5/minute"], 2, "counts inside each process"),
         (["inspect", "k", "--store", "redis://127.0.0.1:1/0"], 2, "--store needs --limit too"),
-        (["inspect", "k", "--store", "redis://127.0.0.1:1/0", "--limit", "5/mnth"], 2, "no unit of time"),
+        (["inspect", "k", "--store", "redis://127.0.0.1:1/0", "--limit", "5/mnth"], 2, "not a unit of time"),
         (["inspect", "k", "--store", "redis://127.0.0.1:1/0", "--limit", "5/minute"], 3, "gave no decision"),
         (["reset", "k", "--store", "redis://127.0.0.1:1/0", "--limit", "5/minute"], 3, "gave no decision"),
         (["simulate", "nowhere.log", "--limit", "5/minute"], 2, "cannot be read: No such file"),
-        (["simulate", "nowhere.log"], 2, "name what to try"),
-        (["verify", "ftp://127.0.0.1/", "--limit", "5"], 2, "the URL names no site"),
-        (["verify", "http://127.0.0.1:1/", "--limit", "5"], 3, "gave no answer"),
+        (["simulate", "nowhere.log"], 2, "say what to try"),
+        (["verify", "ftp://127.0.0.1/", "--limit", "5"], 2, "the URL is not that of a site"),
+        (["verify", "http://127.0.0.1:1/", "--limit", "5"], 3, "did not respond"),
     ],
 )
 def test_statuses_say_whose_fault_it_is(

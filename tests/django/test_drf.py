@@ -242,7 +242,7 @@ def test_a_throttle_that_decides_for_itself_decides_for_nobody_else() -> None:
     "name", ["parse_rate", "cache", "timer", "throttle_success", "throttle_failure", "count", "shadow", "limit"]
 )
 def test_what_would_be_overlooked_is_refused_when_the_class_is_made(name: str) -> None:
-    with pytest.raises(OptionError, match=f"Late.{name} would be overlooked"):
+    with pytest.raises(OptionError, match=f"Late.{name} would be ignored"):
         type("Late", (UserRateThrottle,), {name: None})
 
 

@@ -148,7 +148,7 @@ def test_a_lifespan_is_known_by_its_scope() -> None:
 
 def test_a_misspelt_variable_is_an_error_and_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATELIMIT_KIT_WORKER", "1")
-    with pytest.raises(OptionError, match=r"RATELIMIT_KIT_WORKER means nothing here; .*RATELIMIT_KIT_WORKERS"):
+    with pytest.raises(OptionError, match=r"RATELIMIT_KIT_WORKER is not known; .*RATELIMIT_KIT_WORKERS"):
         declared(None)
 
 

@@ -86,9 +86,9 @@ def test_a_store_that_is_wrong_does_not_pass() -> None:
             return Generous(clock=clock)
 
     suite = Wrong()
-    with pytest.raises(AssertionError, match="was expected"):
+    with pytest.raises(AssertionError, match="expected"):
         suite.test_it_admits_the_limit_and_no_more(SlidingWindow(5, per=60), Sync)
-    with pytest.raises(AssertionError, match="the answer to"):
+    with pytest.raises(AssertionError, match="the decision for"):
         suite.test_the_same_programs_get_the_same_answers(Sync)
     with pytest.raises(AssertionError, match="admissions"):
         suite.test_threads_admit_exactly_the_limit(SlidingWindow(5, per=60))

@@ -1,7 +1,7 @@
 """The command line, `ratelimit-kit`: one subcommand per file.
 
 Each subcommand has `add_to(commands)` and `run(options)`, which returns one of the statuses of `exits`.
-Errors of the library end here, as one sentence on standard error.
+Errors of the library are printed here, as one sentence on standard error.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ratelimit_kit.cli.terminal import complain, never_fail_to_print
 from ratelimit_kit.errors import ConfigurationError, CostError, RateLimitKitError, StartupRefused
 
 EPILOG = f"""\
-a deployment, in the order of the questions it raises:
+the steps of a deployment:
   ratelimit-kit check ratelimit.toml --workers 4      would a server start with this file?
   ratelimit-kit doctor ratelimit.toml --workers 4     does the store do what the limits need?
   ratelimit-kit verify https://example.org/ --limit 100
-                                                      does the site that runs hold its limit?
+                                                      does the running site hold its limit?
   ratelimit-kit inspect 203.0.113.7 --policy ratelimit.toml
                                                       where does this client stand?
   ratelimit-kit simulate access.log --limit 100/minute
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exits.USAGE if _is_a_misunderstanding(error) else exits.FAILED
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer must not raise once more
+    except BrokenPipeError:  # `| head` has closed the pipe; the rest of the buffer must not raise again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.FINE
     return status

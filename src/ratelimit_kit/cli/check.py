@@ -1,6 +1,6 @@
 """`ratelimit-kit check FILE`: would a server start with this policy? For CI, and before a deployment.
 
-It asks nothing of the network unless `--live` is given.
+It does not use the network unless `--live` is given.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ examples:
   ratelimit-kit check ratelimit.toml --live --strict       before a deployment, where the store can be reached
   ratelimit-kit check ratelimit.toml --rules               see what was read
 
-A file that makes no policy is a finding too, with status 1. In a Django project `manage.py check` does the same.
+A file that is not a valid policy is a finding too, with status 1. In a Django project `manage.py check` does the same.
 
 {exits.SAID}"""
 
@@ -40,7 +40,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a TOML file as Policy.from_file reads it")
     parser.add_argument("--workers", type=int, metavar="N", help="check for N worker processes")
-    parser.add_argument("--live", action="store_true", help="ask the store too")
+    parser.add_argument("--live", action="store_true", help="check the store too")
     parser.add_argument("--rules", action="store_true", help="print the rules as they were read")
     parser.add_argument("--strict", action="store_true", help="let warnings fail as well")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
@@ -103,7 +103,7 @@ def _print(options: argparse.Namespace, found: list[dict[str, str]], rules: list
 
 
 def _summary(options: argparse.Namespace, errors: int, warnings: int) -> str:
-    asked = "" if options.live else " The store was not asked (--live does)."
+    asked = "" if options.live else " The store was not checked (use --live)."
     if errors:
         return f"{shown(options.file)}: a server would not start ({_number(errors, 'error')}).{asked}"
     said = f" with {_number(warnings, 'warning')}" if warnings else ""

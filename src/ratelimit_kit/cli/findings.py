@@ -1,7 +1,7 @@
 """What `check`, `doctor` and `verify` report: one finding per line, with what was found and what to type.
 
-A finding passes, warns, fails, or was skipped because an earlier one failed. Warnings let the command
-end with 0, unless it is told to be strict.
+A finding passes, warns, fails, or was skipped because an earlier one failed. With only warnings the command
+exits with 0, unless --strict is given.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ FIXES = {
     "RLK205": "the primary's address in the store's URL, or redis+sentinel://..., which follows it",
     "RLK206": "redis.Redis(..., socket_timeout=0.25, socket_connect_timeout=0.25), or give the store a URL",
     "RLK251": "redis-cli config set maxmemory-policy noeviction (and in redis.conf); for Memcached: more memory, -m",
-    "RLK252": "nothing, if a moment's refusal too many is fine; else one rule a path, or a Redis without cluster",
+    "RLK252": "nothing, if a brief extra refusal is acceptable; else one rule per path, or a Redis without cluster",
     "RLK253": "timedatectl set-ntp true, on this machine and on the store's",
 }
-"""What to type, by code, where the message has not said it already."""
+"""What to type, by code, unless the message already says it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Where a command finds its rules and its store: a policy file, a Django project, or a store's URL.
 
-Every command that needs them takes the same options. A URL in place of a file is taken for the store,
-so that a password in it is never quoted as a file's name.
+Every command that needs them takes the same options. A URL in place of a file is taken as the store,
+so that a password in it is never printed as a file name.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def import_from_here() -> None:
 def _of_django(store: str | None) -> Mapping[str, Any]:
     """The project's setting, or a store that is one of its caches; the project is looked for where we are."""
     if not os.environ.get(DJANGO):
-        raise OptionError(f"{DJANGO} is not set: type for example {DJANGO}=mysite.settings ratelimit-kit ...")
+        raise OptionError(f"{DJANGO} is not set: for example {DJANGO}=mysite.settings ratelimit-kit ...")
     try:
         from django.conf import settings
 

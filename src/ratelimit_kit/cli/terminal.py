@@ -31,12 +31,12 @@ def shown_lines(text: str) -> str:
 
 
 def complain(text: str) -> None:
-    """Say on standard error why a command did not do its work."""
+    """Print on standard error why a command did not do its work."""
     sys.stderr.write(f"ratelimit-kit: {shown_lines(text)}\n")
 
 
 def print_json(value: Any) -> None:
-    """Print for machines; everything that is no ASCII is escaped."""
+    """Print for machines; everything that is not ASCII is escaped."""
     print(json.dumps(value, indent=2))
 
 
@@ -66,7 +66,7 @@ def progress(label: str, total: int | None) -> Iterator[Advance]:
 
 
 def _unseen(done: int) -> None:
-    """Show nothing: nobody looks."""
+    """Show nothing."""
 
 
 class _Lines:

@@ -1,4 +1,4 @@
-"""Whether calling something gives something to await."""
+"""Whether a callable must be awaited."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def is_asynchronous(function: Any) -> bool:
-    """True of a coroutine function, a partial of one, or an object that is called like one."""
+    """Whether this is a coroutine function, a partial of one, or an object whose `__call__` is one."""
     return inspect.iscoroutinefunction(function) or (
-        not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - its kind matters
+        not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - whether it is async matters
     )

@@ -1,4 +1,4 @@
-"""What a caller learns: one Verdict per limit, and the Decision over all of them.
+"""What a caller gets: one Verdict per limit, and the Decision over all of them.
 
 This is the one place where the core's integer microseconds become seconds.
 """
@@ -13,13 +13,13 @@ from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.limit import Limit
 
 Basis = tuple[Any, Any, int, int]
-"""What a Verdict is computed from when somebody asks: the limit, a state, the time, and the cost to peek for (0 after
+"""What a Verdict is computed from on demand: the limit, a state, the time, and the cost to peek for (0 after
 an admission)."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What one limit says: whether the charge fits it, and what is left of it.
+    """The result for one limit: whether the charge fits, and what is left.
 
     `wait` and `reset` are integer microseconds, for stores; read `retry_after` and
     `reset_after`. After an admission, and for a peek, `wait` is the time until one more unit fits.
@@ -40,7 +40,7 @@ class Verdict:
 
     @property
     def reset_after(self) -> float:
-        """Seconds until nothing of this charge or any earlier one is remembered."""
+        """Seconds until this charge and all earlier ones have expired."""
         return self.reset / MICROSECONDS
 
     @property
@@ -50,13 +50,12 @@ class Verdict:
 
 
 class Decision:
-    """The answer for one hit: true when every limit admits it.
+    """The decision for one hit: true when every limit admits it.
 
     `verdicts` holds one Verdict per limit, in the order in which they were given (a decision is also a sequence of
-    them); `degraded` is
-    true when an outage policy answered instead of the store, `cached` when a denial was still known
-    from an earlier call: then the verdicts of limits that did not refuse say what they said in that call,
-    or claim nothing (remaining 0) where they were not part of it.
+    them). `degraded` is true when an outage policy decided instead of the store, `cached` when the denial came from the
+    denial cache: then the verdicts of limits that did not refuse are those of the cached call, or have remaining 0 if
+    they were not part of it.
     """
 
     __slots__ = ("_verdicts", "allowed", "cached", "degraded")
@@ -65,9 +64,9 @@ class Decision:
     degraded: bool
     cached: bool
 
-    def __init__(self, verdicts: Sequence[Verdict], degraded: bool = False, cached: bool = False) -> None:  # noqa: FBT001, FBT002 - two plain marks
+    def __init__(self, verdicts: Sequence[Verdict], degraded: bool = False, cached: bool = False) -> None:  # noqa: FBT001, FBT002 - two plain flags
         self._verdicts = verdicts
-        self.allowed = all([verdict.allowed for verdict in verdicts])  # noqa: C419 - a list is quicker for the few there are
+        self.allowed = all([verdict.allowed for verdict in verdicts])  # noqa: C419 - a list is faster for so few
         self.degraded = degraded
         self.cached = cached
 
@@ -93,7 +92,7 @@ class Decision:
 
     @property
     def binding(self) -> Verdict:
-        """The verdict that decides: the longest wait of a denial, else the least that is left."""
+        """The verdict that decides: the denial with the longest wait, else the limit with the least left."""
         if len(self.verdicts) == 1:
             return self.verdicts[0]
         return max(
@@ -118,7 +117,7 @@ class Decision:
 
     @property
     def reset_after(self) -> float:
-        """Seconds until the binding limit has forgotten every hit."""
+        """Seconds until the binding limit is fully reset."""
         return self.binding.reset_after
 
     def __repr__(self) -> str:
@@ -131,12 +130,12 @@ class Decision:
 
 
 def as_decision(answer: Sequence[Verdict] | Decision) -> Decision:
-    """The Decision that a store has given, or whose verdicts it has."""
+    """A store's reply as a Decision."""
     return answer if isinstance(answer, Decision) else Decision(answer)
 
 
 class LazyDecision(Decision):
-    """A Decision whose verdicts are computed from `basis` when somebody asks for them; most callers never do.
+    """A Decision whose verdicts are computed from `basis` on first use; most callers never need them.
 
     Each source has a pair of subclasses, one that is allowed and one that is denied.
     """
@@ -153,7 +152,7 @@ class LazyDecision(Decision):
         def __init__(self) -> None: ...
 
     else:
-        __init__ = object.__init__  # nothing to do, and no time spent on it
+        __init__ = object.__init__  # nothing to do, and this is the fastest way to do it
 
     @property
     def verdicts(self) -> Sequence[Verdict]:
@@ -194,6 +193,6 @@ class StatesAllowed(LazyDecision):
 
 
 def verdict_of(allowed: bool, limit: Any, state: Any, now: int, wanted: int) -> Verdict:  # noqa: FBT001 - a field
-    """What a limit says by a state after the decision; the arguments behind the first are a Basis."""
+    """The verdict of a limit, computed from its state after the decision; all arguments but the first are a Basis."""
     _, remaining, wait, reset = limit.peek(state, now, wanted)
     return Verdict(allowed, limit, remaining, wait, reset, now)

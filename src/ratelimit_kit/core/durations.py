@@ -28,10 +28,10 @@ UNITS = {
     "w": "week",
     "month": "month",
 }
-"""Every spelling of a unit, and its name. A month has no fixed length."""
+"""Every spelling of a unit, with its name. A month has no fixed length."""
 
 LONGEST = 3660 * 86_400 * MICROSECONDS
-"""Ten years: past that, microseconds of the epoch leave the exact range of a double."""
+"""Ten years: beyond that, microseconds of the epoch are no longer exact in a double."""
 
 _TEXT = re.compile(r"(?:(\d+)\s*)?([A-Za-z]+)", re.ASCII)
 
@@ -39,11 +39,11 @@ _TEXT = re.compile(r"(?:(\d+)\s*)?([A-Za-z]+)", re.ASCII)
 def microseconds(per: Duration) -> int:
     """The whole microseconds in `per`: seconds, a timedelta, or text such as "5 minutes".
 
-    Raises QuotaError for anything that is no positive span of at most ten years.
+    Raises QuotaError unless it is a positive span of at most ten years.
     """
     span = _read(per)
     if not 0 < span <= LONGEST:
-        raise QuotaError(f"per={per!r} is no span of time between 1 microsecond and ten years")
+        raise QuotaError(f"per must be between 1 microsecond and ten years, got {per!r}")
     return span
 
 
@@ -53,20 +53,20 @@ def _read(per: Duration) -> int:
     if isinstance(per, timedelta):
         return per // timedelta(microseconds=1)
     if isinstance(per, bool) or not isinstance(per, int | float):
-        raise QuotaError(f"per={per!r} is no span of time: give seconds, a timedelta, or text such as '5 minutes'")
+        raise QuotaError(f"per must be seconds, a timedelta, or text such as '5 minutes', got {per!r}")
     if per != per or per in (float("inf"), float("-inf")):  # noqa: PLR0124 - the test for not-a-number
-        raise QuotaError(f"per={per!r} is no span of time")
+        raise QuotaError(f"per must be a finite number of seconds, got {per!r}")
     return round(per * MICROSECONDS)
 
 
 def _read_text(text: str) -> int:
     match = _TEXT.fullmatch(text.strip())
     if match is None:
-        raise QuotaError(f"per={text!r} is no span of time: write a number and a unit, such as '5 minutes'")
+        raise QuotaError(f"per must be a number and a unit, such as '5 minutes', got {text!r}")
     count, unit = match.groups()
     name = UNITS.get(unit)
     if name is None:
-        raise QuotaError(f"per={text!r}: {unit!r} is no unit of time; {nearest(unit, UNITS)}")
+        raise QuotaError(f"per={text!r}: {unit!r} is not a unit of time; {nearest(unit, UNITS)}")
     if name == "month":
         raise QuotaError(
             f"per={text!r}: a month has no fixed length. Write '30 days', or use a fixed window, which follows the calendar"
@@ -75,7 +75,7 @@ def _read_text(text: str) -> int:
 
 
 def spell(span: int) -> str:
-    """The span as a unit of the limit grammar where there is one: `minute`, `5 minutes`, `0.5 seconds`."""
+    """The span as the limit grammar would write it: `minute`, `5 minutes`, `0.5 seconds`."""
     for name, seconds in reversed(NAMED.items()):
         count, rest = divmod(span, seconds * MICROSECONDS)
         if count and not rest:

@@ -1,4 +1,4 @@
-"""Facts worth telling an operator, as one frozen value; `observe` says who hears them."""
+"""Events for operators, as one frozen value; `observe` passes them on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Outcome = Literal["allowed", "denied", "shadow-denied"]
 class Event:
     """Something happened that an operator should know.
 
-    `name` is stable ("memory-overflow"), `message` a sentence for people, `facts` the same for
-    machines. A key or a secret never appears in it.
+    `name` is stable ("memory-overflow"), `message` is a sentence for people, and `facts` has the same for
+    machines. Keys and secrets never appear in it.
     """
 
     name: str
@@ -27,11 +27,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One decision of one rule, for those who count.
+    """One decision of one rule, for metrics.
 
     `policy` is the name of a policy or a limiter, `store` the class of its store; `seconds` is the time that
-    the store took, None for the further rules of one question to the store. `cached` is true when a denial
-    was remembered and the store not asked; `near` when less than a tenth of the quota is left.
+    the store took, None for all but the first rule of one store call. `cached` is true when the denial came from
+    the denial cache and the store was not asked; `near` when less than a tenth of the quota is left.
     """
 
     policy: str
@@ -53,7 +53,7 @@ class Decided:
         *,
         shadow: bool = False,
     ) -> Decided:
-        """What `decision` says by some of its verdicts; `names` are those of the policy, the rule and the store's class."""
+        """One rule's part of `decision`, its `verdicts`; `names` are those of the policy, the rule and the store's class."""
         policy, rule, store = names
         allowed = all(verdict.allowed for verdict in verdicts)
         near = any(verdict.remaining * 10 < verdict.limit.max_cost for verdict in verdicts)
@@ -73,4 +73,4 @@ Listener = Callable[[Event], None]
 
 
 def unheard(event: Event) -> None:
-    """The listener of a store that nobody listens to."""
+    """The default listener, which ignores every event."""

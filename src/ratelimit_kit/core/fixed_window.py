@@ -1,8 +1,8 @@
 """Fixed window: a counter for quotas that follow the calendar ("1000 per day, resets at midnight").
 
 A state is `(end, count)`: the microsecond at which the current window ends, and the units charged
-in it. A clock that runs backwards stays in the window it was in. At most the limit is admitted
-per calendar window, hence up to twice the limit around its boundary: for "never more than N in
+in it. If the clock runs backwards, the window stays the same. At most the limit is admitted
+per calendar window, hence up to twice the limit around a boundary: for "never more than N in
 any minute" use the sliding window. Windows are minutes, hours, days, weeks (from Monday) and months, in a time zone.
 
 `decide.lua` holds the same steps for the Redis server; a differential test compares them.
@@ -20,7 +20,7 @@ from ratelimit_kit.core.validation import known_options, nearest
 from ratelimit_kit.errors import QuotaError
 
 Count = tuple[int, int]
-"""When the current window ends, and what was charged in it."""
+"""When the current window ends, and how much was charged in it."""
 
 MAX_SECONDS = {"minute": 60, "hour": 3600, "day": 90_000, "week": 608_400, "month": 31 * 86_400 + 3600}
 """Seconds in the longest window of each kind, clock changes included."""
@@ -104,17 +104,17 @@ class FixedWindow(Limit):
 
 @cache
 def _zone(name: str) -> tzinfo:
-    """The time zone of that IANA name; QuotaError when this machine knows none."""
+    """The time zone of that IANA name; QuotaError if this machine does not have it."""
     if name == "UTC":
         return UTC
-    from zoneinfo import ZoneInfo  # most need none, and wait for its import
+    from zoneinfo import ZoneInfo  # most limits need none, and the import takes time
 
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:
         raise QuotaError(
-            f"tz={name!r} is no time zone of this machine: give an IANA name such as 'Europe/Paris' "
-            "(pip install tzdata where the system has no zone files)"
+            f"tz={name!r} is not a time zone that this machine knows: use an IANA name such as 'Europe/Paris' "
+            "(pip install tzdata if the system has no time zone files)"
         ) from error
 
 
@@ -137,7 +137,7 @@ def _next_midnight(period: str, midnight: datetime) -> datetime:
 
 
 def _period(per: Duration) -> str:
-    """The calendar unit that `per` names; a span of several units follows no calendar."""
+    """The calendar unit that `per` names; a span of several units does not follow the calendar."""
     if isinstance(per, int | float | timedelta) and not isinstance(per, bool):
         span = microseconds(per)
         named = [name for name, seconds in NAMED.items() if seconds * MICROSECONDS == span]
@@ -148,6 +148,6 @@ def _period(per: Duration) -> str:
     if named and named[0] in MAX_SECONDS:
         return named[0]
     raise QuotaError(
-        f"per={per!r} is no calendar window: {nearest(str(per), MAX_SECONDS)} "
+        f"per={per!r} is not a calendar window: {nearest(str(per), MAX_SECONDS)} "
         "(for other spans use a sliding window or a token bucket)"
     )

@@ -1,4 +1,4 @@
-"""One way to renew things in a forked child: a lock may be held for ever there, and sockets belong to the parent."""
+"""Renews objects in a forked child: there a lock may be held for ever, and sockets belong to the parent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def in_forked_child(renew: Callable[[], None]) -> None:
 
 
 def each_in_forked_child(renew: Callable[[Any], None]) -> WeakSet[Any]:
-    """A set whose members, for as long as each lives, are given to `renew` in every forked child."""
+    """A set whose living members are passed to `renew` in every forked child."""
     members: WeakSet[Any] = WeakSet()
 
     def renew_each() -> None:

@@ -1,4 +1,4 @@
-"""The text form of limits, one anchored grammar; what it does not know it refuses, with the position.
+"""The text form of limits: one anchored grammar, which rejects anything unknown and shows the position.
 
     limits = limit *( ";" limit )
     limit  = [ algorithm ":" ] N ( "/" | "per" ) [ k ] unit [ "burst" B ]
@@ -24,23 +24,23 @@ ALGORITHMS = ("sliding-window", "token-bucket", "fixed-window")
 
 _TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<word>[A-Za-z][A-Za-z-]*)|(?P<mark>[/:])|(?P<other>\S))", re.ASCII)
 _LONGEST = 1000
-"""Characters of a text of limits: it may come from a configuration or a database, and is quoted in errors."""
+"""Most characters in the text of limits: it may come from a configuration or a database, and errors quote it."""
 
 _DIGITS = 15
-"""Digits of a number: no limit is above 2**40."""
+"""Most digits of a number: no limit is above 2**40."""
 
-_EXAMPLE = "write for example '100/minute' or 'token-bucket: 10/second burst 50'"
+_EXAMPLE = "for example '100/minute' or 'token-bucket: 10/second burst 50'"
 
 
 def parse(text: str) -> tuple[Limit, ...]:
     """Read one or several limits, separated by `;`, from text.
 
-    Raises QuotaError, which shows the position of what it cannot read and the nearest spelling.
+    Raises QuotaError, which shows the position of the mistake and the nearest valid spelling.
     """
     if not isinstance(text, str):
-        raise QuotaError(f"{text!r} is no text of a limit: {_EXAMPLE}")
+        raise QuotaError(f"a limit must be text, got {text!r}: {_EXAMPLE}")
     if len(text) > _LONGEST:
-        raise QuotaError(f"the text of a limit is {len(text)} characters long, and may have {_LONGEST}: {_EXAMPLE}")
+        raise QuotaError(f"the text of a limit may have {_LONGEST} characters, got {len(text)}: {_EXAMPLE}")
     limits = []
     start = 0
     for part in text.split(";"):
@@ -50,7 +50,7 @@ def parse(text: str) -> tuple[Limit, ...]:
 
 
 def read_limits(limits: Sequence[str | Limit]) -> tuple[Limit, ...]:
-    """Limits from text and values, in order; refuses none at all, and the same one twice."""
+    """Limits from text and values, in order; raises if there is none, or one is given twice."""
     read: list[Limit] = []
     for limit in limits:
         if isinstance(limit, Limit):
@@ -58,15 +58,15 @@ def read_limits(limits: Sequence[str | Limit]) -> tuple[Limit, ...]:
         else:
             read.extend(parse(limit))
     if not read:
-        raise QuotaError("no limit was given: write for example '100/minute'")
+        raise QuotaError("no limit was given. For example: '100/minute'")
     for limit in read:
         if read.count(limit) > 1:
-            raise QuotaError(f"the limit {limit} is given twice: each hit would be counted double. Remove one")
+            raise QuotaError(f"the limit {limit} is given twice: each hit would be counted twice. Remove one")
     return tuple(read)
 
 
 def _meant(word: str) -> str:
-    """What a word that is no unit may have meant: by its beginning, for `m` is near to everything."""
+    """What an unknown unit may have meant: compared by its beginning, because `m` is close to everything."""
     if word.lower().startswith(("mo", "mn", "mt")):
         return "did you mean 'month'?"
     if word.lower().startswith("y"):
@@ -112,7 +112,7 @@ class _Reader:
             return self._build(position, lambda: FixedWindow(limit, unit))
         per = count * NAMED[unit]
         if per * MICROSECONDS > LONGEST:
-            raise self._error("a span may be ten years at most", count_at)
+            raise self._error("a span may be at most ten years", count_at)
         if algorithm == "token-bucket":
             return self._build(position, lambda: TokenBucket(limit, per, burst=burst))
         return self._build(position, lambda: SlidingWindow(limit, per))
@@ -121,7 +121,7 @@ class _Reader:
         if self.kind != "word":
             return ALGORITHMS[0]
         if self.token not in ALGORITHMS:
-            raise self._error(f"{self.token!r} is no algorithm; {nearest(self.token, ALGORITHMS)}")
+            raise self._error(f"{self.token!r} is not an algorithm; {nearest(self.token, ALGORITHMS)}")
         name = self.token
         self._advance()
         if not self._take(":"):
@@ -131,7 +131,7 @@ class _Reader:
     def _number(self, what: str) -> int:
         if self.kind != "number":
             found = repr(self.token) if self.token else "the end"
-            raise self._error(f"expected {what}, a whole number, and found {found}; {_EXAMPLE}")
+            raise self._error(f"expected {what}, a whole number, but found {found}; {_EXAMPLE}")
         if len(self.token) > _DIGITS:
             raise self._error(f"{what} is above 2**40")
         if int(self.token) == 0:
@@ -143,12 +143,12 @@ class _Reader:
     def _unit(self) -> str:
         if self.kind != "word":
             found = repr(self.token) if self.token else "the end"
-            raise self._error(f"expected a unit of time and found {found}; {_meant(self.token)}")
+            raise self._error(f"expected a unit of time but found {found}; {_meant(self.token)}")
         if self.token not in UNITS:
             hint = _meant(self.token)
             if "'month'?" in hint:
                 hint += " (which is for 'fixed-window: N/month' only)"
-            raise self._error(f"{self.token!r} is no unit of time; {hint}")
+            raise self._error(f"{self.token!r} is not a unit of time; {hint}")
         unit = UNITS[self.token]
         self._advance()
         return unit

@@ -1,4 +1,4 @@
-"""What the three limits have in common: whole numbers, a cost that can be admitted, and the steps of an algorithm.
+"""What the three limits have in common: checks of numbers and costs, and the steps of an algorithm.
 
 A limit is a frozen, hashable value that carries the integers of its algorithm. An algorithm has one state per key, an
 immutable value or None for a key without hits, and three steps: `peek` (changes nothing), `try_charge` and `refund`.
@@ -13,19 +13,19 @@ from typing import Any, Final, NamedTuple
 from ratelimit_kit.errors import CostError, QuotaError
 
 EXACT: Final = 2**53
-"""Below it every integer is exact in a double, which is what Redis scripts compute with."""
+"""Below this every integer is exact in a double, which Redis scripts compute with."""
 
 MAX_LIMIT: Final = 2**40
 
 State = Any
-"""What an algorithm remembers of a key: a tuple of integers, which nobody changes."""
+"""What an algorithm remembers of a key: an immutable tuple of integers."""
 
 
 class Peek(NamedTuple):
     """What an algorithm sees in a state, without changing it.
 
-    `wait` is the time until the asked cost fits; a cost of 0 always fits, and `wait` then
-    speaks of one unit.
+    `wait` is the time until the requested cost fits; a cost of 0 always fits, and `wait` is then
+    about one unit.
     """
 
     fits: bool
@@ -56,7 +56,7 @@ class Limit:
         raise NotImplementedError
 
     def refund(self, state: State | None, now: int, cost: int, charged_at: int | None) -> State | None:
-        """The state after `cost` was given back: of hits made at `charged_at`, where that is known; None for no state."""
+        """The state after `cost` was given back: of hits made at `charged_at`, if that is known; None for no state."""
         raise NotImplementedError
 
     def dump(self, state: State) -> Sequence[int]:
@@ -69,13 +69,15 @@ class Limit:
         return tuple(numbers)
 
     def check_cost(self, cost: int) -> None:
-        """Raise CostError unless `cost` is a whole number that can be admitted at some time."""
+        """Raise CostError unless `cost` is a whole number that can ever be admitted."""
         if type(cost) is int and 0 <= cost <= self.max_cost:
             return
         if type(cost) is not int or cost < 0:
-            raise CostError(f"cost={cost!r} is no whole number of 0 or more: give the units that this hit uses")
+            raise CostError(
+                f"cost must be a whole number of 0 or more, got {cost!r}: give the units that this hit uses"
+            )
         raise CostError(
-            f"cost={cost} is above {self.max_cost}, the most that {self} admits at once: no wait can satisfy it. "
+            f"cost={cost} is above {self.max_cost}, the most that {self} admits at once, so waiting does not help. "
             "Lower the cost, or raise the limit (for a token bucket its burst)"
         )
 
@@ -86,9 +88,9 @@ class Limit:
 
 
 def whole_number(name: str, value: object, example: str) -> int:
-    """The value, when it is a whole number that a limit can have; else QuotaError."""
+    """The value, if it is a whole number that a limit can have; else QuotaError."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise QuotaError(f"{name}={value!r} is no whole number: write for example {example}")
+        raise QuotaError(f"{name} must be a whole number, got {value!r}. For example: {example}")
     if not 1 <= value <= MAX_LIMIT:
-        raise QuotaError(f"{name}={value} is outside 1 to 2**40: write for example {example}")
+        raise QuotaError(f"{name} must be from 1 to 2**40, got {value}. For example: {example}")
     return value

@@ -4,8 +4,8 @@ The log is a list of groups of hits: for each, when it was made and how many uni
 A group leaves the window one window length after its stamp.
 
 While fewer than `resolution` groups are alive, every hit has its own stamp and the log is exact.
-Beyond that, hits in the same granule (window / resolution) share the later stamp: a group leaves
-late by less than a granule, never early, and the log never holds more than about twice
+Beyond that, hits in the same granule (window / resolution) share the later stamp: a group expires
+late, by less than a granule, but never early, and the log never holds more than about twice
 `resolution` groups.
 
 `decide.lua` holds the same steps for the Redis server; a differential test compares them.
@@ -25,7 +25,7 @@ Log = tuple[int, int, int, int, int, tuple[int, ...]]
 same one); and the stamps and totals between them. Most hits fall into the last group, and then nothing is copied."""
 
 _new = tuple.__new__
-"""Makes a Peek as its class does, without the way through Python."""
+"""Makes a Peek without a Python-level call."""
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -33,7 +33,7 @@ class SlidingWindow(Limit):
     """At most `limit` units in any span of `per`, wherever the span is placed.
 
     `per` is seconds, a timedelta, or text such as "5 minutes". With up to `resolution` hits in a
-    window every hit is timed exactly; beyond, hits may be forgiven late by up to per/resolution.
+    window every hit is timed exactly; beyond that, hits may expire late by up to per/resolution.
     """
 
     limit: int
@@ -123,7 +123,7 @@ class SlidingWindow(Limit):
     def refund(self, state: Log | None, now: int, cost: int, charged_at: int | None) -> Log | None:
         """Give `cost` back: from the group that holds the hit made at `charged_at`, else from the oldest.
 
-        The oldest is the only safe choice when the hit is not known: it can only be late.
+        If the hit is not known, the oldest is the only safe choice: it can only expire late.
         """
         if state is None:
             return None

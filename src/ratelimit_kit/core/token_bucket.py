@@ -18,7 +18,7 @@ from ratelimit_kit.core.validation import known_options
 from ratelimit_kit.errors import QuotaError
 
 Credits = tuple[int, int]
-"""What a bucket held, and when."""
+"""How much a bucket held, and when."""
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -71,7 +71,7 @@ class TokenBucket(Limit):
         return f"TokenBucket({self.limit}, per={self.per:g}, burst={self.burst})"
 
     def peek(self, state: Credits | None, now: int, cost: int) -> Peek:
-        """See whether `cost` tokens are there at `now`; changes nothing."""
+        """See whether `cost` tokens are available at `now`; changes nothing."""
         held = self._held(state, now)
         missing = (cost or 1) * self.unit - held
         wait = -(-missing // self.rate) if missing > 0 else 0
@@ -79,7 +79,7 @@ class TokenBucket(Limit):
         return Peek(missing <= 0 or cost == 0, held // self.unit, wait, reset)
 
     def try_charge(self, state: Credits | None, now: int, cost: int) -> Credits | None:
-        """The credits after `cost` tokens were taken at `now`; None when they are not there."""
+        """The credits after `cost` tokens were taken at `now`; None if they are not available."""
         held, stamp = (self.capacity, now) if state is None else state
         if now > stamp:
             held += (now - stamp) * self.rate

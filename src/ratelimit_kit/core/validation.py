@@ -1,4 +1,4 @@
-"""What options must be: unknown ones are errors that name the nearest known one, in constructors and in plain data."""
+"""Checks of options: an unknown one is an error that names the nearest known one, in code and in plain data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ P = ParamSpec("P")
 
 
 def known_options(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """Let a constructor answer an unknown keyword with an OptionError instead of Python's TypeError."""
+    """Let a constructor raise OptionError for an unknown keyword, instead of Python's TypeError."""
     known = options_of(init)
 
     @wraps(init)
@@ -39,22 +39,22 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def check_switch(option: str, value: object) -> bool:
-    """The value, when it is True or False; else OptionError."""
+    """The value, if it is True or False; else OptionError."""
     if not isinstance(value, bool):
-        raise OptionError(f"{option}={value!r} is neither True nor False")
+        raise OptionError(f"{option} must be True or False, got {value!r}")
     return value
 
 
 def alike(word: str, choices: Iterable[str], least: float) -> str | None:
-    """The choice most like the word, by at least that share (0 to 1); None where none is."""
-    import difflib  # only where something is wrong
+    """The choice most similar to the word, by at least that share (0 to 1); None if there is none."""
+    import difflib  # needed only for errors
 
     found = difflib.get_close_matches(word, choices, n=1, cutoff=least)
     return found[0] if found else None
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A ready sentence part naming the nearest valid spelling, or all of them."""
+    """A part of a sentence that names the nearest valid spelling, or all of them."""
     options = sorted(choices)
     lower = {option.lower(): option for option in options}
     close = alike(word.lower(), lower, 0.51)

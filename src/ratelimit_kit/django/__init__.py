@@ -1,12 +1,12 @@
-"""The Django front door: a middleware for the site, decorators for single views, a view of its health.
+"""The Django integration: a middleware for the site, decorators for single views, health views.
 
-All read the setting RATELIMIT_KIT, whose mapping is that of `Policy.from_config`.
+All read the setting RATELIMIT_KIT, a mapping for `Policy.from_config`.
 """
 
 from __future__ import annotations
 
 try:
-    import django  # noqa: F401 - asked for here so that the error can say what to install
+    import django  # noqa: F401 - imported here so that the error can say what to install
 except ImportError as error:
     from ratelimit_kit.errors import DependencyError
 

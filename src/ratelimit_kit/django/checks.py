@@ -1,6 +1,6 @@
 """Django's system checks: the start-up checks of the policy in the setting RATELIMIT_KIT.
 
-`manage.py check` looks at what can be seen without the network; `manage.py check --deploy` asks the store
+`manage.py check` checks what can be seen without the network; `manage.py check --deploy` checks the store
 too. Codes are those of the library: RLK201 is `ratelimit_kit.E201`, RLK251 is `ratelimit_kit.W251`.
 """
 
@@ -29,7 +29,7 @@ def check_policy(**_: Any) -> list[checks.CheckMessage]:
 
 @checks.register(checks.Tags.security, deploy=True)
 def check_store(**_: Any) -> list[checks.CheckMessage]:
-    """What only the store can tell."""
+    """What only the store can show."""
     known = {str(found) for found in _findings(live=False)}
     return [_message(found) for found in _findings(live=True) if str(found) not in known]
 

@@ -1,6 +1,6 @@
-"""The view decorator: `@ratelimit("5/minute", key="user")` answers 429 instead of calling the view too often.
+"""The view decorator: `@ratelimit("5/minute", key="user")` responds with 429 instead of calling the view too often.
 
-It counts on the store of the setting RATELIMIT_KIT, under the same options, and works on function
+It counts on the store of the setting RATELIMIT_KIT, with the same options, and works on function
 views and, through `method_decorator`, on class-based views, sync and async.
 """
 
@@ -49,7 +49,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[View], 
                 f'{view.__name__} is a class: write @method_decorator(ratelimit(...), name="dispatch") above it'
             )
         if not callable(view):
-            raise OptionError('@ratelimit needs limits and parentheses: write for example @ratelimit("5/minute")')
+            raise OptionError('@ratelimit needs limits and parentheses. For example: @ratelimit("5/minute")')
         page = _page(view, rule)
 
         def call(args: Any, kwargs: Any) -> Any:
@@ -115,7 +115,7 @@ def _awaits(args: Any) -> bool:
 
 
 def _page(view: Callable[..., Any], rule: Rule) -> Page:
-    """`method_decorator` decorates a method anew in each request: it is called by its class, which the URL leads to."""
+    """`method_decorator` decorates a method again in each request, so it is named after its class, found by the URL."""
     if isinstance(view, partial) and inspect.ismethod(view.func):
         beside = getattr(view, RULES, ())
         return Page(rule.name or "", None if rule.name else label(beside), beside)
@@ -124,7 +124,7 @@ def _page(view: Callable[..., Any], rule: Rule) -> Page:
 
 @cache
 def _check_workers(policy: Policy) -> None:
-    """Refuse what must not run, with the first use of a view: a site may have no middleware that did."""
+    """Run the start-up checks with the first use of a view: the site may have no middleware that did."""
     policy.check_workers()
 
 
@@ -135,7 +135,7 @@ def _place(request: HttpRequest) -> str:
 
 
 def _page_of(page: Page, rule: Rule, request: HttpRequest, view: Callable[..., Any]) -> Page:
-    """The page; an unnamed method is called by the class that the URL leads to, for every `dispatch` has the same name."""
+    """The page; an unnamed method is named after the class that the URL leads to, because every `dispatch` is alike."""
     match = request.resolver_match
     if page.name:
         return page if match else page._replace(late=False)

@@ -1,7 +1,7 @@
 """`@exempt`: views that the site's rules do not limit, such as a webhook with a limit of its own.
 
-Rules are asked before Django looks for the view, so that paths without one are limited too. Only when
-some view is exempt is the URL resolved once more, ahead of Django.
+Rules are checked before Django looks for the view, so that paths without one are limited too. The URL is
+resolved an extra time, before Django does, only if some view is exempt.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _loaded: list[bool] = []
 
 
 def exempt(view: View) -> View:
-    """Leave a view to itself: the middleware's rules do not limit it, its own decorators do.
+    """Exempt a view from the middleware's rules; its own decorators still limit it.
 
     For a class-based view write `@method_decorator(exempt, name="dispatch")`.
     """

@@ -1,4 +1,4 @@
-"""The middleware: `"ratelimit_kit.django.RateLimitMiddleware"` in MIDDLEWARE, native in both worlds."""
+"""The middleware: `"ratelimit_kit.django.RateLimitMiddleware"` in MIDDLEWARE, both sync and async."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RateLimitMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer 429 or 503, or let the site answer."""
+        """Respond with 429 or 503, or let the site respond."""
         return self._acall(request) if self._is_async else self._call(request)
 
     def _call(self, request: HttpRequest) -> HttpResponseBase:

@@ -31,20 +31,20 @@ SETTING = "RATELIMIT_KIT"
 
 @cache
 def site_policy() -> Policy:
-    """The policy of the setting; OptionError without one, for a guessed store would protect nothing."""
+    """The policy of the setting; OptionError without one, because a guessed store would protect nothing."""
     config = getattr(settings, SETTING, None)
     if isinstance(config, str | PathLike):
         return Policy.from_file(Path(config))
     if config is None:
         raise OptionError(
-            f'the setting {SETTING} is missing: add for example {SETTING} = {{"store": "redis://127.0.0.1:6379/0", '
+            f'the setting {SETTING} is missing. For example: {SETTING} = {{"store": "redis://127.0.0.1:6379/0", '
             '"rules": [{"limits": "100/minute", "key": "ip"}]}, or the path of a TOML file'
         )
     return Policy.from_config(config)
 
 
 def _forget(*, setting: str, **_: Any) -> None:
-    """Tests override settings; the next request reads them anew."""
+    """Tests override settings; the next request reads them again."""
     if setting in {SETTING, "CACHES"}:
         site_policy.cache_clear()
 
@@ -104,13 +104,13 @@ def denial(result: CheckResult) -> HttpResponse:
     response = HttpResponse(result.body, status=result.status, reason=result.reason)
     for name, value in result.headers:
         response[name] = value
-    # Django would log each refusal, and mail each 503 to the admins: a flood of either is an attack of its own.
+    # Django would log each refusal, and mail each 503 to the admins: a flood of those is an attack in itself.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
     return response
 
 
 def health(request: HttpRequest) -> HttpResponse:
-    """A view that answers with the health of the site's policy: 200, or 503 when limits cannot be enforced.
+    """A view that responds with the health of the site's policy: 200, or 503 when limits cannot be enforced.
 
     `path("healthz", ratelimit_kit.django.health)`; add its path to "exempt".
     """
@@ -118,7 +118,7 @@ def health(request: HttpRequest) -> HttpResponse:
 
 
 def liveness(request: HttpRequest) -> HttpResponse:
-    """A view for a liveness probe, which must ask no store: this process answers. Add its path to "exempt"."""
+    """A view for a liveness probe, which must not ask the store: this process responds. Add its path to "exempt"."""
     return _told(request, LIVE)
 
 
@@ -130,7 +130,7 @@ def _told(request: HttpRequest, found: Health) -> HttpResponse:
 
 
 def finished(result: CheckResult, response: Any, request: HttpRequest) -> Any:
-    """The response, with the rate-limit fields; what it does not count is given back once it is on its way."""
+    """The response, with the rate-limit fields; what it does not count is given back once it is being sent."""
     if not result.touches:
         return response
     if not _is_unsettled(result, response, request):
@@ -160,7 +160,7 @@ def _is_unsettled(result: CheckResult, response: Any, request: HttpRequest) -> b
 
 
 def _settle_with(request: HttpRequest, result: CheckResult) -> None:
-    """Settle the answer with the end of the request: another response may take the place of this one, as a 304 does."""
+    """Settle the result at the end of the request: another response may replace this one, such as a 304."""
     close = request.close
 
     def closed() -> None:
@@ -173,7 +173,7 @@ def _settle_with(request: HttpRequest, result: CheckResult) -> None:
 
 
 def failed_with(error: BaseException) -> Response:
-    """What Django makes of an error that a view raises: it has answers of its own for some (django.core.handlers)."""
+    """The status that Django gives an error that a view raises (django.core.handlers)."""
     status = getattr(error, "status_code", None)  # of Django REST framework's
     if isinstance(error, Http404):
         status = 404
@@ -185,7 +185,7 @@ def failed_with(error: BaseException) -> Response:
 
 
 class _ClientFields(ResponseHeaders):
-    """The fields of a response, some of them one client's own: nobody else may be given those.
+    """The fields of a response, some of them for one client only: nobody else may get those.
 
     Whether a cache may keep the response is often said further out, as by `cache_page`, so it is looked at
     when the fields are sent; and what a cache of Django's keeps is pickled without them.

@@ -1,13 +1,13 @@
-"""The Flask front door: an extension for the whole application, decorators for views and blueprints, views of its health.
+"""The Flask integration: an extension for the application, decorators for views and blueprints, health views.
 
 `RateLimit(app, policy)` limits every request before the view, and before Flask's own error pages for
-paths that lead nowhere.
+unknown paths.
 """
 
 from __future__ import annotations
 
 try:
-    import flask  # noqa: F401 - asked for here so that the error can say what to install
+    import flask  # noqa: F401 - imported here so that the error can say what to install
 except ImportError as error:
     from ratelimit_kit.errors import DependencyError
 

@@ -1,4 +1,4 @@
-"""`@ratelimit` for a view or a blueprint, and `@exempt` for those that the extension's rules leave alone."""
+"""`@ratelimit` for a view or a blueprint, and `@exempt` for those that the extension's rules do not limit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Limited = TypeVar("Limited", bound=Any)
 
 
 def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited], Limited]:
-    """Limit a view, beneath its `route`, or all views of a blueprint together; takes the limits and options of Rule.
+    """Limit a view, below its `route`, or all views of a blueprint together; takes the limits and options of Rule.
 
     Without `name` each view has counters of its own, whatever its URLs.
     """
@@ -58,7 +58,7 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited
 
 
 def exempt(limited: Limited) -> Limited:
-    """Leave a view or a blueprint to itself: the extension's rules do not limit it, its own decorators do."""
+    """Exempt a view or a blueprint from the extension's rules; its own decorators still limit it."""
     setattr(limited, MARK, True)
     return limited
 

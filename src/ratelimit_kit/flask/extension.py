@@ -1,4 +1,4 @@
-"""The extension: the policy of an application, asked before every request."""
+"""The extension: the policy of an application, checked before every request."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SETTING = "RATELIMIT_KIT"
 class RateLimit:
     """Limits a Flask application by a policy, or by the one in its setting RATELIMIT_KIT.
 
-    `RateLimit(app, policy)`, or `RateLimit()` and later `init_app(app, policy)`. The setting is a mapping as
-    `Policy.from_config` takes it, the path of a TOML file, or a Policy. A policy without rules serves
+    `RateLimit(app, policy)`, or `RateLimit()` and later `init_app(app, policy)`. The setting is a mapping for
+    `Policy.from_config`, the path of a TOML file, or a Policy. A policy without rules serves
     decorators only.
     """
 
@@ -60,7 +60,7 @@ def _configured(app: flask.Flask) -> Policy:
 
 
 def _limit() -> None:
-    """Before each request: the extension's rules; before the first also a look at how views are decorated."""
+    """Before each request: the extension's rules; before the first also a check of how views are decorated."""
     app = flask.current_app
     if LOOKED not in app.extensions:
         refusal = misplaced(app.view_functions.values(), "@app.route(...)")
@@ -72,6 +72,6 @@ def _limit() -> None:
 
 
 def _is_served() -> bool:
-    """Whether the application is being made to serve: other commands of `flask` need no store."""
+    """Whether the application is created to serve requests: other `flask` commands need no store."""
     command = click.get_current_context(silent=True)
     return command is None or command.info_name == "run"

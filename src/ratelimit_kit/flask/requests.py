@@ -1,7 +1,7 @@
-"""Flask's requests as rules see them, and what becomes of the answers.
+"""Flask's requests as rules see them, and how results become responses.
 
-A refusal is raised as `TooManyRequests`, so that an `errorhandler(429)` of the application may word it;
-without one the policy's own answer is sent.
+A refusal is raised as `TooManyRequests`, so that an `errorhandler(429)` of the application may write it;
+without one the policy's own response is sent.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ratelimit_kit.web.response.headers import join_to
 from ratelimit_kit.web.response.result import CheckResult
 
 EXTENSION = "ratelimit_kit"
-"""Under which name an application keeps its policy."""
+"""The name under which an application keeps its policy."""
 
 
 def policy_in_force() -> Policy:
     """The extension's policy, else that of a WSGI middleware around the application."""
     policy = flask.current_app.extensions.get(EXTENSION) or flask.request.environ.get(POLICY)
     if not isinstance(policy, Policy):
-        raise OptionError("@ratelimit finds no policy: write RateLimit(app, policy) where the application is made")
+        raise OptionError("@ratelimit finds no policy: write RateLimit(app, policy) where the application is created")
     return policy
 
 
@@ -37,7 +37,7 @@ def translate() -> Request:
 
 
 def decided(result: CheckResult) -> None:
-    """Raise a refusal; keep what has to see the response."""
+    """Raise a refusal; keep results that need the response."""
     if result.denied or result.touches:
         if EXTENSION not in flask.current_app.extensions and RESULTS not in flask.request.environ:
             flask.after_this_request(finish)
@@ -87,7 +87,7 @@ def _user() -> str | None:
     name: str | None = flask.request.environ.get("REMOTE_USER")
     if name is None:
         raise IdentityError(
-            'key="user" finds no user: the application has no LoginManager of Flask-Login, and the server has authenticated '
-            'nobody. Count by key="ip", or by a callable such as key=lambda request: f"user:{request.session[\'user\']}"'
+            'key="user" finds no user: the application has no LoginManager of Flask-Login, and the server has not authenticated '
+            'anybody. Count by key="ip", or by a callable such as key=lambda request: f"user:{request.session[\'user\']}"'
         )
     return name

@@ -1,4 +1,4 @@
-"""Views that are ready to be routed: the application's health, a probe for liveness, the browser module."""
+"""Ready-made views: the application's health, a liveness probe, the browser module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ratelimit_kit.web.response.health import LIVE, Health
 
 
 def health() -> flask.Response:
-    """A view that answers with the health of the application's policy: 200, or 503 when limits cannot be enforced.
+    """A view that responds with the health of the application's policy: 200, or 503 when limits cannot be enforced.
 
     `app.add_url_rule("/healthz", view_func=health)`. No rule limits it.
     """
@@ -18,7 +18,7 @@ def health() -> flask.Response:
 
 
 def liveness() -> flask.Response:
-    """A view for a liveness probe, which must ask no store: this process answers. No rule limits it."""
+    """A view for a liveness probe, which must not ask the store: this process responds. No rule limits it."""
     return _told(LIVE)
 
 

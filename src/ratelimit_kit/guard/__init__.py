@@ -1,6 +1,6 @@
-"""Start-up checks: what must not run is refused before the first request.
+"""Start-up checks: an unsafe setup is refused before the first request.
 
-`workers` and `servers` find out how many processes there are, `witness` proves it without them,
-`watch` draws the conclusion for one store, `refusal` ends the server. `reach` and `lifetime` look
-at the limits themselves.
+`workers` and `servers` find out how many processes there are, and `socket_locks` detects siblings without
+them. `process_guard` applies the result to one store, and `abort` ends the server. `unreachable_limits` and
+`per_request_limiters` check the limits themselves.
 """

@@ -1,7 +1,7 @@
 """How a refusal ends the server: an error that is also a SystemExit, raised by `refuse`.
 
-The server ends instead of respawning workers for ever, and the message is printed once, by the
-first of the workers or by the one that comes first. What each server makes of it is in docs/explanation/guard.md.
+The server stops instead of respawning workers for ever, and the message is printed once, by the
+first worker or by whichever is fastest. How each server reacts is in docs/explanation/guard.md.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from ratelimit_kit.guard.servers import detected, is_child, within_lifespan
 from ratelimit_kit.guard.workers import Workers
 
 STAND_BY_SECONDS = 2.0
-"""Seconds that a worker waits to be stopped because of the refusal of the first one."""
+"""How long a worker waits for the server to stop it after the refusal of the first one."""
 
 GRACE_SECONDS = 0.5
-"""Seconds that it leaves the first one to speak, where it cannot see whether it is being stopped."""
+"""How long it gives the first one to print, where it cannot see whether it is being stopped."""
 
 LATE_SECONDS = 5.0
-"""Seconds that a worker added to a running server waits, for its server will start it again at once."""
+"""How long a worker added to a running server waits, because its server will restart it at once."""
 
 TICK_SECONDS = 0.02
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 LAST_ANSWERS_SECONDS = 0.5
-"""Seconds that a process which ends itself while it serves has for the answers under way."""
+"""How long a process that ends itself while it serves has to send the responses in progress."""
 
 ALONE = Workers(1, "there is one process")
 
 
 def refuse(error: StartupRefused) -> NoReturn:
-    """Raise the refusal; the first worker prints it too, for an exit says nothing by itself.
+    """Raise the refusal; the first worker prints it too, because an exit alone shows no message.
 
-    The others leave it to that one, wait until the server stops them, and end with status 0 where
-    they can see that: gunicorn answers several workers that fail to boot at the same time with
-    tracebacks of its own. So does a worker added to a running server, for the others go on. Where an
-    exit would only be answered with another worker, for ever, the refusal is a plain error: the site
-    answers 5xx. Within an ASGI lifespan nothing is printed, for the server prints what it is sent.
+    The others print nothing, wait until the server stops them, and exit with status 0 where they can
+    see that: when several workers fail to boot at the same time, gunicorn prints tracebacks of its own.
+    A worker added to a running server does the same, because the others continue. Where the server would
+    restart the worker for ever, the refusal is a plain error, and the site responds with 5xx. Within an
+    ASGI lifespan nothing is printed, because the server prints the message that it is sent.
     """
     if within_lifespan():
         raise error
-    if within_request():  # a limiter that is built late: an exit would only end the request's thread
+    if within_request():  # a limiter built late: an exit would only end the request's thread
         _print_once(error)
         raise error.without_exit() from None
     worker = detected() or ALONE
@@ -67,9 +67,9 @@ def refuse(error: StartupRefused) -> NoReturn:
 
 
 async def lifespan_message(error: ConfigurationError) -> str:
-    """What to send as the message of `lifespan.startup.failed`: the refusal, from the first worker only.
+    """The message of `lifespan.startup.failed`: the refusal, from the first worker only.
 
-    The others wait and leave as in `refuse`; they have served nobody yet.
+    The others wait and exit as in `refuse`; they have not served any request yet.
     """
     worker = detected() or ALONE
     if not _leaves_quietly(worker):
@@ -79,11 +79,11 @@ async def lifespan_message(error: ConfigurationError) -> str:
     end = time.monotonic() + _wait(worker, speaks=False)
     while not worker.is_stopping() and time.monotonic() < end:  # noqa: ASYNC110 - a signal handler sets it
         await asyncio.sleep(TICK_SECONDS)
-    os._exit(0)  # a SystemExit raised here would be taken for "no lifespan", and the worker would serve
+    os._exit(0)  # the server would take a SystemExit raised here for "no lifespan", and serve requests
 
 
 def leave(error: StartupRefused) -> NoReturn:
-    """End a worker that a running server adds, which has served nobody: print why, and wait as `refuse` does."""
+    """End a worker that a running server adds, before it serves requests: print why, and wait as `refuse` does."""
     worker = detected() or ALONE
     _print(error)
     end = time.monotonic() + LATE_SECONDS
@@ -93,12 +93,12 @@ def leave(error: StartupRefused) -> NoReturn:
 
 
 def _leaves_quietly(worker: Workers) -> bool:
-    """Whether its end must not look like a failure; one started in its place would speak."""
+    """Whether its exit must not look like a failure; a replacement would print the message."""
     return worker.late or (worker.stopping is not None and not worker.speaks)
 
 
 def _speaks(worker: Workers, error: ConfigurationError) -> bool:
-    """Whether this worker says why. Where none can see what the server does to the others, it is the one that comes first."""
+    """Whether this worker prints the reason. Where none can see what the server does to the others, the fastest prints."""
     if worker.stopping is None and worker.count > 1 and is_child():
         first = is_first(str(error))
         if first is not None:
@@ -135,12 +135,12 @@ def replaces_another() -> bool:
 
 
 def end_this_process() -> None:
-    """Ask the own process to end as its server would be asked to (SIGTERM), once the answers under way are out."""
+    """Ask this process to end, with SIGTERM like its server would, once the responses in progress are sent."""
     timer = threading.Timer(LAST_ANSWERS_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()
 
 
 def end_the_server() -> None:
-    """Ask the parent to end, where it forks a process for each request: this one ends with its answer anyhow."""
+    """Ask the parent to end, where it forks a process for each request: this one ends with its response anyway."""
     os.kill(os.getppid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What the watch says: errors and warnings with what was found, why it matters and what to type."""
+"""Messages of the process guard: errors and warnings with what was found, why it matters and what to type."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ratelimit_kit.guard.workers import Workers
 _log = logging.getLogger("ratelimit_kit")
 
 CONSEQUENCES: Final = {
-    "shutdown": "this process refuses every request and ends",
+    "shutdown": "this process refuses every request and exits",
     "deny": "this process refuses every request",
-    "warn": "this process goes on, and each client gets more than its quota",
+    "warn": "this process continues, and each client gets more than its quota",
 }
 
 
 def several(store: str, workers: Workers, remedy: str) -> UnsafeWorkersError:
-    """Several workers are declared or shown; `remedy` is what to type where it is not the usual."""
+    """Several workers are declared or detected; `remedy` replaces the usual advice."""
     return UnsafeWorkersError(
         f"{store} counts per process, and {workers.found}: each client would get {workers.times} its quota. "
         + (remedy or _REMEDY)
@@ -36,8 +36,8 @@ def added(store: str, workers: Workers) -> LateWorkersError:
     """A running server was told to add this worker."""
     return LateWorkersError(
         f"{store} counts per process, and a running server with {workers.initial} was told to have "
-        f"{workers.count} workers: the added one does not serve, for each client would get more than its quota. "
-        'Take it back (gunicorn: kill -TTOU), or use store="redis://..."'
+        f"{workers.count} workers: the added one does not serve, because each client would get more than its quota. "
+        'Remove it again (gunicorn: kill -TTOU), or use store="redis://..."'
     )
 
 
@@ -53,15 +53,15 @@ def other_port(store: str, found: Sibling) -> OtherPortWarning:
     """Another process of the same supervisor serves on another port."""
     return OtherPortWarning(
         f"process {found.pid or 'unknown'} was started like this one and serves on another port. {store} counts "
-        "per process: if one balancer stands before both, each client gets its quota from each. "
-        'Use store="redis://...", or say workers=1 if they are apart'
+        "per process: behind one load balancer each client gets its quota from each. "
+        'Use store="redis://...", or set workers=1 if the two are separate'
     )
 
 
 def allowed(store: str, word: Workers | None, seen: Workers | None, *, accepted: bool) -> None:
-    """Log an escape where it changes something: nobody should find out from the numbers.
+    """Log an override if it changes something, so that nobody has to find out from the numbers.
 
-    `word` is what the user declares, `seen` what the server shows.
+    `word` is what the user declares, `seen` is what the server shows.
     """
     if seen is None or seen.count <= 1 or not seen.speaks:
         if word is not None:
@@ -76,7 +76,7 @@ def allowed(store: str, word: Workers | None, seen: Workers | None, *, accepted:
 
 
 def say(level: int, message: str) -> None:
-    """Log a sentence once in a process, however many limiters it is true of."""
+    """Log a message once per process, however many limiters it applies to."""
     if message not in _said:
         _said.add(message)
         _log.log(level, message)

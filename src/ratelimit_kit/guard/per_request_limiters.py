@@ -1,8 +1,8 @@
-"""Limiters that are built anew in each request, and forgotten with their counters.
+"""Limiters that are built again in each request, and lose their counters.
 
-`Limiter("5/minute").hit(key)` inside a view admits everybody: its memory store begins empty every
-time. Such a limiter is found when a second one is built at the same place although the first is
-gone already. What is built once, lately, or kept in a table, is not found.
+`Limiter("5/minute").hit(key)` inside a view admits everybody: its memory store starts empty every
+time. Such a limiter is found when a second one is built at the same place and the first no longer
+exists. A limiter that is built once, even late, or kept in a table, is not reported.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 from ratelimit_kit.errors import ConfigurationError, LostCountersError
 
 _REQUEST_THREADS = frozenset({"WorkerThread.run", "SyncToAsync.thread_handler"})
-"""Where a thread begins that ASGI frameworks (by anyio or asgiref) run plain views in."""
+"""Where a thread begins in which ASGI frameworks (through anyio or asgiref) run sync views."""
 
 _SCOPES = ("http", "websocket")
 
 _built: dict[tuple[str, int], weakref.ref[Any]] = {}
-"""What was last built within a request, by file and line."""
+"""The last limiter built within a request, by file and line."""
 
 _lost: set[tuple[str, int]] = set()
-"""Places found out: the error itself may keep the last limiter alive for a while, and every other request would pass."""
+"""Places reported: the error may keep the last limiter alive for a while, and every other request would then pass."""
 
 
 def built(owner: object) -> ConfigurationError | None:
-    """Note that `owner`, which keeps counters of its own, is being built; an error when its predecessor is lost."""
+    """Record that `owner`, which has its own counters, is being built; an error if its predecessor is lost."""
     place = _place()
     if place is None:
         return None
@@ -38,13 +38,13 @@ def built(owner: object) -> ConfigurationError | None:
     _lost.add(place)
     file, line = place
     return LostCountersError(
-        f"a limiter with counters in memory is built in each request ({file}, line {line}): its counters are forgotten with "
-        'it, so it limits nothing. Build it once, outside of the function, or use store="redis://..."'
+        f"a limiter with counters in memory is built in each request ({file}, line {line}): its counters are lost with "
+        'it, so it limits nothing. Build it once, outside the function, or use store="redis://..."'
     ).without_exit()
 
 
 def within_request() -> bool:
-    """Whether a call that was given a request led here."""
+    """Whether this runs within a call that was given a request."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
     while frame is not None:
         if _begins_a_request(frame):
@@ -54,12 +54,12 @@ def within_request() -> bool:
 
 
 def is_built_in_request() -> bool:
-    """Whether what is being built now is built by a function that serves a request, and not by a module's import."""
+    """Whether this is called by a function that serves a request, not by a module's import."""
     return _place() is not None
 
 
 def _place() -> tuple[str, int] | None:
-    """The file and line that builds a limiter within a request; None outside of one, and while a module is imported."""
+    """The file and line that builds a limiter within a request; None outside a request, or while a module is imported."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
     place: tuple[str, int] | None = None
     while frame is not None:
@@ -75,7 +75,7 @@ def _place() -> tuple[str, int] | None:
 
 
 def _begins_a_request(frame: FrameType) -> bool:
-    """Whether the call was given a request and what to answer it with; a mere variable may be a test's."""
+    """Whether the call was given a request and a way to respond; a variable alone may belong to a test."""
     code = frame.f_code
     if code.co_qualname in _REQUEST_THREADS:
         return True
@@ -84,7 +84,7 @@ def _begins_a_request(frame: FrameType) -> bool:
 
 
 def _is_request(value: object) -> bool:
-    """Whether a value is a WSGI environment or an ASGI scope; `isinstance` would wake lazy objects."""
+    """Whether a value is a WSGI environment or an ASGI scope; `isinstance` would evaluate lazy objects."""
     if type(value) is not dict:
         return False
     return "wsgi.url_scheme" in value or (value.get("type") in _SCOPES and "path" in value)

@@ -1,8 +1,8 @@
-"""The guard over one store that counts per process: one process may use it, and no second one.
+"""The guard over one store that counts per process: only one process may use it.
 
-It looks twice. When a limiter is built, what the user and the server declare decides: several
+It checks twice. When a limiter is built, the declarations of the user and the server decide: several
 workers are refused. Before the first decision of a process (again in each forked child), what the
-server shows by then and the socket_locks decide: a process that finds a sibling admits nothing more.
+server shows by then and the socket locks decide: a process that finds a sibling admits nothing more.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from ratelimit_kit.guard.workers import Workers, declared
 OnUnsafe = Literal["shutdown", "deny", "warn"]
 
 OVERLAP_SECONDS = 5.0
-"""Seconds that a process waits for a sibling to go: in a graceful reload two generations overlap."""
+"""How long a process waits for a sibling to exit: in a graceful reload two generations overlap."""
 
 RECHECK_SECONDS = 1.0
-"""Seconds between two looks of a process that listens nowhere yet, or that waits for a sibling's end."""
+"""Seconds between two checks of a process that does not listen yet, or that waits for a sibling to exit."""
 
 WATCH_SECONDS = 10.0
-"""Seconds for which a process goes on looking after the first look."""
+"""How long a process keeps checking after the first check."""
 
 
 class ProcessGuard:
-    """Sees to it that `store` (its name in messages) is used by one process only.
+    """Makes sure that `store` (its name in messages) is used by one process only.
 
-    `alert` is true while `admits` has to be asked before a decision; `problem` says what was found.
+    `alert` is true while `admits` must be called before a decision; `problem` says what was found.
     `serves` is true where every decision is about a request. A store that is not `per_process` needs no
-    guard; its options are checked all the same.
+    guard, but its options are checked.
     """
 
     def __init__(
@@ -57,7 +57,9 @@ class ProcessGuard:
         remedy: str = "",
     ) -> None:
         if on_unsafe not in get_args(OnUnsafe):
-            raise OptionError(f"on_unsafe={on_unsafe!r} is no choice; {nearest(str(on_unsafe), get_args(OnUnsafe))}")
+            raise OptionError(
+                f"on_unsafe={on_unsafe!r} is not a valid choice; {nearest(str(on_unsafe), get_args(OnUnsafe))}"
+            )
         self._store = store
         self._declared = _Declared(
             store, per_process, workers, check_switch("allow_per_process", allow_per_process), remedy
@@ -81,11 +83,11 @@ class ProcessGuard:
 
     @property
     def refusal_to_begin(self) -> StartupRefused | None:
-        """What to answer a server that asks whether this process can begin."""
+        """The reply to a server that asks whether this process can start."""
         return self.problem if self._on_unsafe == "shutdown" else None
 
     def start(self) -> None:
-        """Raise UnsafeWorkersError when several workers are declared or shown; asks nothing of other processes.
+        """Raise UnsafeWorkersError when several workers are declared or detected; does not look for other processes.
 
         A worker that a running server adds follows `on_unsafe`.
         """
@@ -103,11 +105,11 @@ class ProcessGuard:
         return self._declared.refusal()
 
     def is_calm(self) -> bool:
-        """Whether the last look found nothing, and it is not time for the next one."""
+        """Whether the last check found nothing, and the next one is not due."""
         return self.problem is None and time.monotonic() < self._looks.next
 
     def admits(self) -> bool | None:
-        """Whether this process may decide; None when a sibling may be about to end, so ask again a little later."""
+        """Whether this process may decide; None if a sibling may be about to exit, so ask again a little later."""
         now = time.monotonic()
         if now < self._looks.next:
             return not self.closed
@@ -116,19 +118,19 @@ class ProcessGuard:
         seen = detected()
         if seen is not None and seen.count > 1:
             self._looks.per_request = seen.per_request
-            self._looks.next = math.inf  # the number does not change any more for this process
+            self._looks.next = math.inf  # the number no longer changes for this process
             return self._found(self._declared.several(seen, late=seen.late))
         return self._ask_the_socket_locks(now, by_server=seen is not None)
 
     def recheck(self) -> None:
-        """What somebody who asks for this process's health sets off: the same look, and its consequence."""
+        """The same check for a health check of this process, with the same consequence."""
         if self.admits() is False:
             self.turn_away()
 
     def _ask_the_socket_locks(self, now: float, *, by_server: bool) -> bool | None:
-        """Several servers with one worker each may share a socket, so a server's word is not enough.
+        """Several servers with one worker each may share a socket, so the server's number is not enough.
 
-        Another worker of the same server is only its predecessor or successor.
+        Another worker of the same server can only be its predecessor or successor.
         """
         self._looks.first = now if self._looks.first is None else self._looks.first
         addresses = socket_locks.listening_addresses()
@@ -136,7 +138,7 @@ class ProcessGuard:
         if not addresses or sibling is None or (by_server and sibling.parent == os.getppid()):
             return self._alone(now, listens=bool(addresses), locked=sibling is None, by_server=by_server)
         if not self._serves and not per_request_limiters.within_request():
-            return self._settled()  # a child that inherited a socket, and has other work
+            return self._settled()  # a child that inherited a socket but does other work
         self._looks.since = now if self._looks.since is None else self._looks.since
         if now < self._looks.since + OVERLAP_SECONDS and self.problem is None:
             return None
@@ -144,7 +146,7 @@ class ProcessGuard:
         return self._found(messages.sibling(self._store, sibling))
 
     def _alone(self, now: float, *, listens: bool, locked: bool, by_server: bool) -> bool:
-        """Go on, and look again for a while: the socket that serves may begin to listen after another one."""
+        """Continue, and keep checking for a while: the serving socket may begin to listen after another one."""
         self._looks.since = None
         if self.problem is not None:
             self._settled()
@@ -157,7 +159,7 @@ class ProcessGuard:
         return True
 
     def _has_other_ports(self, now: float) -> bool | None:
-        """Whether a sibling listens on another port; once it has stayed for a while it is warned of, and None."""
+        """Whether a sibling listens on another port; once it has stayed for a while, log a warning and return None."""
         if self._looks.warned or "PYTEST_XDIST_WORKER" in os.environ:
             return None
         sibling = socket_locks.on_another_port()
@@ -179,21 +181,21 @@ class ProcessGuard:
         return True
 
     def tell(self) -> None:
-        """Say what was found, once."""
+        """Report what was found, once."""
         if self.problem is not None and not self._told:
             self._told = True
             message = f"{self.problem} By on_unsafe={self._on_unsafe!r} {messages.CONSEQUENCES[self._on_unsafe]}."
             self._listener(Event("late-workers", message, logging.CRITICAL, {"error": self.problem.rlk}))
 
     def turn_away(self) -> None:
-        """Say why a decision is refused that this process must not make, and end it where `on_unsafe` says so."""
+        """Log why this process must not decide, and end it if `on_unsafe` says so."""
         self.tell()
         if self._on_unsafe == "shutdown" and not self._leaving:
             self._leaving = True
             (end_the_server if self._looks.per_request else end_this_process)()
 
     def leave_if_added(self) -> None:
-        """In a fork: end where a running server adds a worker to an application loaded before; it has served nobody yet."""
+        """In a fork: exit if a running server adds this worker to a preloaded application, before it serves requests."""
         error = self.refusal() if self._on_unsafe == "shutdown" else None
         if isinstance(error, LateWorkersError):
             leave(error)
@@ -207,12 +209,12 @@ class ProcessGuard:
 
 
 class _Looks:
-    """When a process has looked for siblings, and what came of it; times are seconds of the monotonic clock."""
+    """When a process last looked for siblings, and the result; times are seconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self.first: float | None = None
         self.since: float | None = None
-        """Since when a sibling is waited for."""
+        """Since when this process has been waiting for a sibling to exit."""
         self.next = 0.0
         self.warned = False
         self.per_request = False
@@ -220,9 +222,9 @@ class _Looks:
 
 
 class _Declared:
-    """What the user and the server declare of the workers that would use a store."""
+    """What the user and the server declare about the workers that would use a store."""
 
-    def __init__(self, store: str, per_process: bool, workers: int | None, allowed: bool, remedy: str) -> None:  # noqa: FBT001 - its own module
+    def __init__(self, store: str, per_process: bool, workers: int | None, allowed: bool, remedy: str) -> None:  # noqa: FBT001 - used in this module only
         declared(workers)
         self.per_process = per_process
         self._store = store
@@ -231,11 +233,11 @@ class _Declared:
         self._remedy = remedy
 
     def settles(self) -> bool:
-        """Whether the user's word ends the search for siblings."""
+        """Whether the user's declaration ends the search for siblings."""
         return self._allowed or declared(self._workers) is not None
 
     def refusal(self) -> StartupRefused | None:
-        """The error where several workers are declared or shown."""
+        """The error if several workers are declared or detected."""
         if self._allowed or not self.per_process:
             return None
         seen = detected()
@@ -245,11 +247,11 @@ class _Declared:
         return self.several(found, late=found is seen and seen.late)
 
     def several(self, found: Workers, *, late: bool) -> StartupRefused:
-        """The error for several workers; `late` where a running server adds this one."""
+        """The error for several workers; `late` if a running server adds this one."""
         return messages.added(self._store, found) if late else messages.several(self._store, found, self._remedy)
 
     def log_if_allowed(self) -> None:
-        """Log that an option lets a per-process store start, where that changes something."""
+        """Log that an option lets a per-process store start, if that changes something."""
         if self.per_process:
             messages.allowed(self._store, declared(self._workers), detected(), accepted=self._allowed)
 
@@ -258,7 +260,7 @@ _guards: weakref.WeakSet[ProcessGuard] = weakref.WeakSet()
 
 
 def _renew_all() -> None:
-    """In a forked child: what held for the parent is not known of the child."""
+    """In a forked child: what was known about the parent may not hold here."""
     for guard in _guards:
         guard._renew()  # noqa: SLF001 - its own module
     if "gunicorn.arbiter" in sys.modules:

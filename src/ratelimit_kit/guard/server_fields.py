@@ -1,7 +1,7 @@
-"""What a WSGI server does to the fields of requests before an application sees them, where that concerns addresses.
+"""What WSGI servers do to request fields before an application sees them, as far as addresses are concerned.
 
-Some make one variable of X-Forwarded-For and X_Forwarded_For, so that a client writes into what the proxy has
-written; one drops the field. Nothing of it can be seen in a request, so it is told when the application starts.
+Some merge X-Forwarded-For and X_Forwarded_For, so that a client can add to what the proxy has written; one drops
+the field. Neither can be detected in a request, so the warning is logged when the application starts.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _MERGING: Final = {
     "uwsgi": "uWSGI",
     "cheroot": "cheroot",
 }
-"""The servers that take underscores and hyphens for the same, tried out; gunicorn does only if it is told to."""
+"""Servers that treat underscores and hyphens alike, as tested; gunicorn does so only if configured to."""
 
 _LOADING: Final = ("gunicorn", "granian", "hypercorn", "uvicorn", "waitress", "cheroot")
-"""Servers whose own code loads the application, and so is among the calls that led here."""
+"""Servers whose own code loads the application, and so is on the call stack."""
 
 
 def finding(header: str) -> StartupWarning | None:
@@ -32,25 +32,25 @@ def finding(header: str) -> StartupWarning | None:
     told = {"--trusted-proxy", "--trusted-proxy-headers"} <= given
     if server == "waitress" and not told:
         return MissingFieldWarning(
-            f"waitress removes {header} unless it is told to trust the proxy, and with trusted_proxies all clients are then the "
-            "proxy itself. Start it with --trusted-proxy='*' --trusted-proxy-headers=x-forwarded-for (in code: trusted_proxy=, "
-            "trusted_proxy_headers=) where only the proxy can reach it: it then gives the client's address itself, and "
-            "trusted_proxies is to be left out here"
+            f"waitress removes {header} unless it is told to trust the proxy, and with trusted_proxies all clients then have the "
+            "proxy's address. Start it with --trusted-proxy='*' --trusted-proxy-headers=x-forwarded-for (in code: trusted_proxy=, "
+            "trusted_proxy_headers=) if only the proxy can reach it: it then passes on the client's address, and "
+            "trusted_proxies must be left out here"
         )
     if server in _MERGING or (server == "gunicorn" and _is_lax()):
         spelt = "-".join(part.capitalize() for part in header.split("-"))
         other = spelt.replace("-", "_")
         return MergedFieldsWarning(
             f"{_MERGING.get(server or '', 'gunicorn with header_map=dangerous')} makes one field of {spelt} and {other}, so a "
-            "client that sends the one with underscores chooses its address, unless the proxy drops it. nginx does (leave "
-            f"underscores_in_headers off), and Apache; in Caddy write: request_header -{other}; in HAProxy: http-request "
+            "client that sends the one with underscores can choose its address, unless the proxy drops it. nginx (leave "
+            f"underscores_in_headers off) and Apache do; in Caddy write: request_header -{other}; in HAProxy: http-request "
             f"del-header {other}; in Traefik set it to nothing (customRequestHeaders). Or serve with gunicorn"
         )
     return None
 
 
 def _server() -> str | None:
-    """The server that runs this process: by the calls that led here, else by a module that nothing but the server loads."""
+    """The server that runs this process: by the call stack, else by a module that only the server loads."""
     if "uwsgi" in sys.modules:
         return "uwsgi"
     for name in packages_that_led_here():

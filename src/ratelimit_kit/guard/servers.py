@@ -1,8 +1,8 @@
-"""What the server that runs this process shows of its workers: one small probe per server.
+"""Finds out how many workers the server of this process runs: one small probe per server.
 
-A probe returns what it saw, or None where its server does not run. It reads what the server has
-already made of flags, configuration files and environment, and it never breaks the application.
-waitress, daphne, cheroot, wsgiref and runserver have one process by nature and need no probe.
+A probe returns what it found, or None if its server is not running. It reads the server's merged
+settings, from flags, configuration files and environment, and never breaks the application.
+waitress, daphne, cheroot, wsgiref and runserver always have one process and need no probe.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ratelimit_kit.core.fork import in_forked_child
 from ratelimit_kit.guard.workers import Workers
 
 _seen: list[Workers] = []
-"""What was seen in this process. The first look may be the only one from which a server can be seen:
-its own threads lead past it."""
+"""What was found in this process. The first check may be the only one that can see the server:
+later calls may run in other threads."""
 
 
 def detected() -> Workers | None:
@@ -41,7 +41,7 @@ def _looked() -> Iterator[Workers]:
 
 
 def _uwsgi() -> Workers | None:
-    """Ask the module that uWSGI puts into its processes; worker 0 is the master, which loads the application."""
+    """Read the module that uWSGI adds to its processes; worker 0 is the master, which loads the application."""
     module = sys.modules.get("uwsgi")
     if module is None:
         return None
@@ -51,9 +51,9 @@ def _uwsgi() -> Workers | None:
 
 
 def _mod_wsgi() -> Workers | None:
-    """Ask the module that mod_wsgi puts into Apache's processes.
+    """Read the module that mod_wsgi adds to Apache's processes.
 
-    Outside of a process group its number is only that of the processes begun so far, and Apache decides.
+    Outside a process group its number counts only the processes started so far, and Apache decides.
     """
     module = sys.modules.get("mod_wsgi")
     if module is None:
@@ -67,14 +67,14 @@ def _mod_wsgi() -> Workers | None:
 
 
 def _passenger() -> Workers | None:
-    """Passenger tells its processes only that they are its own; it starts as many as it needs."""
+    """Passenger does not tell its processes how many there are; it starts as many as it needs."""
     if "IN_PASSENGER" not in os.environ:
         return None
     return Workers(2, "Passenger starts as many processes as it needs", respawns=True, exact=False)
 
 
 def _forking() -> Workers | None:
-    """Find a server among the calls that led here which forks a process for each request: werkzeug's, or one by hand."""
+    """Find a server on the call stack that forks a process for each request: werkzeug's, or a custom one."""
     module = sys.modules.get("socketserver")
     server = next(_locals_of(module.ForkingMixIn), None) if module and hasattr(module, "ForkingMixIn") else None
     if server is None:
@@ -86,7 +86,7 @@ def _forking() -> Workers | None:
 
 
 def _gunicorn() -> Workers | None:
-    """Find gunicorn's Arbiter, which holds the merged setting; a worker is forked below its call."""
+    """Find gunicorn's Arbiter, which holds the merged settings; a worker is forked below its call."""
     arbiter = _arbiter()
     if arbiter is None:
         return None
@@ -104,19 +104,19 @@ def _arbiter() -> Any:
         return None
     arbiter = next(_locals_of(module.Arbiter), None)
     if arbiter is None and not _searched:
-        _searched.append(True)  # it takes long, and what is not there will not come
+        _searched.append(True)  # it is slow, and the result does not change
         arbiter = next((thing for thing in gc.get_objects() if type(thing) is module.Arbiter), None)
     return arbiter
 
 
 def _spawned() -> Workers | None:
-    """Find the Config that uvicorn and hypercorn hand to every worker process as an argument."""
+    """Find the Config that uvicorn and hypercorn pass to every worker process."""
     process = _process()
     config: Any = getattr(process, "_kwargs", {}).get("config")
     server = type(config).__module__.partition(".")[0]
     target = getattr(getattr(process, "_target", None), "__module__", "")
     if server not in {"uvicorn", "hypercorn"} or target.partition(".")[0] != server:
-        return None  # a program that starts servers by itself is no server that keeps count
+        return None  # a program that starts servers itself does not count them
     if getattr(config, "should_reload", False) or getattr(config, "use_reloader", False) or config.workers <= 1:
         return Workers(1, f"{server} runs one worker")
     found = f"{server} is starting {config.workers} workers ({_source(config.workers, 'WEB_CONCURRENCY', 'UVICORN_WORKERS')})"
@@ -124,7 +124,7 @@ def _spawned() -> Workers | None:
 
 
 def _granian() -> Workers | None:
-    """Find granian's server among the calls that led here, below which it forks its workers."""
+    """Find granian's server on the call stack, below which it forks its workers."""
     module = sys.modules.get("granian.server.mp")
     if module is None:
         return None
@@ -151,18 +151,18 @@ def _process_number() -> int:
 
 
 def is_child() -> bool:
-    """Whether multiprocessing has started this process; nobody has where it was never imported."""
+    """Whether multiprocessing has started this process; it has not if it was never imported."""
     module = sys.modules.get("multiprocessing.process")
     return module is not None and module.parent_process() is not None
 
 
 def _process() -> Any:
-    """What multiprocessing knows of this process, if it has started it."""
+    """What multiprocessing knows about this process, if it started it."""
     return sys.modules["multiprocessing.process"].current_process() if is_child() else None
 
 
 def _source(count: int, *variables: str) -> str:
-    """Where the number was probably given, for the message only."""
+    """Where the number was probably set, for the message only."""
     if any(word in {"-w", "--workers"} or word.startswith(("--workers=", "-w")) for word in sys.argv):
         return f"--workers {count}"
     for name in variables:
@@ -175,13 +175,13 @@ def _source(count: int, *variables: str) -> str:
 
 
 def within_lifespan() -> bool:
-    """Whether an ASGI server's lifespan call led here: there an exception would only mean "no lifespan"."""
+    """Whether this runs within an ASGI server's lifespan call, where an exception would only mean "no lifespan"."""
     scopes: Iterator[Any] = (values.get("scope") for values in _locals())
     return any(issubclass(type(scope), MutableMapping) and scope.get("type") == "lifespan" for scope in scopes)
 
 
 def packages_that_led_here() -> Iterator[str]:
-    """The packages whose code is among the calls that led here, innermost first."""
+    """The packages on the call stack, innermost first."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
     while frame is not None:
         yield str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -189,15 +189,15 @@ def packages_that_led_here() -> Iterator[str]:
 
 
 def gunicorn_setting(name: str) -> Any:
-    """A setting of the gunicorn that runs this process; None where none does, or it does not know the setting."""
+    """A setting of the gunicorn that runs this process; None without gunicorn, or if it does not have that setting."""
     arbiter = _arbiter()
     return None if arbiter is None else getattr(arbiter.cfg, name, None)
 
 
 def _locals_of(wanted: type) -> Iterator[Any]:
-    """Objects of a class among the local variables of the calls that led here, innermost first.
+    """Objects of a class among the local variables on the call stack, innermost first.
 
-    Asks for their types only: `isinstance` would wake lazy objects of the application.
+    Looks at their types only: `isinstance` would evaluate lazy objects of the application.
     """
     for values in _locals():
         yield from (value for value in list(values.values()) if issubclass(type(value), wanted))

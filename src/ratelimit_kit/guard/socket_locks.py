@@ -1,9 +1,9 @@
-"""A proof from outside of any server's settings: does a sibling process serve the same application?
+"""Detects, without any server's settings, whether a sibling process serves the same application.
 
 A process that serves holds a POSIX record lock for each address on which it listens. The kernel
-gives such a lock to one process, does not hand it down to a fork, and takes it back when the
-process ends, however it ends. So who cannot have the lock has a sibling on the same socket. A
-process that listens nowhere (a shell, a management command, a test client) takes part in nothing.
+gives such a lock to one process, does not pass it on to a fork, and releases it when the
+process ends, however it ends. So a process that cannot get the lock has a sibling on the same socket. A
+process that does not listen (a shell, a management command, a test client) takes no lock.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ratelimit_kit.core.fork import in_forked_child
 
 try:
     import fcntl
-except ImportError:  # Windows: no fork, and no record locks; the declared layer remains
+except ImportError:  # Windows: no fork, and no record locks; declared workers are still checked
     fcntl = None  # type: ignore[assignment]
 
 _held: dict[Path, int] = {}
-"""Lock files of this process, by path: closing any descriptor of such a file would lose its lock."""
+"""Lock files of this process, by path: closing any descriptor of such a file would release its lock."""
 
 
 _lock = Lock()
-"""One thread at a time: closing a descriptor that could not have the lock would lose another thread's."""
+"""One thread at a time: closing a descriptor that did not get the lock would release another thread's."""
 
 
 class Sibling(NamedTuple):
@@ -76,7 +76,7 @@ def _addresses() -> Iterator[str]:
 
 
 def _listening(descriptor: int) -> Iterator[str]:
-    """Look at a copy; making it blocking or not would change the original, which shares its flags."""
+    """Look at a copy, and keep its blocking mode: the original shares its flags."""
     blocking = os.get_blocking(descriptor)
     with socket.socket(fileno=os.dup(descriptor)) as found:
         os.set_blocking(descriptor, blocking)
@@ -86,9 +86,9 @@ def _listening(descriptor: int) -> Iterator[str]:
 
 
 def _listens(pid: int, address: str) -> bool:
-    """Whether a process still listens on an address: one that ends may answer its last requests for long.
+    """Whether a process still listens on an address: one that is exiting may take long to finish its last requests.
 
-    True where that cannot be seen.
+    True if that cannot be seen.
     """
     port = address.rpartition(":")[2]
     if not port.isdigit():
@@ -103,7 +103,7 @@ def _listens(pid: int, address: str) -> bool:
 
 
 def _taken(identity: list[str], where: str) -> Sibling | None:
-    """Take the lock of this identity; the process that has it already, else None."""
+    """Take the lock of this identity; return the process that already has it, else None."""
     folder = own_folder()
     if folder is None:
         return None
@@ -138,7 +138,7 @@ def _holder(descriptor: int) -> tuple[int, int]:
 
 
 def own_folder() -> Path | None:
-    """A folder of this user's own; None where there is none that can be trusted."""
+    """A folder that belongs to this user; None if there is none that can be trusted."""
     try:
         folder = Path(tempfile.gettempdir()) / f"ratelimit_kit-{os.getuid()}"
         with contextlib.suppress(FileExistsError):
@@ -159,8 +159,8 @@ def _namespace() -> str:
 
 
 def _forget() -> None:
-    """In a forked child: the locks are the parent's, and another thread of the parent may have been at work."""
-    global _lock  # noqa: PLW0603 - nobody will ever release the parent's
+    """In a forked child: the locks belong to the parent, and another of its threads may have held `_lock`."""
+    global _lock  # noqa: PLW0603 - the parent's would never be released here
     _lock = Lock()
     _held.clear()
 

@@ -1,7 +1,7 @@
-"""Limits that can never matter: another limit of the same rule has always refused before.
+"""Limits that never take effect: another limit of the same rule always refuses first.
 
-"1000/hour; 10/minute" admits about 600 an hour at most, so the first limit is a mistake: its author
-believes in a number that nobody can reach. Only certain cases are reported.
+"1000/hour; 10/minute" admits about 600 an hour at most, so the first limit is a mistake: nobody can
+ever reach it. Only cases without doubt are reported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SHORTEST: Final = {
 
 
 def unreachable(limits: Sequence[Limit], where: str) -> list[UnreachableLimitError]:
-    """One error for each limit that another one of the same rule keeps from ever refusing."""
+    """One error for each limit that never refuses because another one of the same rule always does so first."""
     errors = []
     for index, limit in enumerate(limits):
         for other in (*limits[:index], *limits[index + 1 :]):
@@ -36,7 +36,7 @@ def unreachable(limits: Sequence[Limit], where: str) -> list[UnreachableLimitErr
                 one, before = (str(limit), str(other)) if str(limit) != str(other) else (repr(limit), repr(other))
                 errors.append(
                     UnreachableLimitError(
-                        f"{where}: the limit {one} can never refuse anything, for {before} always refuses before. "
+                        f"{where}: the limit {one} can never refuse anything, because {before} always refuses first. "
                         f"Remove {one}, or correct one of the two"
                     )
                 )

@@ -1,4 +1,4 @@
-"""How many worker processes serve this application, and the user's own word for it."""
+"""How many worker processes serve this application, and what the user declares."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ratelimit_kit.errors import OptionError
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """A number of worker processes, as a sentence part that says where it was found.
+    """A number of worker processes, and a part of a sentence that says where it was found.
 
     `number` counts the workers that the server has started, up to this one; above `count` this one
-    replaces another in a server that runs. `stopping`, where the server shows it, tells whether this
-    process has been told to end. `respawns` is true in a worker whose exit would only make the server
-    start it again, for ever. `initial` is the number with which the server began, where it shows that.
+    replaces another in a running server. `stopping`, if the server shows it, tells whether this
+    process has been told to exit. `respawns` is true if the server would restart this worker for ever
+    when it exits. `initial` is the number of workers at the start, if the server shows it.
     `exact` is false where the server starts as many as it needs; `per_request` is true where each
     request has a process of its own.
     """
@@ -32,16 +32,16 @@ class Workers:
 
     @property
     def times(self) -> str:
-        """How much of its quota a client would get."""
+        """How many times its quota a client would get."""
         return f"{self.count} x" if self.exact else "several times"
 
     def is_stopping(self) -> bool:
-        """Whether this process is known to have been told to end."""
+        """Whether this process is known to have been told to exit."""
         return self.stopping is not None and self.stopping()
 
     @property
     def late(self) -> bool:
-        """Whether a server that runs has been told to add this worker."""
+        """Whether a running server was told to add this worker."""
         return self.initial is not None and self.number > self.initial and self.count > self.initial
 
     @property
@@ -51,14 +51,14 @@ class Workers:
 
     @property
     def replaces_another(self) -> bool:
-        """Whether a server that runs has started this worker in place of another."""
+        """Whether a running server has started this worker in place of another."""
         return self.number > self.count
 
 
 def declared(workers: int | None) -> Workers | None:
-    """The user's word: the option `workers`, else the environment's RATELIMIT_KIT_WORKERS.
+    """What the user declares: the option `workers`, else RATELIMIT_KIT_WORKERS in the environment.
 
-    Raises OptionError for a number that is none, and for a misspelt variable.
+    Raises OptionError for an invalid number, and for a misspelt variable.
     """
     text = variable(WORKERS)
     if workers is not None:
@@ -71,5 +71,5 @@ def declared(workers: int | None) -> Workers | None:
 
 def _number(value: object, given: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{given} is no number of worker processes: give a whole number of 1 or more")
+        raise OptionError(f"{given} is not a number of worker processes: give a whole number of 1 or more")
     return value

@@ -1,11 +1,11 @@
-"""Label values of metrics: names from a configuration, and never so many that a metric grows with its users."""
+"""Label values of metrics: names from the configuration, limited in number so that metrics do not grow with users."""
 
 from __future__ import annotations
 
 from typing import Final
 
 MOST: Final = 200
-"""Different values of one label; limiters that are named after tenants would otherwise make a series each."""
+"""Most values of one label; otherwise limiters named after tenants would each make a series."""
 
 OTHER: Final = "other"
 
@@ -29,14 +29,14 @@ EVENTS: Final = (
 
 
 class Names:
-    """Lets the first `most` names through as they are; every later one becomes "other"."""
+    """Keeps the first `most` names; every later one becomes "other"."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._known: set[str] = set()
 
     def __call__(self, name: str) -> str:
-        """The name as a label may have it."""
+        """The label for a name."""
         if name in self._known:
             return name
         if len(self._known) >= self._most:

@@ -1,6 +1,6 @@
-"""Events as log records of the logger `ratelimit_kit`, at most one a second of a kind.
+"""Events as log records of the logger `ratelimit_kit`, at most one per second of each kind.
 
-The library configures no handlers; Python prints warnings and worse to stderr by itself.
+The library does not configure handlers; by default Python prints warnings and errors to stderr.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 from ratelimit_kit.core.events import Event
 
 QUIET = 0.9
-"""Seconds between two records of the same event; less than between two looks at a policy file, each of which is news."""
+"""Seconds between two records of the same event; less than between two checks of a policy file, whose results must all be logged."""
 
 _last: dict[tuple[str, str, Any], float] = {}
-"""When an event of a kind was last logged, by any observer: many limiters meet one outage together."""
+"""When an event of each kind was last logged, by any observer: one outage affects many limiters."""
 
 
 class LoggingObserver:
-    """Logs each event with its level; the facts travel as `record.ratelimit`."""
+    """Logs each event with its level; the facts are in `record.ratelimit`."""
 
     def __init__(self, name: str = "ratelimit_kit") -> None:
         self._logger = logging.getLogger(name)
 
     def on_event(self, event: Event) -> None:
-        """Log the event, unless the like of it was logged just now."""
+        """Log the event, unless one of its kind was logged just now."""
         like = (self._logger.name, event.name, event.facts.get("warning", event.facts.get("rule")))
         now = time.monotonic()
         if now - _last.get(like, -QUIET) < QUIET:

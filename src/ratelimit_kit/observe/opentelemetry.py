@@ -1,6 +1,6 @@
 """Decisions and events as OpenTelemetry metrics; give the observer to a Policy or a Limiter.
 
-It needs the API package alone: without an SDK nothing is recorded and nothing fails. Attributes are names
+It needs only the API package: without an SDK nothing is recorded and nothing fails. Attributes are names
 from the configuration: never a key, an address or a path. The names follow ASP.NET Core's rate-limiting
 metrics, the only convention there is.
 """
@@ -31,14 +31,14 @@ class OpenTelemetryObserver:
         self._policy, self._rule, self._store, self._event = Names(), Names(), Names(), Names()
 
     def on_event(self, event: Event) -> None:
-        """Count the event by its name, and its error's code where it has one."""
+        """Count the event by its name, and by its error's code if it has one."""
         attributes: dict[str, Any] = {"ratelimit_kit.event": self._event(event.name)}
         if "error" in event.facts:
             attributes["error.type"] = event.facts["error"]
         self._events.add(1, attributes)
 
     def on_decision(self, decided: Decided) -> None:
-        """Count the decision; time the store where it was asked."""
+        """Count the decision; record the store's time if it was asked."""
         self._requests.add(
             1,
             {

@@ -1,8 +1,8 @@
 """Decisions and events as Prometheus metrics; give the observer to a Policy or a Limiter.
 
 Labels are names from the configuration: never a key, an address or a path. There are counters and a
-histogram only, no gauges, so that the multiprocess mode (PROMETHEUS_MULTIPROC_DIR) adds workers up
-without more to do. docs/how-to/monitoring.md has the alerts that go with them.
+histogram only, no gauges, so that the multiprocess mode (PROMETHEUS_MULTIPROC_DIR) adds up workers
+without further setup. docs/how-to/monitoring.md has the alerts that go with them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ except ImportError as error:
     raise DependencyError.missing("PrometheusObserver", "the prometheus-client package", "prometheus") from error
 
 BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
-"""Seconds: a store nearby answers below a millisecond, and 0.25 is the default deadline."""
+"""Seconds: a nearby store replies within a millisecond, and 0.25 is the default deadline."""
 
 
 class _Metrics:
@@ -34,7 +34,7 @@ class _Metrics:
         self.requests = counter("requests", "Decisions, by rule and outcome.", *rule, "outcome")
         self.degraded = counter("degraded", "Decisions that an outage policy made without the store.", *rule, "outcome")
         self.near = counter("near_limit", "Decisions that left less than a tenth of the quota.", *rule)
-        self.cached = counter("denial_cache_hits", "DenialCache that were answered without asking the store.", *rule)
+        self.cached = counter("denial_cache_hits", "Denials from the denial cache, without asking the store.", *rule)
         self.events = counter("events", "What happened that an operator should know.", "event")
         for name in EVENTS:
             self.events.labels(name)
@@ -64,7 +64,7 @@ class PrometheusObserver:
         self._metrics.events.labels(self._event(event.name)).inc()
 
     def on_decision(self, decided: Decided) -> None:
-        """Count the decision; time the store where it was asked."""
+        """Count the decision; record the store's time if it was asked."""
         metrics = self._metrics
         rule = self._policy(decided.policy), self._rule(decided.rule)
         metrics.requests.labels(*rule, decided.outcome).inc()

@@ -190,7 +190,7 @@ class BaseStore:
 
     def clear(self) -> None:
         """Forget everything: for tests; TypeError for a store that cannot."""
-        raise TypeError(f"{self!r} cannot forget everything: give the tests a store of their own, such as memory://")
+        raise TypeError(f"{self!r} cannot be cleared: give the tests a store of their own, such as memory://")
 
     def examine(self) -> Iterable[StartupRefused | StartupWarning]:
         """What is wrong with the store or its server at start; raises StoreUnavailableError when it does not answer."""
@@ -249,7 +249,7 @@ def open_store(store: str | Store | None) -> Store:
     if not isinstance(store, str):
         if not isinstance(store, Store):
             raise StoreURLError(
-                f"a {type(store).__name__} is neither a store nor a store URL: write for example 'redis://127.0.0.1:6379/0'"
+                f"a {type(store).__name__} is not a store or a store URL. For example: 'redis://127.0.0.1:6379/0'"
             )
         return store
     scheme, mark, _ = store.partition("://")
@@ -258,7 +258,7 @@ def open_store(store: str | Store | None) -> Store:
         hint = (not mark and missing_scheme(store)) or (
             f"{nearest(found, [name + '://' for name in _STORES])} For example 'redis://127.0.0.1:6379/0'"
         )
-        raise StoreURLError(f"store={redacted(store)!r} names no store: {hint}")
+        raise StoreURLError(f"store={redacted(store)!r} is not a store URL: {hint}")
     module, _, function = _STORES[scheme].partition(":")
     opened: Store = getattr(import_module(module), function)(store)
     return opened

@@ -1,4 +1,4 @@
-"""DenialCache that still hold: what a store has refused until some instant is refused from memory until then.
+"""Denials that still hold: what a store has refused until some time is refused from memory until then.
 
 Nothing but a reset, a refund or another limit can admit sooner. A store whose `denials_cacheable` tells of those
 that it carries out (`forget`); those of other processes are noticed after MAX_SECONDS seconds. Only a charge
@@ -19,10 +19,10 @@ from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.stores import Charge, check_charges
 
 MAX_DENIALS: Final = 10_000
-"""DenialCache remembered at most; the oldest make room."""
+"""Most denials remembered; the oldest make room."""
 
 MAX_SECONDS: Final = 10.0
-"""Seconds for which a denial is remembered at most: another process may have reset the key."""
+"""Longest time for which a denial is remembered: another process may have reset the key."""
 
 REFUND_SECONDS: Final = 600.0
 """Seconds after a refund for which denials by the same limit are not remembered: more refunds may come
@@ -40,7 +40,7 @@ class _Known(NamedTuple):
 
 
 class DenialCache:
-    """DenialCache of one gate's store."""
+    """Denials of one guarded store."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], _Known] = {}

@@ -63,21 +63,21 @@ class StoreURL:
 def read_url(url: str) -> StoreURL:
     """The parts of a URL; StoreURLError for one in which a login could be taken for something else."""
     if not isinstance(url, str):
-        raise StoreURLError(f"a {type(url).__name__} is no store URL: write for example 'redis://127.0.0.1:6379/0'")
+        raise StoreURLError(f"a {type(url).__name__} is not a store URL. For example: 'redis://127.0.0.1:6379/0'")
     scheme, mark, rest = url.partition("://")
     if not mark:
-        raise StoreURLError(f"store={redacted(url)!r} is no URL: write for example 'redis://127.0.0.1:6379/0'")
+        raise StoreURLError(f"store={redacted(url)!r} is not a URL. For example: 'redis://127.0.0.1:6379/0'")
     end = _END_OF_HOSTS.search(rest)
     authority, place = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     login, _, hosts = authority.rpartition("@")
     path, _, query = place.partition("?")
     if "#" in place or ("@" in path and hosts) or ("@" in query and not login):
-        raise StoreURLError(f"store={redacted(url)!r} cannot be read, for its login ends too early: {_ENCODE}")
+        raise StoreURLError(f"store={redacted(url)!r} cannot be read, because its login ends too early: {_ENCODE}")
     try:
         options = dict(parse_qsl(query.strip("&"), keep_blank_values=True, strict_parsing=True)) if query else {}
     except ValueError:
         raise StoreURLError(
-            f"store={redacted(url)!r} cannot be read: after '?' come options as name=value. Where there is a password, {_ENCODE}"
+            f"store={redacted(url)!r} cannot be read: after '?' come options as name=value. If there is a password, {_ENCODE}"
         ) from None
     return StoreURL(scheme, login, hosts, path, options)
 
@@ -96,8 +96,8 @@ def _node(url: StoreURL, place: int, text: str, default: int) -> tuple[str, int]
     if good and host and port.isdigit():
         raise url.refused(f"cannot be read: host {place} has no port from 1 to 65535")
     raise url.refused(
-        f"cannot be read: host {place} is no host with a port. Write for example 127.0.0.1:{default} or [::1]:{default}; "
-        f"where there is a password, {_ENCODE}"
+        f"cannot be read: host {place} is not a host with a port. For example: 127.0.0.1:{default} or [::1]:{default}; "
+        f"if there is a password, {_ENCODE}"
     )
 
 
@@ -110,7 +110,7 @@ def taken_out(url: StoreURL, names: Sequence[str]) -> tuple[StoreURL, dict[str, 
                 found[name] = float(url.options[name])
             except ValueError:
                 raise StoreURLError(
-                    f"{name}= in the store's URL is no number of seconds: write for example {name}=1"
+                    f"{name}= in the store's URL is not a number of seconds. For example: {name}=1"
                 ) from None
     return url.without(names), found
 

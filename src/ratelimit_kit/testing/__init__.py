@@ -1,4 +1,4 @@
-"""Help for tests: limits off, counters to nothing, time by hand, and the suite that every store has to pass.
+"""Help for tests: limits off, counters reset, time by hand, and the suite that every store must pass.
 
 `fixtures.py` offers the first three to pytest.
 """

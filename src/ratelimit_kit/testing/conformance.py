@@ -1,10 +1,10 @@
-"""The suite that every store has to pass, those of this library and those of others.
+"""The suite that every store must pass, those of this library and those of others.
 
     class TestMyStore(StoreConformance):
         def make_store(self, clock):
             return MyStore(clock=clock)
 
-pytest collects the class and runs each claim for every algorithm and for both faces.
+pytest collects the class and runs each test for every algorithm, with the sync API and the async API.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ LIMITS: tuple[Limit, ...] = (
 )
 
 KEYS = ("plain", "two words", "line\r\nbreak", "{braces}", "naïve ключ", "percent%20", "", "x" * 300, "x" * 301, "\x00")
-"""Texts that are counters of their own, and that no protocol may stumble over."""
+"""Texts that must be separate counters, and must not break any protocol."""
 
 CLIENTS = 100
-"""Threads, or tasks, that ask for the same counter at once."""
+"""Threads, or tasks, that use the same counter at once."""
 
 
 class StoreConformance:
-    """RequestCharges about a store, as tests; a subclass says how to make one.
+    """Tests of a store; a subclass says how to make one.
 
-    `make_store(clock)` returns an empty store that keeps the time of `clock` (nanoseconds). `rounds` is how often claims
-    about concurrency are tried with the first limit (a fifth with others), `programs` how many random programs are run.
+    `make_store(clock)` returns an empty store that keeps the time of `clock` (nanoseconds). `rounds` is how often tests
+    of concurrency are repeated with the first limit (a fifth with others), `programs` how many random programs are run.
     """
 
     rounds = 3
@@ -63,7 +63,7 @@ class StoreConformance:
         raise NotImplementedError("StoreConformance: write make_store(self, clock), which returns an empty store")
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Run each claim for every algorithm and both faces that it asks for."""
+        """Run each test for every algorithm, and for both APIs if it uses them."""
         if "limit" in metafunc.fixturenames:
             metafunc.parametrize("limit", LIMITS, ids=str)
         if "api" in metafunc.fixturenames:
@@ -81,7 +81,7 @@ class StoreConformance:
         return self.rounds if limit == LIMITS[0] else -(-self.rounds // 5)
 
     def test_it_is_a_store_that_answers(self) -> None:
-        """It has every method, a scope, and answers a ping."""
+        """It has every method, a scope, and replies to a ping."""
         store = self.make_store(ManualClock(start=START))
         _equal(isinstance(store, Store), True, "isinstance(store, Store)")
         _equal(isinstance(store.scope, Scope), True, "isinstance(store.scope, Scope)")
@@ -90,7 +90,7 @@ class StoreConformance:
         store.close()
 
     def test_the_same_programs_get_the_same_answers(self, api: type[API]) -> None:
-        """Random programs are answered exactly as the limits themselves would."""
+        """Random programs get exactly the decisions of the limits themselves."""
         for seed in range(self.programs):
             with self._open(api) as (clock, store):
                 _run(random.Random(seed), clock, Model(clock), store)  # noqa: S311 - no secret
@@ -132,13 +132,13 @@ class StoreConformance:
             _equal(store.decide([Charge("one", limit, 0)]), before, "the counter that was not refused")
 
     def test_a_cost_of_zero_writes_nothing(self, limit: Limit, api: type[API]) -> None:
-        """Looking leaves no trace."""
+        """A peek changes nothing."""
         with self._open(api) as (_, store):
             for _ in range(limit.max_cost + 1):
                 _equal(store.decide([Charge("key", limit, 0)])[0].remaining, limit.max_cost, "remaining after looking")
 
     def test_refunds_and_resets(self, limit: Limit, api: type[API]) -> None:
-        """What is given back can be had again, and never more than was taken."""
+        """What is given back can be used again, and never more than was charged."""
         with self._open(api) as (_, store):
             full = [Charge("key", limit, limit.max_cost)]
             store.refund(full)
@@ -162,7 +162,7 @@ class StoreConformance:
                     _equal(store.decide([full])[0].allowed, False, f"the second hit of {key[:20]!r} under {limit}")
 
     def test_what_cannot_be_is_an_error(self, limit: Limit, api: type[API]) -> None:
-        """A cost that no wait satisfies, and a counter named twice."""
+        """A cost that can never be admitted, and a counter named twice."""
         with self._open(api) as (_, store):
             _raises(CostError, lambda: store.decide([Charge("key", limit, limit.max_cost + 1)]))
             _raises(CostError, lambda: store.decide([Charge("key", limit, -1)]))
@@ -197,7 +197,7 @@ class StoreConformance:
             store.close()
 
     def test_both_faces_count_together(self, limit: Limit) -> None:
-        """What one api admits is gone for the other; a closed store opens again."""
+        """What one API admits is used up for the other; a closed store opens again."""
         store = self.make_store(ManualClock(start=START))
         for _ in range(limit.max_cost):
             store.decide([Charge("key", limit)])
@@ -231,7 +231,7 @@ def _run(chance: random.Random, clock: ManualClock, model: Model, store: API) ->
             case "wait":
                 clock.advance(chance.choice([0.000001, 0.03125, 0.25, 1.0, 7.5, 60.0, -0.5]))
             case "decide":
-                _equal(store.decide(charges), model.decide(charges), f"the answer to {charges}")
+                _equal(store.decide(charges), model.decide(charges), f"the decision for {charges}")
             case "refund":
                 charged_at = chance.choice([None, clock() // 1000 - chance.randint(0, 2_000_000)])
                 store.refund(charges, charged_at)
@@ -243,7 +243,7 @@ def _run(chance: random.Random, clock: ManualClock, model: Model, store: API) ->
 
 def _equal(found: object, expected: object, what: str) -> None:
     if found != expected:
-        raise AssertionError(f"{what}: {found!r}, where {expected!r} was expected")
+        raise AssertionError(f"{what}: expected {expected!r}, got {found!r}")
 
 
 def _raises(error: type[Exception], work: Callable[[], object]) -> None:
@@ -251,4 +251,4 @@ def _raises(error: type[Exception], work: Callable[[], object]) -> None:
         found = work()
     except error:
         return
-    raise AssertionError(f"{error.__name__} was expected, and the answer was {found!r}")
+    raise AssertionError(f"expected {error.__name__}, got {found!r}")

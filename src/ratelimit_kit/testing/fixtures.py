@@ -1,8 +1,8 @@
-"""Fixtures for pytest, which finds this file by itself where the library is installed.
+"""Fixtures for pytest, which finds this file by itself if the library is installed.
 
 ratelimits_disabled   nothing is limited during the test
-ratelimits_reset      the test begins with every counter of the memory stores at nothing
-ratelimits_clock      a ManualClock that the memory stores keep: `ratelimits_clock.advance(60)`
+ratelimits_reset      the test begins with all counters of the memory stores reset
+ratelimits_clock      a ManualClock that the memory stores follow: `ratelimits_clock.advance(60)`
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def ratelimits_disabled() -> Iterator[None]:
 
 @pytest.fixture
 def ratelimits_reset() -> None:
-    """The test begins with every counter of the memory stores at nothing."""
+    """The test begins with all counters of the memory stores reset."""
     from ratelimit_kit.testing import reset_all
 
     reset_all()
@@ -35,7 +35,7 @@ def ratelimits_reset() -> None:
 
 @pytest.fixture
 def ratelimits_clock() -> Iterator[ManualClock]:
-    """A clock that the memory stores keep, and that moves only when told to."""
+    """A clock that the memory stores follow, and that moves only when told to."""
     from ratelimit_kit.testing import manual_time
 
     with manual_time() as clock:

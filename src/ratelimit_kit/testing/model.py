@@ -1,4 +1,4 @@
-"""What every store must answer: the limits' own steps on a dictionary, with nothing around them."""
+"""What every store must decide: the limits' own steps on a dictionary, with nothing around them."""
 
 from __future__ import annotations
 

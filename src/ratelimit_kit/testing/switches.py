@@ -1,4 +1,4 @@
-"""What tests of an application switch: limits off, counters to nothing, time by hand."""
+"""Switches for tests of an application: limits off, counters reset, time by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ratelimit_kit.web.response.result import PASS, CheckResult
 def disabled() -> Iterator[None]:
     """Let nothing be limited or counted in this process, in any thread; also a decorator for test functions.
 
-    Limiters, decorated functions and views, and policies admit whatever comes.
+    Limiters, decorated functions and views, and policies admit everything.
     """
     with contextlib.ExitStack() as patches:
         for owner, name, replacement in (
@@ -43,15 +43,13 @@ def reset_all(*stores: Store) -> None:
     """
     for store in (*STORES, *stores):
         if not isinstance(store, BaseStore):
-            raise TypeError(
-                f"{store!r} cannot forget everything: give the tests a store of their own, such as memory://"
-            )
+            raise TypeError(f"{store!r} cannot be cleared: give the tests a store of their own, such as memory://")
         store.clear()
 
 
 @contextlib.contextmanager
 def manual_time(start: float = 1_800_000_000.0) -> Iterator[ManualClock]:
-    """Let every memory store of this process keep the time of one ManualClock, and begin anew before and after.
+    """Let every memory store of this process follow one ManualClock, with empty counters before and after.
 
     `start` is in seconds of the epoch. Stores with a clock of their own keep it.
     """

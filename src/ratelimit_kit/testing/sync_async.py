@@ -1,4 +1,4 @@
-"""The sync and the async API of a store as plain calls, so that a claim is written once for both."""
+"""The sync and the async API of a store as plain calls, so that a test is written once for both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class API:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of what the API needed."""
+        """Release what the API needed."""
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Ask the store."""

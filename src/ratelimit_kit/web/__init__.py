@@ -1,4 +1,4 @@
 """The web without a framework: requests, identities, rules, policy, headers and denials.
 
-The front doors (wsgi.py, asgi.py, django/) translate to and from what is here and decide nothing.
+The integrations (wsgi.py, asgi.py, django/) translate requests and responses, and decide nothing.
 """

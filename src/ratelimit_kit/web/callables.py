@@ -1,4 +1,4 @@
-"""How a rule's callables are called: an asynchronous one has to be awaited, which only an asynchronous door can."""
+"""Calls a rule's callables: an async one must be awaited, which only an async integration can do."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ratelimit_kit.errors import IdentityError
 
 
 def called(function: Callable[[Any], Any], subject: Any) -> Any:
-    """What a callable says of a request or a response; IdentityError for a coroutine, which nobody would await."""
+    """What a callable returns for a request or response; IdentityError for a coroutine, which would not be awaited."""
     value = function(subject)
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
         name = getattr(function, "__qualname__", repr(function))
-        raise IdentityError(f"{name} is asynchronous, and this is a synchronous front door: give a plain function")
+        raise IdentityError(f"{name} is asynchronous, but this integration is synchronous: use a plain function")
     return value
 
 

@@ -141,10 +141,10 @@ def test_lines_that_are_none_are_counted_and_shown(simulated: Simulated) -> None
     found = simulated(lines, "--limit", "1/minute")
     assert (found["requests"], found["malformed"]) == (1, 4)
     assert [(one["number"], one["reason"]) for one in found["malformed_lines"]] == [
-        (3, "no line of the common or combined format"),
-        (4, "its time is none"),
+        (3, "not in the common or combined log format"),
+        (4, "its time is not valid"),
         (5, "it does not begin with an address"),
-        (6, "no line of the common or combined format"),
+        (6, "not in the common or combined log format"),
     ]
 
 
@@ -217,8 +217,8 @@ def test_the_report_is_for_people_and_safe_to_print(tmp_path: Path, capsys: pyte
         "  by           10/minute: 3",
         "  first        line 11, at 2025-10-09 08:53:30 UTC",
         "  out of order 1 line: judged at the latest time seen before them",
-        "  malformed    1 line, left out:",
-        "    line 14: no line of the common or combined format: \\x1b]0;owned\\x07" + "x" * 90,
+        "  malformed    1 line, skipped:",
+        "    line 14: not in the common or combined log format: \\x1b]0;owned\\x07" + "x" * 90,
         "",
         "  refused  requests  client",
         "        3        13  ip:203.0.113.7",

@@ -95,7 +95,7 @@ def test_workers_that_count_apart_are_seen_in_the_fields() -> None:
     answers = [admitted(left) for left in (4, 4, 3, 2, 3)]
     found = {finding.check: finding for finding in fields(answers, 5)}
     assert found["one counter"].status == "fail"
-    assert "4 units left were said 2 times" in found["one counter"].found
+    assert "remaining was 4 in 2 responses" in found["one counter"].found
 
 
 @pytest.mark.parametrize(

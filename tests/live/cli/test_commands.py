@@ -155,7 +155,7 @@ def test_a_memory_store_is_judged_by_the_workers() -> None:
     assert statuses(doctor("memory://", "--workers", "4")[1])["workers"] == "fail"
     status, found = doctor("memory://", "--workers", "1", env={"RATELIMIT_KIT_WORKERS": "4"})
     assert (status, found["workers"]["status"]) == (0, "warn")
-    assert "RATELIMIT_KIT_WORKERS=4: the former counts" in found["workers"]["found"]
+    assert "RATELIMIT_KIT_WORKERS=4: the former is used" in found["workers"]["found"]
 
 
 def test_rights_that_are_missing_are_named(redis: RedisServer) -> None:
@@ -365,7 +365,7 @@ def test_reset_gives_the_quota_back_and_says_what_it_did(
     assert "all" not in found  # the counter of everybody is only reset by its name
     assert visit(live, "/") == 200
     assert main(["reset", "global", "--policy", str(policy)]) == 0
-    assert capsys.readouterr().out == "all  global\n  50/minute: forgotten; 46 of 50 were left\n"
+    assert capsys.readouterr().out == "all  global\n  50/minute: reset; 46 of 50 were left\n"
 
 
 @pytest.mark.parametrize("store", ["redis", "memcached"])
@@ -378,7 +378,7 @@ def test_a_limiter_is_inspected_by_its_key(
     options = ["user:\x1b[1m42", "--store", url, "--limit", "3/minute", "--name", "ops"]
     assert main(["inspect", *options]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("ops  user:\\x1b[1m42\n  3/minute: 1 of 3 left, admits, forgets everything in ")
+    assert out.startswith("ops  user:\\x1b[1m42\n  3/minute: 1 of 3 left, allowed, resets in ")
     assert main(["reset", *options]) == 0
     assert limiter.peek("user:\x1b[1m42").remaining == 3
     limiter.close()
@@ -387,7 +387,7 @@ def test_a_limiter_is_inspected_by_its_key(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nobody"], "'nobody' names no client"),
+        (["nobody"], "'nobody' is not a client"),
         (["user:42", "--rule", "login"], "the rule 'login' counts by user and ip"),
         (["203.0.113.7", "--rule", "logni"], "did you mean 'login'?"),
     ],

@@ -36,7 +36,7 @@ def test_a_busy_port_and_a_bad_one_are_said() -> None:
         assert f"cannot listen on 127.0.0.1:{port}" in busy.stderr
     bad = subprocess.run([*command, "99999"], capture_output=True, text=True, check=False)
     assert bad.returncode == 2
-    assert "'99999' is no port" in bad.stderr
+    assert "'99999' is not a port" in bad.stderr
 
 
 def test_the_help_names_the_commands() -> None:

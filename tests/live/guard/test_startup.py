@@ -135,7 +135,7 @@ def test_check_asks_the_store_only_when_told_to(
     file = tmp_path / "ratelimit.toml"
     file.write_text(f'store = "{evicting.url()}"\n[[rules]]\nlimits = "5/minute"\n')
     assert main(["check", str(file)]) == 0
-    assert "a server would start. The store was not asked" in capsys.readouterr().out
+    assert "a server would start. The store was not checked" in capsys.readouterr().out
     assert main(["check", str(file), "--live"]) == 0
     assert "warning RLK251: " in capsys.readouterr().out
     assert main(["check", str(file), "--live", "--strict", "--json"]) == 1

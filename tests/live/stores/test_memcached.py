@@ -124,7 +124,7 @@ def test_a_server_that_hangs_costs_one_deadline() -> None:
         with server.hanging():
             for work in (lambda: store.decide(charges), lambda: asyncio.run(_once(store, charges))):
                 begun = time.monotonic()
-                with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.25 s"):
+                with pytest.raises(StoreUnavailableError, match=r"no reply within 0\.25 s"):
                     work()
                 assert time.monotonic() - begun < 2
         assert store.decide([charges[0]._replace(cost=0)])[0].remaining >= 7

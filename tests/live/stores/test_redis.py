@@ -194,10 +194,10 @@ def test_a_server_that_hangs_costs_one_deadline() -> None:
         assert limiter.hit("key")
         with server.process.hanging():
             begun = time.monotonic()
-            with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.25 s"):
+            with pytest.raises(StoreUnavailableError, match=r"no reply within 0\.25 s"):
                 limiter.hit("key")
             assert time.monotonic() - begun < 2
-            with pytest.raises(StoreUnavailableError, match="no answer within"):
+            with pytest.raises(StoreUnavailableError, match="no reply within"):
                 asyncio.run(limiter.ahit("key"))
         limiter.close()
 
@@ -472,7 +472,7 @@ def test_a_hit_that_a_hanging_server_did_not_answer_is_charged_once_at_most(kind
         owner = next(process for port, process in processes.items() if has_keys(port))
         with owner.hanging():
             begun = time.monotonic()
-            with pytest.raises(StoreUnavailableError, match="no answer within"):
+            with pytest.raises(StoreUnavailableError, match="no reply within"):
                 store.decide(charges)
             assert time.monotonic() - begun < 3
 

@@ -28,7 +28,7 @@ def test_a_clock_that_differs_is_told(monkeypatch: pytest.MonkeyPatch, ahead: fl
 def test_items_that_were_thrown_away_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     (warning,) = found(monkeypatch, evictions=3)
     assert isinstance(warning, EvictionWarning)
-    assert "thrown 3 items away" in str(warning)
+    assert "evicted 3 items" in str(warning)
 
 
 def test_a_server_that_is_well_is_not_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:

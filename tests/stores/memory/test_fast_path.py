@@ -78,7 +78,7 @@ def test_what_is_no_key_or_no_cost_is_an_error_all_the_same() -> None:
     for _ in range(3):
         limiter.hit("key")
     for key in (42, b"key", None, []):
-        with pytest.raises(OptionError, match="is no text"):
+        with pytest.raises(OptionError, match="key must be a string"):
             limiter.hit(key)  # type: ignore[arg-type]
     for cost in (True, 1.5, 6, -1):
         with pytest.raises(CostError):

@@ -73,13 +73,13 @@ async def test_the_async_api_needs_its_client_too() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"url": "redis://localhost", "client": object()}])
 def test_a_url_or_clients(options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match="not both and not neither"):
+    with pytest.raises(OptionError, match=r"either a URL .* or clients"):
         RedisStore(**options)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 61, True, "1", None])
 def test_the_deadline_is_a_number_of_seconds(timeout: Any) -> None:
-    with pytest.raises(OptionError, match="timeout="):
+    with pytest.raises(OptionError, match="timeout must be"):
         RedisStore("redis://localhost", timeout=timeout)
 
 
@@ -88,10 +88,10 @@ def test_the_deadline_is_a_number_of_seconds(timeout: Any) -> None:
     [
         ("redis", "did you mean 'redis://'"),
         ("reddis://localhost", "did you mean 'redis://'"),
-        ("redis://localhost:port/0", "host 1 is no host with a port"),
+        ("redis://localhost:port/0", "host 1 is not a host with a port"),
         ("memory://somewhere", "takes no address"),
-        ("", "names no store"),
-        (42, "neither a store nor a store URL"),
+        ("", "is not a store URL"),
+        (42, "is not a store or a store URL"),
     ],
 )
 def test_a_url_that_names_no_store_is_an_error(url: Any, hint: str) -> None:

@@ -69,9 +69,7 @@ def test_a_user_is_told_by_what_does_not_change(user: Any, text: str | None) -> 
     ],
 )
 def test_nothing_else_is_an_identity(user: Any) -> None:
-    with pytest.raises(
-        IdentityError, match=r'key="user" finds nothing that tells one .* from another: give the user a pk'
-    ):
+    with pytest.raises(IdentityError, match=r'key="user" cannot tell one .* from another: give the user a pk'):
         user_text(user)
 
 

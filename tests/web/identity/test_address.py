@@ -112,7 +112,7 @@ async def test_an_async_key_works_in_async_integrations_and_is_an_error_in_other
 
     parts = read_key(key)  # type: ignore[arg-type]
     assert await aidentify(parts, request(), ClientAddress()) == ["key:later"]
-    with pytest.raises(IdentityError, match="synchronous front door"):
+    with pytest.raises(IdentityError, match="this integration is synchronous"):
         identify(parts, request(), ClientAddress())
 
 

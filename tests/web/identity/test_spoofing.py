@@ -78,11 +78,11 @@ def test_a_client_cannot_choose_its_address(
 @pytest.mark.parametrize(
     ("options", "hint"),
     [
-        ({"trusted_proxies": ["0.0.0.0/1", "128.0.0.0/1"]}, "trust every client"),
-        ({"trusted_proxies": ["::/1", "8000::/1"]}, "trust every client"),
+        ({"trusted_proxies": ["0.0.0.0/1", "128.0.0.0/1"]}, "let every client choose"),
+        ({"trusted_proxies": ["::/1", "8000::/1"]}, "let every client choose"),
         ({"trusted_proxies": 1, "client_header": "cf-connecting-ip"}, "list their networks"),
-        ({"client_header": "x forwarded for"}, "no field name"),
-        ({"client_header": None}, "no field name"),
+        ({"client_header": "x forwarded for"}, "not a field name"),
+        ({"client_header": None}, "not a field name"),
         ({"trusted_proxies": -1}, "number of proxies"),
         ({"trusted_proxies": HOPS + 1}, "number of proxies"),
     ],

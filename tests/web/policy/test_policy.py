@@ -212,7 +212,7 @@ def test_declared_workers_refuse_a_memory_store(
         policy(Rule("5/minute")).start()
     policy(Rule("5/minute"), workers=1).start()
     monkeypatch.setenv("RATELIMIT_KIT_WORKERS", "many")
-    with pytest.raises(OptionError, match="RATELIMIT_KIT_WORKERS='many' is no number"):
+    with pytest.raises(OptionError, match="RATELIMIT_KIT_WORKERS='many' is not a number"):
         policy(Rule("5/minute")).start()
     assert capsys.readouterr().err.count("[RLK201]") == 2
 
@@ -222,24 +222,24 @@ def test_declared_workers_refuse_a_memory_store(
     [
         (lambda: Policy(Rule("5/minute"), header="draft11"), OptionError, "Policy has no option 'header'; did you mean 'headers'?"),
         (lambda: Policy(Rule("5/minute"), headers="draft12"), OptionError, "did you mean 'draft11'"),
-        (lambda: Policy(Rule("5/minute"), on_outage="open"), OptionError, "no outage policy"),
+        (lambda: Policy(Rule("5/minute"), on_outage="open"), OptionError, "not an outage policy"),
         (lambda: Policy(Rule("5/minute"), exempt="/healthz"), OptionError, "exempt=['/healthz']"),
         (lambda: Policy(Rule("5/minute"), workers=0), OptionError, "workers=0"),
-        (lambda: Policy("5/minute"), OptionError, "is no Rule"),
+        (lambda: Policy("5/minute"), OptionError, "must be a Rule"),
         (lambda: Policy(Rule("5/minute", name="a"), Rule("6/minute", name="a")), OptionError, "share their counters"),
         (lambda: Policy().start(), OptionError, "limits nothing"),
         (Rule, QuotaError, "no limit"),
         (lambda: Rule("5/minute", cost=6), CostError, "above 5"),
         (lambda: Rule("5/minute", paths=[]), OptionError, "limit nothing"),
         (lambda: Rule("5/minute", paths="/login"), OptionError, "paths=['/login']"),
-        (lambda: Rule("5/minute", paths=["login"]), OptionError, "no path pattern"),
-        (lambda: Rule("5/minute", paths=["/a/*/b"]), OptionError, "no path pattern"),
+        (lambda: Rule("5/minute", paths=["login"]), OptionError, "not a path pattern"),
+        (lambda: Rule("5/minute", paths=["/a/*/b"]), OptionError, "not a path pattern"),
         (lambda: Rule("5/minute", methods="POST"), OptionError, "methods=['POST']"),
-        (lambda: Rule("5/minute", methods=["PO ST"]), OptionError, "no HTTP method"),
-        (lambda: Rule("5/minute", when=True), OptionError, "no callable"),
+        (lambda: Rule("5/minute", methods=["PO ST"]), OptionError, "not an HTTP method"),
+        (lambda: Rule("5/minute", when=True), OptionError, "must be a callable"),
         (lambda: Rule("5/minute", name="löwe"), OptionError, "printable ASCII"),
         (lambda: Rule("5/minute", name="a\r\nb"), OptionError, "printable ASCII"),
-        (lambda: Rule("5/minute", on_outage="open"), OptionError, "no outage policy"),
+        (lambda: Rule("5/minute", on_outage="open"), OptionError, "not an outage policy"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_honoured_is_an_error(make: Any, error: type[Exception], hint: str) -> None:
@@ -279,7 +279,7 @@ def test_a_policy_from_plain_data() -> None:
         ({"rules": [{"key": "ip"}]}, 'rule 1 needs "limits"'),
         ({"rules": ["5/minute"]}, 'rule 1 needs "limits"'),
         ({"rules": {"limits": "5/minute"}}, "list of mappings"),
-        (["5/minute"], "a policy is a mapping"),
+        (["5/minute"], "a policy must be a mapping"),
     ],
 )
 def test_plain_data_that_cannot_be_read_is_an_error(config: Any, hint: str) -> None:

@@ -55,7 +55,7 @@ def test_a_changed_file_is_applied_and_counters_stay(file: Path, caplog: pytest.
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("rules = [", "is no TOML"),
+        ("rules = [", "is not valid TOML"),
         (RULE.format(limit="5/mnth"), "RLK101"),
         ('mod = "off"\n' + RULE.format(limit="5/minute"), "did you mean 'mode'"),
         ("", "limits nothing"),
@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_applied_changes_nothing_and_is_told_of_once(
     assert [passes(policy), passes(policy), passes(policy)] == [True, False, False]
     assert len(caplog.messages) == 1
     assert reason in caplog.text
-    assert "The rules that were in force stay [RLK303]" in caplog.text
+    assert "The current rules stay in force [RLK303]" in caplog.text
     caplog.clear()
     replace(file, RULE.format(limit="5/minute"))
     assert passes(policy)
@@ -127,7 +127,7 @@ def test_the_environment_has_the_last_word_on_mode_and_store(file: Path, monkeyp
 
 def test_a_misspelt_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATELIMIT_KIT_STOR", "memory://")
-    with pytest.raises(OptionError, match="RATELIMIT_KIT_STOR means nothing here; did you mean 'RATELIMIT_KIT_STORE'"):
+    with pytest.raises(OptionError, match="RATELIMIT_KIT_STOR is not known; did you mean 'RATELIMIT_KIT_STORE'"):
         Policy()
 
 
@@ -153,7 +153,7 @@ def test_plain_data_names_callables_and_expressions() -> None:
         ("key", "import:tests.web.policy.test_reload", "write 'import:package.module:name'"),
         ("when", "import:tests.web.nowhere:tenant", "cannot be imported: No module named"),
         ("cost", "import:tests.web.policy.test_reload:nothing", "cannot be imported"),
-        ("paths", ["re:("], "no regular expression"),
+        ("paths", ["re:("], "not a regular expression"),
     ],
 )
 def test_names_that_lead_nowhere_are_errors(option: str, value: Any, hint: str) -> None:

@@ -76,7 +76,7 @@ def test_no_prefix_serves_nothing() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "/", "kit", "/kit/", 7, True])
 def test_what_is_no_prefix_is_refused(prefix: object) -> None:
-    with pytest.raises(OptionError, match='write for example assets="/ratelimit-kit"'):
+    with pytest.raises(OptionError, match='For example: assets="/ratelimit-kit"'):
         serving(prefix)  # type: ignore[arg-type]
 
 

@@ -49,7 +49,7 @@ def test_or_as_too_large(way: str) -> None:
 
 @pytest.mark.parametrize("status", [400, 500, "413", True, None])
 def test_other_statuses_are_refused(status: Any) -> None:
-    with pytest.raises(OptionError, match=r"cost_status=.* is neither 429 nor 413"):
+    with pytest.raises(OptionError, match=r"cost_status must be 429 or 413"):
         Policy(Rule("1/minute"), cost_status=status)
 
 
@@ -70,7 +70,7 @@ def test_other_limits_of_the_request_are_not_charged() -> None:
 @pytest.mark.parametrize("cost", [1.5, "3", None, True])
 def test_what_is_no_number_of_units_is_a_mistake_and_said_to_be_one(cost: Any) -> None:
     site = Policy(Rule("3/minute", cost=lambda _: cost, name="batch"), store="memory://", workers=1)
-    with pytest.raises(CostError, match="the cost of rule 'batch' is"):
+    with pytest.raises(CostError, match="the cost of rule 'batch' must be a whole number"):
         site.check(request())
 
 

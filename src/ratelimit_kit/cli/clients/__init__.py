@@ -1,7 +1,7 @@
-"""A client as a person names him, and the counters that the rules keep of him: for `inspect` and `reset`.
+"""A client as a person names it, and the counters that the rules keep of it: for `inspect` and `reset`.
 
 The person writes `203.0.113.7`, `user:42` or `header:x-api-key=...`; the text under which a rule counts
-comes from the rule's own key, asked with a request of just that client. So it can never differ.
+comes from the rule's own key, called with a request of that client, so the two can never differ.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ from ratelimit_kit.web.rules.rule import Rule
 
 KEYS = """\
 a client is named by what the rules count by:
-  203.0.113.7 or ip:203.0.113.7      his address; IPv6 addresses are grouped as the policy does
-  user:42                            a signed-in user, by the id that the framework gives
+  203.0.113.7 or ip:203.0.113.7      its address; IPv6 addresses are grouped as the policy does
+  user:42                            a signed-in user, by the id in the framework
   header:x-api-key=-                 the value of a field; "-" reads it from standard input, so that a secret
                                      stays out of the shell's history
   cookie:session=-                   a cookie; path:tenant=acme or path:2=acme a part of the path
   user:42 ip:203.0.113.7             several, where a rule's key is a list
-  --raw TEXT                         the very text of a rule whose key is a callable ("key:" and what it returned)
+  --raw TEXT                         the exact text of a rule whose key is a callable ("key:" and what it returned)
 With --store and --limit the key is the text that Limiter.hit was given, and --name the limiter's name.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """The counters of one rule for one client, as charges of no cost: asking for them writes nothing."""
+    """The counters of one rule for one client, as charges of cost 0: reading them writes nothing."""
 
     rule: str
     identity: str
     charges: list[Charge]
 
     def peek(self, store: Store) -> Decision:
-        """Where the client stands now."""
+        """How much of its quota the client has left now."""
         verdicts = store.decide(self.charges)
         return Decision([Verdict(one.wait == 0, one.limit, one.remaining, one.wait, one.reset) for one in verdicts])
 
 
 def add_client(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a client and where he is counted."""
+    """Add the options that name a client and where it is counted."""
     parser.add_argument("key", nargs="*", metavar="KEY", help="the client, such as 203.0.113.7 or user:42")
-    parser.add_argument("--raw", metavar="TEXT", help="the text of the key, just as it is counted")
+    parser.add_argument("--raw", metavar="TEXT", help="the text of the key, exactly as it is counted")
     parser.add_argument("--rule", metavar="NAME", help="only this rule of the policy")
     parser.add_argument("--limit", action="append", default=[], metavar="LIMIT", help="a limiter's limit (repeatable)")
     parser.add_argument("--name", default="default", help="a limiter's name (default: default)")
@@ -81,7 +81,7 @@ def counters(options: argparse.Namespace, *, shared: bool) -> tuple[Store, list[
         store, found = open_store(options.store), [_of_limiter(options)]
     if store.scope is Scope.PROCESS:
         raise OptionError(
-            f"{store!r} counts inside each process: from here nobody can see it. Ask a site with a shared store"
+            f"{store!r} counts inside each process, so its counters cannot be read from here. Use a shared store"
         )
     return store, found
 
@@ -90,7 +90,7 @@ def _of_limiter(options: argparse.Namespace) -> Counter:
     if not options.limit:
         raise OptionError("--store needs --limit too, as the limiter has it: --limit 100/minute")
     if options.raw is None and len(options.key) > 1:
-        raise OptionError(f"a limiter is asked by one key, and {len(options.key)} were given")
+        raise OptionError(f"a limiter takes one key, got {len(options.key)}")
     key = options.raw if options.raw is not None else options.key[0]
     text = scoped(options.name, shortened(key))
     return Counter(options.name, key, [Charge(text, limit, 0) for limit in read_limits(options.limit)])
@@ -119,9 +119,7 @@ def _of_rules(
             yield Counter(name, identity, [Charge(text, limit, 0) for limit in _limits(rule, name, options.limit)])
         yield from _of_preflights(policy, named, request, address, options)
     if not found:
-        raise OptionError(
-            f"no rule counts by what {' '.join(options.key)!r} names: see the rules' keys, or give --rule NAME"
-        )
+        raise OptionError(f"no rule counts by {' '.join(options.key)!r}: see the rules' keys, or give --rule NAME")
 
 
 def _of_preflights(
@@ -191,6 +189,6 @@ def _address(text: str) -> str:
     address, slash, _ = text.partition("/")
     if parse_address(address) is None:
         raise OptionError(
-            f"{shown(text)!r} names no client: write an address such as 203.0.113.7, user:ID, header:NAME=VALUE or global"
+            f"{shown(text)!r} is not a client: write an address such as 203.0.113.7, user:ID, header:NAME=VALUE or global"
         )
     return address if slash else text

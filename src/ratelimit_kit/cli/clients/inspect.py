@@ -1,4 +1,4 @@
-"""`ratelimit-kit inspect KEY`: where does this client stand? Asking writes nothing and costs him nothing."""
+"""`ratelimit-kit inspect KEY`: how much quota does this client have left? It charges and writes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ examples:
   ratelimit-kit inspect user:42 --store redis://127.0.0.1:6379/0 --limit 100/minute --name api
 
 {KEYS}
-It ends with 1 when a limit would refuse the client now.
+It exits with 1 if a limit would refuse the client now.
 
 {exits.SAID}"""
 
@@ -26,7 +26,7 @@ def add_to(commands: Any) -> None:
     """Add the subcommand to a parser."""
     parser = commands.add_parser(
         "inspect",
-        help="where does a client stand?",
+        help="how much quota does a client have left?",
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,9 +52,9 @@ def print_counter(counter: Counter, decision: Decision) -> None:
     """Print one rule's counters, a line per limit."""
     print(f"{shown(counter.rule)}  {shown(counter.identity)}")
     for verdict in decision.verdicts:
-        state = "admits" if verdict.allowed else f"REFUSES for {verdict.retry_after:.3f} s"
+        state = "allowed" if verdict.allowed else f"REFUSES for {verdict.retry_after:.3f} s"
         print(f"  {verdict.limit}: {verdict.remaining} of {verdict.limit.max_cost} left, {state}, "
-              f"forgets everything in {verdict.reset_after:.3f} s")  # fmt: skip
+              f"resets in {verdict.reset_after:.3f} s")  # fmt: skip
 
 
 def as_json(counter: Counter, decision: Decision) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""`ratelimit-kit reset KEY`: forget a client's hits, so that he has his whole quota again.
+"""`ratelimit-kit reset KEY`: forget a client's hits, so that it has its whole quota again.
 
-It asks nothing, for it can only admit more, and says what it did. A server that has just refused the
-client may do so from memory for ten seconds more.
+It does not ask for confirmation, because it can only admit more, and prints what it did. A server that has just refused
+the client may do so from memory for ten more seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Forget the client's counters, and print what they said before."""
+    """Reset the client's counters, and print what was left before."""
     store, found = counters(options, shared=False)
     before = [(counter, counter.peek(store)) for counter in found]
     for counter, _ in before:
@@ -51,7 +51,9 @@ def run(options: argparse.Namespace) -> int:
     for counter, decision in before:
         print(f"{shown(counter.rule)}  {shown(counter.identity)}")
         for verdict in decision.verdicts:
-            print(f"  {verdict.limit}: forgotten; {verdict.remaining} of {verdict.limit.max_cost} were left")
+            print(f"  {verdict.limit}: reset; {verdict.remaining} of {verdict.limit.max_cost} were left")
         if not all(verdict.remaining for verdict in decision.verdicts):
-            print(f"  a server that has just refused this client may do so for {MAX_SECONDS:g} s more (deny_cache)")
+            print(
+                f"  a server that has just refused this client may do so for {MAX_SECONDS:g} more seconds (deny_cache)"
+            )
     return exits.FINE

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
             f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}. Leave out --port for a free one.\n"
         )
         return 1
-    print(f"The demo is at http://127.0.0.1:{server.server_port}/ (Ctrl+C ends it)", flush=True)
+    print(f"The demo is at http://127.0.0.1:{server.server_port}/ (Ctrl+C stops it)", flush=True)
     with server:
         try:
             server.serve_forever()
@@ -111,4 +111,4 @@ class _Quiet(WSGIRequestHandler):
 def _port(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) < 65_536:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 0 to 65535")

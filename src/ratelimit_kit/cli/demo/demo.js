@@ -1,5 +1,5 @@
 // @ts-check
-// The demo page: sends requests, draws each answer where and when it came, and shows what visitors see.
+// The demo page: sends requests, draws each response as it arrives, and shows what visitors see.
 
 import { configure, loading, throttledFetch, toast } from "/ratelimit-kit/ratelimit.js";
 
@@ -11,8 +11,8 @@ const ROOM = 10; // what each limit admits at most
 
 const LANES = [
   { name: "sliding-window", limit: "10 in any 10 seconds: each request makes room when it is 10 seconds old.", window: () => 10_000 },
-  { name: "token-bucket", limit: "1 a second, and a burst of 10: a token comes back every second.", window: () => 1_000 },
-  { name: "fixed-window", limit: "10 per calendar minute: all come back when the minute ends.", window: () => Date.now() % 60_000 },
+  { name: "token-bucket", limit: "1 a second, and a burst of 10: one token is added every second.", window: () => 1_000 },
+  { name: "fixed-window", limit: "10 per calendar minute: the quota resets when the minute ends.", window: () => Date.now() % 60_000 },
 ];
 
 /** @typedef {{ at: number, line: Element }} Mark */
@@ -80,7 +80,7 @@ async function send(lane, ui) {
   try {
     response = await throttledFetch(`/hit/${lane.name}`, { method: "POST", rateLimit: { ui, network: false } });
   } catch (error) {
-    last.textContent = `The server did not answer: ${error}. Is the demo still running?`;
+    last.textContent = `The server did not respond: ${error}. Is the demo still running?`;
     return;
   }
   const outcome = response.ok ? "admitted" : "denied";
@@ -124,7 +124,7 @@ onClick("#news", async () => {
   if (response.ok) toast.info(await response.text());
 });
 
-const WORDS = { success: "Your changes were saved", error: "The file could not be read", warning: "Your session ends soon", info: "A new version is there" };
+const WORDS = { success: "Your changes were saved", error: "The file could not be read", warning: "Your session ends soon", info: "A new version is available" };
 for (const [kind, words] of Object.entries(WORDS)) {
   onClick(`[data-toast=${kind}]`, () => toast.show(words, /** @type {keyof typeof WORDS} */ (kind)));
 }

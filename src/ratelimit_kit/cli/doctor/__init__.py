@@ -1,7 +1,7 @@
 """`ratelimit-kit doctor`: does the store do what the limits need, from this machine, now?
 
-Walks the deployment checklist against the live store and says for each check what was found and, where
-it fails, what to type. It writes one throw-away key and removes it; secrets are never printed.
+Runs the deployment checklist against the live store and prints for each check what was found and, if
+it fails, what to type. It writes one temporary key and removes it; secrets are never printed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The checks of `doctor`, in the order in which a deployment fails.
 
-What a server would refuse to start with is asked of the policy itself; what only a live store shows
-is asked of the store. When the server does not answer, what depends on it is skipped, not passed.
+Start-up checks are those of the policy itself; the others
+ask the live store. If the store's server does not reply, checks that need it are skipped, not passed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
         yield of_error(error, _fix_of_start(error))
         return
     if bare:
-        yield Finding("configuration", "skip", "no policy was named: only its store is looked at")
+        yield Finding("configuration", "skip", "no policy was given: only the store is checked")
     elif not any(CHECKS.get(error.rlk) is None for error in static):
         yield Finding("configuration", "pass", "the rules are " + ", ".join(named.name for named in policy.rules))
     yield _library(policy.store)
@@ -83,16 +83,16 @@ def _workers(store: Store, config: Mapping[str, Any]) -> Finding:
     """Whether what is declared fits the store; that several workers share a per-process one was said before."""
     text, given = os.environ.get(WORKERS, ""), config.get("workers")
     if text and given is not None and text != str(given):
-        found = f"workers={given} is configured, and the environment has {WORKERS}={text}: the former counts"
-        return Finding("workers", "warn", found, f"one number: unset {WORKERS}, or take workers out of the policy")
+        found = f"workers={given} is configured, and the environment has {WORKERS}={text}: the former is used"
+        return Finding("workers", "warn", found, f"one number: unset {WORKERS}, or remove workers from the policy")
     if store.scope is Scope.SHARED:
-        return Finding("workers", "pass", "the store is shared: all workers count together, however many there are")
+        return Finding("workers", "pass", "the store is shared by all workers")
     if config.get("allow_per_process"):
         found = "allow_per_process is set: each client gets its quota from every worker"
         return Finding("workers", "warn", found, 'store = "redis://127.0.0.1:6379/0" in the policy')
     word = declared(given)
     if word is None:
-        found = f"{type(store).__name__} counts per process, and nothing here says how many workers will run"
+        found = f"{type(store).__name__} counts per process, and the number of workers is not known"
         return Finding("workers", "warn", found, "ratelimit-kit doctor ... --workers N, with the N of production")
     return Finding("workers", "pass", f"{word.found}, so counting per process is exact")
 
@@ -108,7 +108,7 @@ def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
     except (StoreError, StartupRefused) as error:
         yield _unanswered(store, error)
         reason = "refused" if isinstance(error, StartupRefused) else "away"
-        yield from (Finding(check, "skip", f"not looked at: the store is {reason}") for check in OF_THE_SERVER)
+        yield from (Finding(check, "skip", f"not checked: the store is {reason}") for check in OF_THE_SERVER)
         return
     refused = {error.rlk for error in errors}
     yield from (_of_finding(store, error) for error in errors)
@@ -146,9 +146,9 @@ def _fix_of_call(store: Store, message: str) -> str:
 def _of_facts(facts: Mapping[str, Any], refused: set[str]) -> Iterator[Finding]:
     """A line for each thing that the server tells of itself and that is well."""
     for name, code, said in (
-        ("role", "RLK205", "primary: it takes writes"),
-        ("eviction", "RLK251", "maxmemory-policy {}: no counter is thrown away"),
-        ("evictions", "RLK251", "no item has been thrown away so far"),
+        ("role", "RLK205", "primary: accepts writes"),
+        ("eviction", "RLK251", "maxmemory-policy {}: no counter is evicted"),
+        ("evictions", "RLK251", "no item has been evicted so far"),
         ("clock_offset", "RLK253", "{:+.3f} s from this machine's"),
     ):
         if name not in facts or code in refused:
@@ -169,13 +169,13 @@ def _counting(store: Store) -> Iterator[Finding]:
         if admitted == [True, False]:
             yield Finding("counting", "pass", "of two hits under 1/minute one was admitted; the key was removed")
         else:
-            found = f"two hits under 1/minute were answered {admitted}: this store does not keep what it is given"
-            yield Finding("counting", "fail", found, "a store that nobody flushes, and that does not evict")
+            found = f"the decisions for two hits under 1/minute were {admitted}: this store does not keep its data"
+            yield Finding("counting", "fail", found, "a store that is not flushed, and that does not evict")
         yield _latency(store, charge._replace(cost=0))
     except StoreError as error:
         found = str(error).removesuffix(f" [{error.rlk}]")
         yield Finding("counting", "fail", found, _fix_of_call(store, found), error.rlk)
-        yield Finding("latency", "skip", "not looked at: the store gives no decision")
+        yield Finding("latency", "skip", "not checked: the store gives no decision")
     finally:
         with contextlib.suppress(StoreError):
             store.reset([charge])
@@ -197,6 +197,6 @@ def _latency(store: Store, peek: Charge) -> Finding:
     found = f"p50 {half * 1000:.2f} ms, p99 {most * 1000:.2f} ms over {len(took)} decisions"
     if most > SLOW:
         return Finding(
-            "latency", "warn", found, "a store in the same network as the application, with a processor of its own"
+            "latency", "warn", found, "a store in the same network as the application, with its own processor"
         )
     return Finding("latency", "pass", found)

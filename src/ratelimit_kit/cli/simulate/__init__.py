@@ -1,8 +1,8 @@
 """`ratelimit-kit simulate LOG --limit "100/minute"`: whom would this limit have refused?
 
 Replays an access log, in the common or combined format, through the library's own algorithms with the
-log's own time. Nothing is sent and no store is asked. Times in logs are whole seconds, so a request may be
-judged up to a second early or late.
+log's own time. Nothing is sent, and no store is used. Times in logs are whole seconds, so a request may be
+decided up to a second early or late.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ examples:
   ratelimit-kit simulate access.log --policy ratelimit.toml
   zcat -f access.log* | ratelimit-kit simulate - --limit "token-bucket: 10/second burst 50" --json
 
-A line that is no access-log line is counted and shown, never dropped silently.
+A line that cannot be read is counted and shown, never dropped silently.
 
 {exits.SAID}"""
 
@@ -64,7 +64,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Replay the log and print who would have been refused; 1 when not one line of it is a request."""
+    """Replay the log and print who would have been refused; 1 if no line is a request."""
     replay = Replay(_matching(options))
     with opened(options.log) as lines:
         for line in lines:
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print_report(options.log, replay.report, options.top)
     if not replay.report.requests:
-        complain(f"{options.log} has no line of an access log")
+        complain(f"{options.log} contains no line of an access log")
         return exits.FOUND
     return exits.FINE
 
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
 def _matching(options: argparse.Namespace) -> Matching:
     """The rules to try, matched to requests."""
     if bool(options.limit) == (options.policy is not None):
-        raise OptionError("name what to try: --limit 100/minute, or --policy FILE")
+        raise OptionError("say what to try: --limit 100/minute, or --policy FILE")
     rules = RuleSet([], GuardedStore(MemoryStore(), workers=1), NAMESPACE)
     if options.policy is not None:
         import_from_here()

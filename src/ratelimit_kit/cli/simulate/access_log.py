@@ -1,7 +1,7 @@
 """Access logs in the common and the combined format, plain or gzip, from a file or standard input.
 
-Nothing is dropped silently: what is no access-log line comes out as a Malformed with its number and the
-reason. A line is never trusted: it was written by whoever sent the request.
+Nothing is dropped silently: a line that cannot be read becomes a Malformed with its number and the
+reason. A line is never trusted: its content comes from whoever sent the request.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Hit(NamedTuple):
 
 
 class Malformed(NamedTuple):
-    """A line that is no request of an access log."""
+    """A line that is not a request of an access log."""
 
     number: int
     line: str
@@ -56,7 +56,7 @@ class Malformed(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def seconds(text: str) -> int | None:
-    """The seconds of the epoch that `10/Oct/2025:13:55:36 -0700` is; None for what is no time."""
+    """The seconds of the epoch for a time such as `10/Oct/2025:13:55:36 -0700`; None if it is not valid."""
     match = _TIME.fullmatch(text)
     if match is None or match[2] not in _MONTHS:
         return None
@@ -84,10 +84,10 @@ def read_line(number: int, line: str) -> Hit | Malformed:
     """One line of a log."""
     match = _LINE.fullmatch(line)
     if match is None:
-        return Malformed(number, line, "no line of the common or combined format")
+        return Malformed(number, line, "not in the common or combined log format")
     time = seconds(match["time"])
     if time is None:
-        return Malformed(number, line, "its time is none")
+        return Malformed(number, line, "its time is not valid")
     if not is_address(match["address"]):
         return Malformed(number, line, "it does not begin with an address")
     method, _, rest = match["request"].partition(" ")

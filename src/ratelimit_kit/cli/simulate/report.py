@@ -1,4 +1,4 @@
-"""What a replayed log would have met with: counts, for people and for machines."""
+"""The result of a replay: counts, for people and for machines."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def print_report(log: str, report: Report, top: int) -> None:
     if report.disordered:
         print(f"  out of order {_number(report.disordered, 'line')}: judged at the latest time seen before them")
     if report.malformed:
-        print(f"  malformed    {_number(report.malformed, 'line')}, left out:")
+        print(f"  malformed    {_number(report.malformed, 'line')}, skipped:")
         for number, line, reason in report.shown:
             print(f"    line {number}: {reason}: {shown(line[:MAX_WIDTH])}")
     if report.denied_by_client and top > 0:

@@ -1,8 +1,8 @@
-"""`ratelimit-kit verify URL --limit N`: does the site that runs hold its limit, over all its workers?
+"""`ratelimit-kit verify URL --limit N`: does a running site hold its limit, over all its workers?
 
 Sends N requests and a few more, each over a connection of its own, and counts exactly. Then it reads the
-refusal as a client does: Retry-After, the RateLimit fields, the problem body. Where Retry-After is short it
-is waited out, and the next request must pass. Ask only sites that are yours.
+refusal as a client does: Retry-After, the RateLimit fields, the problem body. If Retry-After is short, it
+waits that long, and the next request must pass. Use it only on your own sites.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ examples:
   ratelimit-kit verify https://staging.example.org/api --limit 100 --concurrency 8 --header "X-API-Key: ..."
 
 It sends at most N + margin + 1 requests. One after the other they show the exact order; at once
-(--concurrency) they meet more of the workers, for an idle site may answer all of them from one. Begin with
+(--concurrency) they reach more of the workers, because one worker of an idle site may serve all of them. Start with
 a client that has its whole quota left: `ratelimit-kit reset 127.0.0.1 --policy FILE` gives it back.
 
 {exits.SAID}"""
@@ -40,18 +40,26 @@ def add_to(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("url", metavar="URL", help="the page to ask for; it is asked N + margin + 1 times at most")
-    parser.add_argument("--limit", type=_whole, required=True, metavar="N", help="the units that the limit admits")
-    parser.add_argument("--method", default="GET", help="the method to ask with (default: GET)")
+    parser.add_argument("url", metavar="URL", help="the page to request, at most N + margin + 1 times")
+    parser.add_argument(
+        "--limit", type=_whole, required=True, metavar="N", help="the number of requests that the limit admits"
+    )
+    parser.add_argument("--method", default="GET", help="the method of the requests (default: GET)")
     parser.add_argument(
         "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a field to send (repeatable)"
     )
     parser.add_argument("--margin", type=_whole, default=5, metavar="N", help="requests beyond the limit (default: 5)")
     parser.add_argument("--concurrency", type=_whole, default=1, metavar="N", help="requests at once (default: 1)")
     parser.add_argument(
-        "--wait", type=_seconds, default=65.0, metavar="SECONDS", help="wait out a Retry-After up to this (default: 65)"
+        "--wait",
+        type=_seconds,
+        default=65.0,
+        metavar="SECONDS",
+        help="the longest Retry-After to wait for (default: 65)",
     )
-    parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="for an answer (default: 10)")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="to wait for a response (default: 10)"
+    )
     parser.add_argument("--strict", action="store_true", help="let warnings fail as well")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     parser.set_defaults(run=run)
@@ -70,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
             findings += denial(refusal)
             findings.append(_wait_out(site, refusal, options.wait))
     except SiteError as error:
-        complain(f"{site.name} gave no answer: {error}. Check that it runs and that the URL is right")
+        complain(f"{site.name} did not respond: {error}. Check that it runs and that the URL is right")
         return exits.FAILED
     return _report(site, answers, findings, options)
 
@@ -122,7 +130,7 @@ def _headers(given: list[str]) -> dict[str, str]:
 def _whole(text: str) -> int:
     if text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 1000000")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000000")
 
 
 def _seconds(text: str) -> float:
@@ -132,4 +140,4 @@ def _seconds(text: str) -> float:
         value = -1.0
     if 0 <= value <= 86_400:
         return value
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")

@@ -1,4 +1,4 @@
-"""What the answers of a site prove of its limit: the judgements of `verify`, as findings.
+"""What the responses of a site prove about its limit: the results of `verify`, as findings.
 
 Only what was measured is claimed. More than N admissions prove nothing by themselves when they took
 longer than the window; then the closest N + 1 of them are looked at.
@@ -14,7 +14,7 @@ from ratelimit_kit.cli.findings import Finding
 from ratelimit_kit.cli.verify.fields import Told, told
 from ratelimit_kit.cli.verify.site import Answer
 
-UNSHARED = "a store that all workers share: ratelimit-kit doctor ... --workers N; and see that nothing before the limit answers"
+UNSHARED = "a store that all workers share: ratelimit-kit doctor ... --workers N; and make sure that nothing in front of the limit responds"
 
 
 def count(answers: Sequence[Answer], limit: int, *, in_turn: bool) -> Iterator[Finding]:
@@ -23,7 +23,7 @@ def count(answers: Sequence[Answer], limit: int, *, in_turn: bool) -> Iterator[F
     if broken:
         said = ", ".join(f"{number} x {status}" for status, number in broken.items())
         yield Finding(
-            "site", "fail", f"the site is in trouble: {said}", "its log; 503 without RateLimit fields is a store outage"
+            "site", "fail", f"the site fails: {said}", "its log; 503 without RateLimit fields is a store outage"
         )
         return
     admitted = [answer for answer in answers if not answer.refused]
@@ -51,7 +51,7 @@ def _too_many(admitted: Sequence[Answer], limit: int, said: str, refused: int) -
             found = f"{said}, but any {limit + 1} of them took {span:.1f} s, longer than the window of {window} s"
             return Finding("count", "pass", found)
         if len(admitted) <= limit + limit * (came[-1] - sent[0]) / window:
-            found = f"{said}: right for a token bucket, which refilled meanwhile, and too many for a window"
+            found = f"{said}: correct for a token bucket, which refilled meanwhile, but too many for a window"
             return Finding(
                 "count", "warn", found, "ratelimit-kit verify ... --concurrency 16, to be quicker than the refill"
             )
@@ -62,7 +62,7 @@ def _too_many(admitted: Sequence[Answer], limit: int, said: str, refused: int) -
 def _too_few(answers: Sequence[Answer], admitted: int, limit: int, said: str) -> Finding:
     left = told(answers[0].headers).remaining.values()
     if left and not answers[0].refused and min(left) + 1 == admitted:
-        found = f"{said}: {limit - admitted} units were used before, and what was left was admitted exactly"
+        found = f"{said}: {limit - admitted} units were used before, and exactly the rest was admitted"
         return Finding("count", "warn", found, "ratelimit-kit reset 127.0.0.1 --policy FILE, or wait, and verify again")
     return Finding(
         "count", "fail", f"{said}: too few", "a client with its whole quota (ratelimit-kit reset), or the right --limit"
@@ -74,14 +74,14 @@ def fields(answers: Sequence[Answer], limit: int) -> Iterator[Finding]:
     read = [told(answer.headers) for answer in answers if answer.status < 500 and not 300 <= answer.status < 400]
     silent = sum(not one.family for one in read)
     if not read or silent == len(read):
-        yield Finding("fields", "warn", "the answers have no RateLimit fields", 'headers = "draft11" in the policy')
+        yield Finding("fields", "warn", "the responses have no RateLimit fields", 'headers = "draft11" in the policy')
         return
     malformed = sorted({name for one in read for name in one.malformed})
     if malformed or silent:
         what = (
             f"cannot be read: {', '.join(malformed)}"
             if malformed
-            else f"are missing from {silent} of {len(read)} answers"
+            else f"are missing from {silent} of {len(read)} responses"
         )
         yield Finding(
             "fields", "fail", f"RateLimit fields {what}", "nothing before the application that rewrites fields"
@@ -101,11 +101,9 @@ def _counts_down(read: Sequence[Told], name: str) -> Finding:
     left = [one.remaining[name] for one in read if name in one.remaining]
     above = [number for number in left if number > 0]
     if len(above) == len(set(above)):
-        return Finding(
-            "one counter", "pass", f"the units left counted down from {left[0]} to {min(left)}, each seen once"
-        )
+        return Finding("one counter", "pass", f"remaining counted down from {left[0]} to {min(left)}, each value once")
     twice = next(number for number in above if above.count(number) > 1)
-    found = f"{twice} units left were said {above.count(twice)} times: the workers do not count together"
+    found = f"remaining was {twice} in {above.count(twice)} responses: the workers do not count together"
     return Finding("one counter", "fail", found, UNSHARED)
 
 
@@ -118,7 +116,7 @@ def denial(refusal: Answer) -> Iterator[Finding]:
         yield Finding(
             "Retry-After",
             "fail",
-            f"Retry-After {what}, and a client is to know when to come back",
+            f"Retry-After {what}, so clients do not know when to try again",
             "whole seconds, 1 or more",
         )
     else:
@@ -129,10 +127,10 @@ def denial(refusal: Answer) -> Iterator[Finding]:
     yield _body(refusal)
     cache = refusal.headers.get("cache-control", "")
     if "no-store" in cache.lower():
-        yield Finding("caching", "pass", "no cache may keep a refusal (no-store)")
+        yield Finding("caching", "pass", "refusals are not cacheable (no-store)")
     else:
         yield Finding(
-            "caching", "warn", "a cache may keep a refusal, and give it to others", "Cache-Control: no-store on 429"
+            "caching", "warn", "a cache may keep a refusal, and serve it to others", "Cache-Control: no-store on 429"
         )
 
 
@@ -145,7 +143,7 @@ def _body(refusal: Answer) -> Finding:
     except ValueError:
         problem = None
     if not isinstance(problem, dict) or problem.get("status") != refusal.status:
-        return Finding("problem body", "fail", "the body is no problem of status 429 (RFC 9457)")
+        return Finding("problem body", "fail", "the body is not a problem document with status 429 (RFC 9457)")
     violated = problem.get("violated-policies")
     names = ", ".join(str(name) for name in violated) if isinstance(violated, list) else "no policy named"
     return Finding("problem body", "pass", f"application/problem+json: {names}")

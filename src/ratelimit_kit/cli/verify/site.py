@@ -45,11 +45,11 @@ class Site:
     def __init__(self, url: str, method: str, headers: Mapping[str, str], timeout: float) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise OptionError("the URL names no site: write for example http://127.0.0.1:8000/login")
+            raise OptionError("the URL is not that of a site. For example: http://127.0.0.1:8000/login")
         try:
             self._address = parts.hostname, parts.port
         except ValueError as error:
-            raise OptionError(f"the URL names no site: {error}") from None
+            raise OptionError(f"the URL is not that of a site: {error}") from None
         self._connection = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._method = method

@@ -82,7 +82,7 @@ class Options:
         """The error for an option that cannot be honoured; its value may be a secret."""
         shown = f"{name}={value!r}" if value is not None else name
         return StoreURLError(
-            f"the cache {self._alias!r} has the option {shown}, which django-cache:// cannot honour: it would count elsewhere "
+            f"the cache {self._alias!r} has the option {shown}, which django-cache:// does not support: it would count elsewhere "
             'than the settings say. Give the store a URL of its own, for example "redis://127.0.0.1:6379/0"'
         )
 

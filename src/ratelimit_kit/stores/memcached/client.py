@@ -95,12 +95,12 @@ class Servers:
                 yield ClockOffsetWarning(
                     f"the clock of Memcached {name} is about {abs(offset):.0f} s "
                     f"{'ahead of' if offset > 0 else 'behind'} this machine's: hits are timed by the application's "
-                    "machines, and where those differ too a window may be short by as much. Let NTP run on all"
+                    "machines, and if those differ too a window may be short by as much. Run NTP on all of them"
                 )
             if int(stats[b"evictions"]):
                 yield EvictionWarning(
-                    f"Memcached {name} has thrown {int(stats[b'evictions'])} items away to make room: clients whose counters "
-                    "are among them begin anew. Give the counters a Memcached of their own, with more memory (-m)"
+                    f"Memcached {name} has evicted {int(stats[b'evictions'])} items to make room: clients whose counters "
+                    "are among them start with a full quota. Give the counters a Memcached of their own, with more memory (-m)"
                 )
 
     def facts(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Servers:
             self._fail(name, error)
 
     def _fail(self, name: str, error: Exception) -> NoReturn:
-        reason = f"no answer within {self._timeout:g} s" if isinstance(error, TimeoutError) else str(error)
+        reason = f"no reply within {self._timeout:g} s" if isinstance(error, TimeoutError) else str(error)
         raise StoreUnavailableError(
             f"{self} gave no decision: {name}: {reason.rstrip('.') or type(error).__name__}. "
             "Check that the server runs and that the URL is right"
@@ -180,7 +180,7 @@ def _addresses(url: StoreURL) -> Iterator[tuple[str, tuple[str, int] | str]]:
     """Server names and their addresses."""
     if url.options or url.login or bool(url.hosts) == (url.path not in {"", "/"}):
         raise url.refused(
-            "is no Memcached URL: write 'memcached://127.0.0.1:11211', several servers with commas, or "
+            "is not a Memcached URL: write 'memcached://127.0.0.1:11211', several servers with commas, or "
             "'memcached:///path/to.sock'"
         )
     if not url.hosts:

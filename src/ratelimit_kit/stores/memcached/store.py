@@ -47,7 +47,7 @@ class MemcachedStore(BaseStore):
         timeout, skew = given.get("timeout", timeout), given.get("skew", skew)
         for name, value, least in (("timeout", timeout, 0.001), ("skew", skew, 0.0)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 60:
-                raise OptionError(f"{name}={value!r} is no number of seconds from {least:g} to 60")
+                raise OptionError(f"{name} must be a number of seconds from {least:g} to 60, got {value!r}")
         self._servers = Servers(parsed, timeout)
         self._conversations = Conversations(
             str(self._servers), short_prefix(prefix), round(skew * MICROSECONDS), clock or time.time_ns

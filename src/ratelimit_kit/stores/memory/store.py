@@ -38,7 +38,7 @@ class MemoryStore(BaseStore):
     @known_options
     def __init__(self, *, max_keys: int = 1_000_000, clock: Clock | None = None, fast_path: bool = True) -> None:
         if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
-            raise OptionError(f"max_keys={max_keys!r} is no number of counters: give a whole number of 1 or more")
+            raise OptionError(f"max_keys must be a whole number of 1 or more, got {max_keys!r}")
         self.max_keys = max_keys
         self._fast = check_switch("fast_path", fast_path)
         self._clock = clock
@@ -128,8 +128,8 @@ class MemoryStore(BaseStore):
         """Not in the fork itself, where a lock of the listener's may be held for ever."""
         lost, self._forked = self._forked, 0
         message = (
-            f"MemoryStore begins anew in a forked process: the {lost} counters before the fork stay with its parent, so each "
-            "client has its quota once more. Fork before the first request, or use a shared store"
+            f"MemoryStore starts empty in a forked process: the {lost} counters from before the fork stay with its parent, so "
+            "each client has a full quota again. Fork before the first request, or use a shared store"
         )
         self.on_event(Event("memory-forked", message, logging.WARNING, {"counters": lost}))
 
@@ -154,7 +154,7 @@ _test_clock: Clock | None = None
 def from_url(url: str) -> MemoryStore:
     """The store that `memory://` names."""
     if url != "memory://":
-        raise StoreURLError(f"store={redacted(url)!r}: the memory store takes no address or options, write 'memory://'")
+        raise StoreURLError(f"store={redacted(url)!r}: the memory store takes no address or options: write 'memory://'")
     return MemoryStore()
 
 

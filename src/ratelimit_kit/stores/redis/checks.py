@@ -32,7 +32,7 @@ def refuse_repeating(client: Any) -> None:
     times = retry.get_retries() if retry is not None else len(options.get("retry_on_error") or [])
     if times or options.get("retry_on_timeout"):
         raise OptionError(
-            f"RedisStore was given a client that repeats a call up to {times or 1} times: a hit whose answer is late would be "
+            f"RedisStore was given a client that repeats a call up to {times or 1} times: a hit whose reply is late would be "
             f"charged again, and an outage would cost each caller many deadlines. {_no_retry(pool is not None)}"
         )
 
@@ -51,7 +51,7 @@ def client_findings(name: str, client: Any) -> Iterator[StartupRefused]:
     if missing:
         raise_to = ", ".join(f"{option}=0.25" for option in missing)
         yield NoTimeoutError(
-            f"{name} was given a client without {' and '.join(missing)}: when Redis hangs, every request would hang with it. "
+            f"{name} was given a client without {' and '.join(missing)}: if Redis hangs, every request hangs. "
             f"Build the client with {raise_to}"
         )
 
@@ -67,19 +67,19 @@ def server_findings(
         yield ClockOffsetWarning(
             f"the clock of {name} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's: limits count "
             "on the store's clock, so they hold, but calendar windows end by it and log times will not agree. "
-            "Let NTP run on both"
+            "Run NTP on both"
         )
     info = call(_info)
     if info.get("role", "master") != "master":
         yield ReplicaError(
-            f"{name} is a replica, which takes no writes: every decision would fail. Use the address of its primary"
+            f"{name} is a replica, which does not accept writes: every decision would fail. Use the address of its primary"
             + (f", {info['master_host']}:{info['master_port']}" if "master_host" in info else "")
         )
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         yield EvictionWarning(
-            f"{name} has maxmemory-policy {policy}: when its memory is full it throws counters away, and their clients begin "
-            "anew. Give the counters a Redis of their own with `maxmemory-policy noeviction`"
+            f"{name} has maxmemory-policy {policy}: when its memory is full it evicts counters, and their clients start with "
+            "a full quota. Give the counters a Redis of their own with `maxmemory-policy noeviction`"
         )
 
 

@@ -106,7 +106,7 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
         about = "it is about TLS: write rediss://" if name.startswith("ssl_") else nearest(name, OF_ONE_SERVER)
         raise StoreURLError(f"store={address.shown!r} has no option {name!r}; {about}") from None
     except ValueError as error:
-        raise StoreURLError(f"store={address.shown!r} is no Redis URL: {error}") from None
+        raise StoreURLError(f"store={address.shown!r} is not a Redis URL: {error}") from None
     return library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
 
 

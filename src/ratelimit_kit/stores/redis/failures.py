@@ -32,7 +32,7 @@ class Failures:
         self._clustered = clustered
 
     def contended(self, connections: int) -> StoreError:
-        """Nobody's turn came: more callers than connections are no outage."""
+        """No permit in time: more callers than connections are not an outage."""
         which = f"all {connections} connections" if connections > 1 else "the connection"
         return StoreContendedError(f"{self._name}: {which} stayed busy for {self.timeout:g} s, nothing was charged")
 
@@ -42,12 +42,12 @@ class Failures:
             return self.contended(MAX_CONNECTIONS)
         if "max number of clients" in str(error):  # the server is alive, and a flood must not make it fail open
             return StoreContendedError(
-                f"{self._name} takes no more connections (maxclients), nothing was charged. Raise maxclients, or let fewer "
+                f"{self._name} accepts no more connections (maxclients), nothing was charged. Raise maxclients, or let fewer "
                 "processes connect"
             )
         reason = str(error).rstrip(".") or type(error).__name__
         if isinstance(error, TIMEOUTS):
-            reason = f"no answer within {self.timeout:g} s"
+            reason = f"no reply within {self.timeout:g} s"
         advice = "Check that the server runs and that the URL is right"
         if isinstance(error, AuthenticationError):
             advice = "The server runs: check the user and password in the URL"

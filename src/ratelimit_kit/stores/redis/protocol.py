@@ -64,7 +64,7 @@ class ReplyProtocol(asyncio.Protocol):
             elif kind == ERROR:
                 answer = error_of(text.decode("utf-8", "replace"))
             else:
-                raise InvalidReply(f"Redis answered {data[at:end]!r} to a script")
+                raise InvalidReply(f"Redis replied {data[at:end]!r} to a script")
             at = at_next
             self._on_reply(answer)
         self._rest = data[at:]

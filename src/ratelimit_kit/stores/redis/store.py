@@ -206,15 +206,13 @@ class RedisStore(BaseStore):
 def _reach(url: str | None, clients: Sequence[Any], timeout: float) -> tuple[Address | None, float]:
     """The address that a URL names, None where clients are given, and the deadline; OptionError for both or neither."""
     if (url is None) == all(client is None for client in clients):
-        raise OptionError(
-            "RedisStore takes a URL such as 'redis://127.0.0.1:6379/0', or clients, not both and not neither"
-        )
+        raise OptionError("RedisStore takes either a URL such as 'redis://127.0.0.1:6379/0' or clients")
     address = None
     if url is not None:
         parsed, given = taken_out(read_url(url), ["timeout"])
         address, timeout = read_address(parsed.text()), given.get("timeout", timeout)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
-        raise OptionError(f"timeout={timeout!r} is no deadline: give seconds above 0, up to 60")
+        raise OptionError(f"timeout must be a number of seconds above 0, up to 60, got {timeout!r}")
     return address, timeout
 
 

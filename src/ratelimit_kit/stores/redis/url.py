@@ -68,7 +68,7 @@ def read_address(text: str) -> Address:
     url = replace(url, scheme=url.scheme.replace("valkey", "redis"))
     scheme, _, kind = url.scheme.partition("+")
     if scheme not in {"redis", "rediss", "unix"} or kind not in {"", "cluster", "sentinel"}:
-        raise url.refused("is no Redis URL: write for example 'redis://127.0.0.1:6379/0'")
+        raise url.refused("is not a Redis URL. For example: 'redis://127.0.0.1:6379/0'")
     if kind == "cluster":
         address = _cluster(url, secure=scheme == "rediss")
     elif kind == "sentinel":
@@ -82,13 +82,13 @@ def _single(url: StoreURL) -> Address:
     """redis-py reads the rest; what it would overlook in silence is refused here."""
     if url.scheme == "unix":
         if url.hosts or not url.path.strip("/"):
-            raise url.refused("names no socket: write for example 'unix:///run/redis.sock?db=0'")
+            raise url.refused("does not name a socket. For example: 'unix:///run/redis.sock?db=0'")
         return _without_login(url)
     if url.hosts:
         (_,) = replace(url, hosts=("localhost" if url.hosts.startswith(":") else "") + url.hosts).nodes(6379)[:1]
     if "," in url.hosts:
         raise url.refused(
-            f"names several servers: write '{url.scheme}+sentinel://' or '{url.scheme}+cluster://' for them"
+            f"names several servers: use '{url.scheme}+sentinel://' or '{url.scheme}+cluster://' for them"
         )
     _database(url, url.path.strip("/"))
     return _without_login(url)
@@ -112,7 +112,7 @@ def _sentinel(url: StoreURL, *, secure: bool) -> Address:
     nodes = url.nodes(26379)
     service, _, database = url.path.strip("/").partition("/")
     if not service:
-        raise url.refused("names no primary: write for example 'redis+sentinel://127.0.0.1:26379/mymaster/0'")
+        raise url.refused("does not name a primary. For example: 'redis+sentinel://127.0.0.1:26379/mymaster/0'")
     options = {**security, **_login(url), "db": _database(url, database)}
     return Address(
         "sentinel", nodes=nodes, service=service, options=options, sentinel_options={**security, **sentinels}
@@ -125,7 +125,7 @@ def _login(url: StoreURL) -> dict[str, str]:
 
 def _database(url: StoreURL, text: str) -> int:
     if text and not (text.isascii() and text.isdigit()):
-        raise url.refused("has no number of a database after the host: write for example 'redis://127.0.0.1:6379/0'")
+        raise url.refused("has a path that is not a database number. For example: 'redis://127.0.0.1:6379/0'")
     return int(text or 0)
 
 

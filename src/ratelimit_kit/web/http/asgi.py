@@ -1,4 +1,4 @@
-"""An ASGI scope as rules see it, for every front door that stands on ASGI."""
+"""An ASGI scope as rules see it, for every ASGI integration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RawFields(Mapping[str, str]):
 
     def __contains__(self, name: object) -> bool:
         names = self._names
-        if names is None:  # all in one text, which is looked through in a fraction of the time of a list
+        if names is None:  # all in one text, which is much faster to search than a list
             names = self._names = b"\n%b\n" % b"\n".join([key for key, _ in self._fields]).lower()
         return isinstance(name, str) and (_LINES.get(name) or _line(name)) in names
 
@@ -52,11 +52,11 @@ def _line(name: str) -> bytes:
 
 
 _LINES = {name: _line(name) for name in ("origin", "age", "cache-control")}
-"""The fields that every request or response is looked at for."""
+"""The fields that are read of every request or response."""
 
 
 def request_of(scope: Scope, *, raw: Any = None) -> Request:
-    """The request that a scope describes; `raw` where a framework has one of its own."""
+    """The request that a scope describes; `raw` if a framework has its own."""
     client = scope.get("client")
     return Request(
         scope.get("method", "GET"),
@@ -83,6 +83,6 @@ _RAW = {name: name.lower().encode() for name in ("RateLimit", "RateLimit-Policy"
 def _user(scope: Scope) -> str | None:
     if "user" not in scope:
         raise IdentityError(
-            'key="user" finds no user in the ASGI scope: put the authentication middleware outside of the rate limit, or count by key="ip"'
+            'key="user" finds no user in the ASGI scope: put the authentication middleware outside the rate limit, or count by key="ip"'
         )
     return user_text(scope["user"])

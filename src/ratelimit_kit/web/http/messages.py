@@ -1,8 +1,8 @@
-"""The only view of HTTP that rules and policies have; the front doors build it.
+"""The only view of HTTP that rules and policies have; the integrations build it.
 
-Callables in rules (`key`, `when`, `cost`, `limits`) are given a Request, and `count` a Response. What
-they do not know they look up on the framework's own object, so `request.user` or `request.session`
-work where they exist.
+Callables in rules (`key`, `when`, `cost`, `limits`) are given a Request, and `count` a Response. Unknown
+attributes are looked up on the framework's own object, so `request.user` or `request.session`
+work if they exist.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 """What a field of HTTP may be called (RFC 9110, 5.1)."""
 
 ALREADY_CHARGED = "ratelimit_kit.already_charged"
-"""Where the front doors keep what a request has been charged: a key of the WSGI environ or the ASGI scope."""
+"""Where integrations record what a request was charged: a key of the WSGI environ or the ASGI scope."""
 
 POLICY = "ratelimit_kit.policy"
-"""Where the middlewares leave their policy, for decorators and dependencies that are given none."""
+"""Where the middlewares put their policy, for decorators and dependencies without one."""
 
 RESULTS = "ratelimit_kit.results"
-"""Where they leave the answers that have to see the response, their own and those of decorators."""
+"""Where they put the results that need the response, their own and those of decorators."""
 
 
 APPLICATION = "ratelimit_kit.application"
-"""Where the ASGI middleware leaves the application that it stands in, whose routes lead to every page."""
+"""Where the ASGI middleware puts the application that it belongs to, whose routes lead to every page."""
 
 
 class Headers(Mapping[str, str]):
@@ -67,7 +67,7 @@ class Headers(Mapping[str, str]):
 class Request:
     """A request as rules see it.
 
-    `method` is in capitals, for frameworks do not tell `post` from `POST`; `path` is decoded and complete (with
+    `method` is in capitals, because frameworks treat `post` like `POST`; `path` is decoded and complete (with
     the mount point, which is `mount`); `peer` is the transport's other end, None on a UNIX socket; `raw` is the framework's own
     request: a WSGI environ, an ASGI scope, a request of Django, Flask or Starlette; `already_charged` lists what the
     request was charged by all who limit it; `path_params` are the values that routing has found in the path,

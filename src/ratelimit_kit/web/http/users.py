@@ -1,4 +1,4 @@
-"""What tells a signed-in user from the others, whichever framework has signed them in."""
+"""What identifies a signed-in user, in any framework."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ratelimit_kit.errors import IdentityError
 
 
 def user_text(user: Any) -> str | None:
-    """What tells a signed-in user from the others; None for an anonymous visitor.
+    """What identifies a signed-in user; None for an anonymous visitor.
 
-    That is the user's `pk`, `id`, `username` or (Starlette's own) `identity`, or the user itself where that is text or a
-    number. What an object looks like as text is no identity: it may change with each request.
+    That is the user's `pk`, `id`, `username` or (Starlette's own) `identity`, or the user itself if that is text or a
+    number. An object's text form is not an identity: it may change with each request.
     """
     if user is None or not getattr(user, "is_authenticated", True):
         return None
@@ -24,11 +24,11 @@ def user_text(user: Any) -> str | None:
             if value is not None and _has_a_text(value):
                 return str(value)
     raise IdentityError(
-        f'key="user" finds nothing that tells one {type(user).__name__} from another: give the user a pk, an id, a username '
+        f'key="user" cannot tell one {type(user).__name__} from another: give the user a pk, an id, a username '
         'or an identity, or count by a callable such as key=lambda request: f"user:{request.user.email}"'
     )
 
 
 def _has_a_text(value: object) -> bool:
-    """Whether a value's text says more than where the object lies in memory."""
+    """Whether a value's text contains more than its memory address."""
     return not callable(value) and type(value).__repr__ != object.__repr__

@@ -1,4 +1,4 @@
-"""A WSGI environ as rules see it, for every front door that stands on WSGI."""
+"""A WSGI environ as rules see it, for every WSGI integration."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _variable(name: str) -> str:
 
 
 _NAMES = {name: _variable(name) for name in ("origin", "accept", "x-forwarded-for", "forwarded", "cookie")}
-"""The fields that policies look at themselves."""
+"""The fields that policies read."""
 
 
 def request_of(
@@ -58,7 +58,7 @@ def request_of(
     user: Callable[[], str | None] | None = None,
     path_params: Callable[[], Mapping[str, Any] | None] | None = None,
 ) -> Request:
-    """The request that an environ describes; `raw`, `user` and `path_params` where a framework knows more."""
+    """The request that an environ describes; `raw`, `user` and `path_params` if a framework has them."""
     mount = environ.get("SCRIPT_NAME", "")
     path = mount + environ.get("PATH_INFO", "")
     if not path.isascii():

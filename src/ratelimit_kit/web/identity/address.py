@@ -1,4 +1,4 @@
-"""Who is asking: the client's address, which a client cannot choose.
+"""The client's address, which a client cannot choose.
 
 Text that is not an address is never a key. What proxies have written is read only when the
 transport's peer is a trusted proxy, from right to left, up to the first address that no trusted
@@ -47,22 +47,24 @@ class ClientAddress:
         client_header: str = "x-forwarded-for",
     ) -> None:
         if isinstance(ipv6_prefix, bool) or not isinstance(ipv6_prefix, int) or not 32 <= ipv6_prefix <= 128:
-            raise OptionError(f"ipv6_prefix={ipv6_prefix!r} is no number of bits from 32 to 128; networks have 64")
+            raise OptionError(
+                f"ipv6_prefix must be a number of bits from 32 to 128, got {ipv6_prefix!r}; networks have 64"
+            )
         self._ipv6_prefix = ipv6_prefix
         self.header = _header(client_header)
         self._read = READERS.get(self.header, single)
         self._hops, proxies = _proxies(trusted_proxies)
         if self._hops and self.header not in READERS:
             raise OptionError(
-                f"client_header={client_header!r} is believed only from known proxies, and trusted_proxies={self._hops} "
-                'names none: list their networks, such as ["10.0.0.0/8"]'
+                f"client_header={client_header!r} is trusted only from known proxies, and trusted_proxies={self._hops} "
+                'does not name any: list their networks, such as ["10.0.0.0/8"]'
             )
         self._trust_unix = "unix" in proxies
         self._networks = _networks([text for text in proxies if text != "unix"])
         self.trusts_nobody = not (self._hops or proxies)
 
     def is_trusted(self, request: Request) -> bool:
-        """Whether the transport's other end is a proxy that is believed."""
+        """Whether the peer is a trusted proxy."""
         return bool(self._hops) or self._trusts(parse_address(request.peer or ""), request.peer)
 
     def key(self, request: Request) -> str:
@@ -144,12 +146,12 @@ def _is_port(text: str) -> bool:
 def _header(name: object) -> str:
     if not isinstance(name, str) or not FIELD_NAME.fullmatch(name):
         raise OptionError(
-            f"client_header={name!r} is no field name: choose 'x-forwarded-for', 'forwarded', or the field in which your "
+            f"client_header={name!r} is not a field name: choose 'x-forwarded-for', 'forwarded', or the field in which your "
             "edge writes the client's address, such as 'cf-connecting-ip'"
         )
     if "_" in name:
         raise OptionError(
-            f"client_header={name!r}: servers drop fields with underscores, or take them for those with hyphens; write "
+            f"client_header={name!r}: servers drop fields with underscores, or treat them like those with hyphens; write "
             f"client_header={name.lower().replace('_', '-')!r}"
         )
     return name.lower()
@@ -159,13 +161,13 @@ def _proxies(trusted: Any) -> tuple[int, list[str]]:
     """The number of trusted proxies (0 where networks are listed), and the networks."""
     if isinstance(trusted, int) and not isinstance(trusted, bool):
         if not 0 <= trusted <= HOPS:
-            raise OptionError(f"trusted_proxies={trusted} is no number of proxies from 0 to {HOPS}")
+            raise OptionError(f"trusted_proxies must be a number of proxies from 0 to {HOPS}, got {trusted}")
         return trusted, []
     if trusted == "*" or (isinstance(trusted, list | tuple) and "*" in trusted):
         raise _trusts_everyone("*")
     if isinstance(trusted, str | bool) or not isinstance(trusted, Iterable):
         raise OptionError(
-            f'trusted_proxies={trusted!r} is no list of networks: write ["10.0.0.0/8"], or the number of your proxies'
+            f'trusted_proxies={trusted!r} is not a list of networks: write ["10.0.0.0/8"], or the number of your proxies'
         )
     return 0, list(trusted)
 
@@ -185,17 +187,17 @@ def _network(text: object) -> Network:
     except (ValueError, TypeError) as error:
         if "host bits" in str(error):
             meant = ip_network(str(text), strict=False)
-            raise OptionError(f'trusted_proxies: {text!r} is an address within a network: write "{meant}"') from None
+            raise OptionError(f'trusted_proxies: {text!r} is an address inside a network: write "{meant}"') from None
         raise OptionError(
-            f'trusted_proxies: {text!r} is no network: write for example "10.0.0.0/8", "192.0.2.7" or "unix"'
+            f'trusted_proxies: {text!r} is not a network. For example: "10.0.0.0/8", "192.0.2.7" or "unix"'
         ) from None
     if isinstance(text, int):
-        raise OptionError(f'trusted_proxies: {text!r} is no network: write for example "10.0.0.0/8"')
+        raise OptionError(f'trusted_proxies: {text!r} is not a network. For example: "10.0.0.0/8"')
     return network
 
 
 def _trusts_everyone(text: object) -> OptionError:
     return OptionError(
-        f"trusted_proxies: {text!r} would trust every client to name its own address, and so to escape every limit: "
+        f"trusted_proxies: {text!r} would let every client choose its own address, and so escape every limit: "
         "list only the networks of your proxies"
     )

@@ -2,7 +2,7 @@
 
 Each becomes one text per client. A signed-in user and an address never share a counter, and
 visitors without a user, the header or the cookie are counted by their address. A field or a cookie that is sent
-with several values counts under each of them, for nobody knows which one the application will take.
+with several values counts under each of them, because nobody knows which one the application will use.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Key = Part | list[Part] | tuple[Part, ...]
 
 _WORDS = ("ip", "user", "global")
 _NAMED = {"header": FIELD_NAME, "cookie": FIELD_NAME, "path": re.compile(r"[1-9][0-9]?|[^\W\d]\w*")}
-"""PackedArguments that take a name after a colon: a field, a cookie, a value that routing finds, or a segment's number."""
+"""Kinds of keys that take a name after a colon: a field, a cookie, a value from routing, or a segment's number."""
 
 
 def read_key(key: Key) -> tuple[Part, ...]:
-    """The parts of a rule's key; OptionError for what is none."""
+    """The parts of a rule's key; OptionError for an invalid one."""
     parts = tuple(key) if isinstance(key, list | tuple) else (key,)
     if not parts:
-        raise OptionError('key=[] names nothing to count by: write for example key="ip"')
+        raise OptionError('key=[] names nothing to count by. For example: key="ip"')
     for part in parts:
         _check(part)
     return parts
@@ -52,7 +52,7 @@ def _check(part: Part) -> None:
         word, mark, name = part.partition(":")
         if word == "header" and "_" in name:
             raise OptionError(
-                f"key={part!r}: servers drop fields with underscores, or take them for those with hyphens; write "
+                f"key={part!r}: servers drop fields with underscores, or treat them like those with hyphens; write "
                 f"key='header:{name.replace('_', '-')}'"
             )
         if mark and word in _NAMED and _NAMED[word].fullmatch(name):
@@ -159,7 +159,7 @@ def _checked(part: Callable[[Request], Any], value: Any) -> str:
         return value
     name = getattr(part, "__qualname__", repr(part))
     raise IdentityError(
-        f"the key {name} returned {value!r}, and nothing can be counted by that: return text, or skip requests with when="
+        f"the key {name} returned {value!r}, which cannot be counted by: return text, or skip requests with when="
     )
 
 

@@ -28,7 +28,9 @@ CHANGEABLE: Final = frozenset(options_of(RuleSet.__init__)) - {"rules", "store",
 def read_config(config: Mapping[str, Any], known: Iterable[str]) -> tuple[list[Rule], dict[str, Any]]:
     """The rules and the options that a mapping describes; OptionError for what it cannot read or is not `known`."""
     if not isinstance(config, Mapping):
-        raise OptionError(f'a policy is a mapping such as {{"rules": [...], "store": "redis://..."}}, not {config!r}')
+        raise OptionError(
+            f'a policy must be a mapping such as {{"rules": [...], "store": "redis://..."}}, got {config!r}'
+        )
     refuse_unknown("the policy", config, [*known, "rules"])
     options = {name: _meant(name, value) for name, value in config.items() if name != "rules"}
     return _rules(config), options
@@ -55,13 +57,13 @@ def read_file(path: str | Path) -> Mapping[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise OptionError(f"the policy file {str(path)!r} is no TOML: {error}") from None
+        raise OptionError(f"the policy file {str(path)!r} is not valid TOML: {error}") from None
 
 
 def _rules(config: Mapping[str, Any]) -> list[Rule]:
     rules = config.get("rules", [])
     if not isinstance(rules, list | tuple):
-        raise OptionError('"rules" is a list of mappings such as {"limits": "100/minute", "key": "ip"}')
+        raise OptionError('"rules" must be a list of mappings such as {"limits": "100/minute", "key": "ip"}')
     return [_rule(number, rule) for number, rule in enumerate(rules, start=1)]
 
 
@@ -71,7 +73,7 @@ def _rule(number: int, config: Any) -> Rule:
     if isinstance(config, Mapping):
         refuse_unknown(f"rule {number}", config, [*options_of(Rule.__init__), "limits"])
     if not isinstance(config, Mapping) or "limits" not in config:
-        raise OptionError(f'rule {number} needs "limits": write for example {{"limits": "100/minute", "key": "ip"}}')
+        raise OptionError(f'rule {number} needs "limits". For example: {{"limits": "100/minute", "key": "ip"}}')
     options = {name: _meant(name, value) for name, value in config.items()}
     limits = options.pop("limits")
     return Rule(*(limits if isinstance(limits, list | tuple) else [limits]), **options)
@@ -87,7 +89,7 @@ def _meant(option: str, value: Any) -> Any:
         try:
             return re.compile(value.removeprefix(EXPRESSION))
         except re.error as error:
-            raise OptionError(f"{option}: {value!r} is no regular expression: {error}") from None
+            raise OptionError(f"{option}: {value!r} is not a regular expression: {error}") from None
     return value
 
 

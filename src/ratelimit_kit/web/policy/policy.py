@@ -1,4 +1,4 @@
-"""The Policy: rules on one store, asked once per request, and the answer for the front integrations."""
+"""The Policy: rules on one store, checked once per request, and the result for the integrations."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ class Policy:
 
     Args:
         rules: every rule that matches a request must admit it; all are decided at once.
-        store: a store or its URL (default: memory); RATELIMIT_KIT_STORE wins over a URL. Everything is refused at
-            start that cannot count there.
-        trusted_proxies: networks whose word on their clients is believed, "unix" for a UNIX socket; or the
+        store: a store or its URL (default: memory); RATELIMIT_KIT_STORE overrides a URL. A store that cannot count is
+            refused at start.
+        trusted_proxies: networks of proxies whose client addresses are trusted, "unix" for a UNIX socket; or the
             number of proxies that every request passes.
         client_header: where they write it: "x-forwarded-for", "forwarded", or the field of an edge that
             writes one address, such as "cf-connecting-ip".
-        ipv6_prefix: bits by which IPv6 clients are told apart.
+        ipv6_prefix: the bits that distinguish IPv6 clients.
         headers: the family of response fields: "draft11", "draft6", "x-ratelimit" or "none".
         expose_headers: let scripts of other origins read those fields (CORS).
         exempt: paths that no rule of the policy limits, such as "/healthz", spelt as they are written; or a callable of
             the request, which frees decorated pages too.
-        mode: "enforce", "shadow" (count and report, refuse nobody) or "off"; RATELIMIT_KIT_MODE has the last word.
+        mode: "enforce", "shadow" (count and report, but refuse nobody) or "off"; RATELIMIT_KIT_MODE overrides it.
         denial: a callable of the Denial that returns the body of a refusal: text, bytes, a mapping for JSON,
             a Reply, or None for the usual one.
-        cost_status: the answer to a request that costs more than a limit ever admits: 429 (without Retry-After) or 413.
-        on_outage: when the store fails: "allow" (and say so in the log), "local" (each process keeps to its
+        cost_status: the status for a request that costs more than a limit ever admits: 429 (without Retry-After) or 413.
+        on_outage: when the store fails: "allow" (and log it), "local" (each process applies its
             share of the limits), "deny" (503) or "raise".
-        start_without_store: start although the store does not answer.
-        workers: the number of worker processes, where the server does not show it.
-        allow_per_process: accept that each process counts for itself, and each client gets its quota from each.
-        on_unsafe: what a process does that finds a sibling while it serves from a per-process store:
-            "shutdown", "deny" (both answer 503) or "warn".
-        deny_cache: answer a denial of a shared store from memory until its wait is over, for ten seconds at most.
+        start_without_store: start even if the store does not reply.
+        workers: the number of worker processes, if the server does not show it.
+        allow_per_process: accept that each process counts separately, and each client gets its quota from each.
+        on_unsafe: what a process does when it finds a sibling while it serves from a per-process store:
+            "shutdown", "deny" (both respond with 503) or "warn".
+        deny_cache: repeat a denial of a shared store from memory until its wait is over, for at most ten seconds.
         name: the namespace of this policy's keys in the store.
-        observer: hears of events, and of decisions where it wants to; a list for several.
+        observer: receives events, and decisions if it wants them; a list for several.
     """
 
     @known_options
@@ -220,8 +220,10 @@ class Policy:
 
 
 def started(policy: object, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> Policy:
-    """The policy, started; integrations call this, so that anything else is said to be no policy."""
+    """The policy, started; integrations call this, so anything else raises OptionError."""
     if not isinstance(policy, Policy):
-        raise OptionError(f'{policy!r} is no policy: write Policy(Rule("100/minute"), store="redis://...")')
+        raise OptionError(
+            f'policy must be a Policy, got {policy!r}. For example: Policy(Rule("100/minute"), store="redis://...")'
+        )
     policy.start(messages=messages, needs_rules=needs_rules, wsgi=wsgi)
     return policy

@@ -63,14 +63,12 @@ class PolicyFile:
         fixed = fixed_part(config)
         for name in sorted({*fixed, *self._fixed}):
             if fixed.get(name) != self._fixed.get(name):
-                return self._refusal(
-                    f"{name!r} cannot change while the server runs: restart it, or take the change back"
-                )
+                return self._refusal(f"{name!r} cannot change while the server runs: restart it, or undo the change")
         return renewed
 
     def _refusal(self, reason: str) -> ReloadError:
         return ReloadError(
-            f"the policy file {str(self.path)!r} has changed and cannot be applied: {reason}. The rules that were in force stay"
+            f"the policy file {str(self.path)!r} has changed and cannot be applied: {reason}. The current rules stay in force"
         )
 
 

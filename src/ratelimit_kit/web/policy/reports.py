@@ -89,7 +89,7 @@ class Reports:
             "missing-field",
             MissingFieldWarning(
                 f"{SILENT_REQUESTS} requests in a row came from the trusted proxy {request.peer or 'on a UNIX socket'} without the field "
-                f'{address.header}: by key="ip" all its clients are one. Let the proxy send it (nginx: proxy_set_header '
+                f'{address.header}: by key="ip" all its clients count as one. Let the proxy send it (nginx: proxy_set_header '
                 "X-Forwarded-For $proxy_add_x_forwarded_for), and the server keep it (waitress: --trusted-proxy-headers)"
             ),
         )
@@ -102,8 +102,8 @@ class Reports:
             self._warn(
                 "untrusted-proxy",
                 UntrustedProxyWarning(
-                    f"a request came from {where} with the field {address.header}, as from a proxy, and no proxy is trusted: "
-                    f'by key="ip" all its clients are one. Write trusted_proxies=["{where if peer else "unix"}"], or remove '
+                    f"a request came from {where} with the field {address.header}, as from a proxy, but no proxy is trusted: "
+                    f'by key="ip" all its clients count as one. Write trusted_proxies=["{where if peer else "unix"}"], or remove '
                     "the field before it gets here"
                 ),
             )

@@ -185,5 +185,5 @@ def _mode(mode: Any) -> Mode:
     word = override or mode
     if word not in get_args(Mode):
         given = f"{MODE}={override!r}" if override else f"mode={mode!r}"
-        raise OptionError(f"{given} is no mode; {nearest(str(word), get_args(Mode))}")
+        raise OptionError(f"{given} is not a mode; {nearest(str(word), get_args(Mode))}")
     return word  # type: ignore[return-value]

@@ -27,7 +27,7 @@ from ratelimit_kit.web.policy.ruleset import RuleSet
 
 Findings = Iterator[ConfigurationError | StartupWarning]
 
-_SWITCH = "in the policy, or take RATELIMIT_KIT_MODE out of the environment"
+_SWITCH = "in the policy, or remove RATELIMIT_KIT_MODE from the environment"
 
 PROBE = SlidingWindow(1, 1)
 """The limit that a store is asked for at start: a cost of 0 writes nothing, and shows that decisions are possible."""
@@ -51,7 +51,7 @@ def start(
     """
     if ruleset.matching.messages and not messages:
         raise OptionError(
-            f"rule {ruleset.matching.messages[0].name!r} counts WebSocket messages, and this integration sees none: use "
+            f"rule {ruleset.matching.messages[0].name!r} counts WebSocket messages, but this integration does not see them: use "
             "ratelimit_kit.asgi.RateLimitMiddleware"
         )
     warning = (
@@ -79,7 +79,7 @@ def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True) -> Findi
     yield from wrong_rules(ruleset, needs_rules=needs_rules)
     if ruleset.mode != "enforce":
         yield ModeWarning(
-            f"mode={ruleset.mode!r}: no request is refused. For limits that hold, set mode='enforce' {_SWITCH}"
+            f"mode={ruleset.mode!r}: no request is refused. To enforce limits, set mode='enforce' {_SWITCH}"
         )
     refusal = ruleset.store.guard.refusal()
     flaw = ruleset.store.backend.flaw
@@ -94,7 +94,7 @@ def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True) -> Findi
 def wrong_rules(ruleset: RuleSet, *, needs_rules: bool = True) -> Iterator[ConfigurationError]:
     """What is wrong with the rules themselves."""
     if needs_rules and not ruleset.matching.rules:
-        yield OptionError('a policy without rules limits nothing: add for example Rule("100/minute", key="ip")')
+        yield OptionError('a policy without rules limits nothing. For example, add Rule("100/minute", key="ip")')
     for bound in ruleset.matching.rules:
         yield from unreachable(bound.rule.limits, f"rule {bound.name!r}")
 
@@ -108,7 +108,7 @@ def _of_the_store(store: BaseStore, rules: Sequence[str]) -> Findings:
         yield error
     except StoreError as error:
         yield StoreUnreachableError(
-            f"{str(error).rsplit(' [', 1)[0]}. Starting now would leave every limit to on_outage: start the store first, "
+            f"{str(error).rsplit(' [', 1)[0]}. Starting now would leave all limits to on_outage: start the store first, "
             "or accept that with start_without_store=True"
         )
     else:

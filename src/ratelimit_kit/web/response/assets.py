@@ -1,4 +1,4 @@
-"""The browser module and its stylesheet, for front doors that serve them: two files, known by name.
+"""The browser module and its stylesheet, for integrations that serve them: two files, known by name.
 
 Nothing that a client sends is looked up in a file system, so no path leads anywhere else. The files
 are in static/ratelimit_kit; Django's and Starlette's static files serve them without this module.
@@ -49,7 +49,7 @@ def serving(prefix: str | None) -> Callable[[Request], CheckResult | None]:
     if prefix is None:
         return lambda _request: None
     if not isinstance(prefix, str) or not prefix.startswith("/") or prefix.endswith("/"):
-        raise OptionError(f'assets={prefix!r} is no prefix of paths: write for example assets="/ratelimit-kit"')
+        raise OptionError(f'assets must be a prefix of paths, got {prefix!r}. For example: assets="/ratelimit-kit"')
     paths = {f"{prefix}/{name}": name for name in MEDIA_TYPES}
 
     def result(request: Request) -> CheckResult | None:

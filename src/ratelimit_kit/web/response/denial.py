@@ -114,7 +114,7 @@ def _encoded(body: object) -> tuple[str, bytes]:
         return "application/json", json.dumps(body).encode()
     raise OptionError(
         f"denial= returned {body!r}: return text, bytes, a mapping for JSON, a Reply with a content type, or None for the "
-        "usual answer"
+        "default body"
     )
 
 

@@ -68,8 +68,8 @@ def _store(store: GuardedStore, measured: float | StoreError, on_outage: OnOutag
     }
     if not isinstance(measured, StoreError):
         return {**check, "status": "pass", "observedValue": round(measured * 1000, 3), "observedUnit": "ms"}
-    output = f"the store gave no answer [{measured.rlk}]; by on_outage={on_outage!r} requests are " + (
-        {"allow": "admitted without a count", "local": "limited by each process for itself"}.get(on_outage, "refused")
+    output = f"the store did not reply [{measured.rlk}]; by on_outage={on_outage!r} requests are " + (
+        {"allow": "admitted without a count", "local": "limited by each process separately"}.get(on_outage, "refused")
     )
     return {**check, "status": "warn" if on_outage in {"allow", "local"} else "fail", "output": output}
 
@@ -90,7 +90,7 @@ def _workers(store: GuardedStore) -> dict[str, Any]:
         check["observedValue"] = store.workers
     if problem is None:
         return {**check, "status": "pass"}
-    output = f"several processes count for themselves [{problem.rlk}]; the log has the details"
+    output = f"several processes count separately [{problem.rlk}]; the log has the details"
     return {**check, "status": "fail" if store.guard.closed else "warn", "output": output}
 
 

@@ -27,11 +27,11 @@ class Responder:
         self, store: GuardedStore, *, headers: str, expose_headers: bool, denial: Respond | None, cost_status: int
     ) -> None:
         if cost_status not in {429, 413} or isinstance(cost_status, bool):
-            raise OptionError(f"cost_status={cost_status!r} is neither 429 nor 413 (Content Too Large)")
+            raise OptionError(f"cost_status must be 429 or 413 (Content Too Large), got {cost_status!r}")
         if headers not in FAMILIES:
-            raise OptionError(f"headers={headers!r} is no family of fields; {nearest(str(headers), FAMILIES)}")
+            raise OptionError(f"headers={headers!r} is not a family of fields; {nearest(str(headers), FAMILIES)}")
         if denial is not None and not callable(denial):
-            raise OptionError(f"denial={denial!r} is no callable: give one that takes the Denial and returns the body")
+            raise OptionError(f"denial must be a callable that takes the Denial and returns the body, got {denial!r}")
         self._store = store
         self._fields = FAMILIES[headers]
         self._expose = expose_headers

@@ -223,7 +223,7 @@ class BoundRule:
     def _make(self, identities: Sequence[str], limits: Sequence[Limit], cost: Any) -> RuleCharges:
         if type(cost) is not int:
             raise CostError(
-                f"the cost of rule {self.name!r} is {cost!r}, no whole number: return the units that it uses"
+                f"the cost of rule {self.name!r} must be a whole number, got {cost!r}: return the units that it uses"
             )
         items = item_names(self.label, tuple(limits))
         keys = [self._prefix + shortened(identity) for identity in identities]
@@ -260,7 +260,7 @@ def bind_rules(rules: Sequence[Rule], namespace: str) -> list[BoundRule]:
     taken: set[str] = set()
     for number, rule in enumerate(rules, start=1):
         if not isinstance(rule, Rule):
-            raise OptionError(f'{rule!r} is no Rule: write for example Rule("100/minute", key="ip")')
+            raise OptionError(f'a rule must be a Rule, got {rule!r}. For example: Rule("100/minute", key="ip")')
         name = rule.name or f"rule-{number}"
         names = {name, preflight_name(name)}
         if names & taken:

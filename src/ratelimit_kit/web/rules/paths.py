@@ -66,7 +66,7 @@ def read_exempt_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str
 def _read(option: str, patterns: Iterable[Pattern]) -> tuple[set[str], list[str], list[re.Pattern[str]]]:
     """Whole paths, prefixes that end in a slash, and regular expressions."""
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
-        raise OptionError(f"{option}={patterns!r} is no list of paths: write {option}=[{patterns!r}]")
+        raise OptionError(f"{option}={patterns!r} is not a list of paths: write {option}=[{patterns!r}]")
     exact: set[str] = set()
     prefixes: list[str] = []
     expressions: list[re.Pattern[str]] = []
@@ -91,7 +91,7 @@ def _read(option: str, patterns: Iterable[Pattern]) -> tuple[set[str], list[str]
 
 def _unreadable(option: str, pattern: object) -> OptionError:
     return OptionError(
-        f'{option}: {pattern!r} is no path pattern: write "/login", "/api/*", or a compiled regular expression, '
+        f'{option}: {pattern!r} is not a path pattern: write "/login", "/api/*", or a compiled regular expression, '
         'such as re.compile(r"^/items/\\d+$"), without a query'
     )
 
@@ -102,6 +102,6 @@ def _template(option: str, pattern: str) -> OptionError:
     whole = "[^/]+".join(re.escape(part).replace(r"\-", "-") for part in _TEMPLATE.split(pattern))
     prefix = f'"{before}*", or ' if before.endswith("/") and not after.strip("/") else ""
     return OptionError(
-        f"{option}: {pattern!r} is a route's template, and rules are compared with paths: write {prefix}"
+        f"{option}: {pattern!r} is a route's template, but rules are compared with paths: write {prefix}"
         f're.compile(r"^{whole}$"), in a file "re:^{whole}$"'
     )

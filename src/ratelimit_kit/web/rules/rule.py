@@ -57,7 +57,7 @@ class Rule:
             position in the policy ("rule-1").
         on_outage: "allow", "local", "deny" or "raise" when the store fails; default: the policy's.
 
-    In asynchronous front doors the callables may be coroutine functions.
+    In async integrations the callables may be coroutine functions.
     """
 
     @known_options
@@ -78,7 +78,7 @@ class Rule:
     ) -> None:
         self.tiers = limits[0] if limits and callable(limits[0]) else None
         if self.tiers is not None and len(limits) > 1:
-            raise OptionError("a callable stands for all limits of a rule: let it return the others too")
+            raise OptionError("a callable replaces all limits of a rule: let it return the others too")
         self.limits = () if self.tiers is not None else read_limits(limits)  # type: ignore[arg-type]
         self.key = read_key(key)
         self.name = None if name is None else check_name(name)
@@ -87,15 +87,13 @@ class Rule:
         self.shadow = check_switch("shadow", shadow)
         self.messages = check_switch("messages", messages)
         if self.messages and self.counts is not None:
-            raise OptionError("messages=True has no responses to look at: leave out count")
+            raise OptionError("messages=True has no responses to check: leave out count")
         self.paths = None if paths is None else PathPatterns("paths", _some("paths", paths))
         self.methods = None if methods is None else frozenset(_method(word) for word in _some("methods", methods))
         self.names_head = self.methods is not None and "HEAD" in self.methods and not self.shadow
         self._exempt = read_exempt(exempt)
         if when is not None and not callable(when):
-            raise OptionError(
-                f"when={when!r} is no callable: give one that takes the request and returns true or false"
-            )
+            raise OptionError(f"when must be a callable that takes the request and returns true or false, got {when!r}")
         self._when = when
         asks = when is not None or self._exempt is not None
         self.always = paths is None and methods is None and not asks
@@ -152,7 +150,7 @@ def tier(limits: Any, rule: Rule) -> tuple[Limit, ...]:
     except (QuotaError, TypeError) as error:
         name = getattr(rule.tiers, "__qualname__", repr(rule.tiers))
         raise QuotaError(
-            f"the limits {name} returned {limits!r}, which is none: return text such as '100/minute', or skip requests "
+            f"the limits {name} returned {limits!r}, which is not a limit: return text such as '100/minute', or skip requests "
             f"with when= ({str(error).removesuffix(' [RLK101]')})"
         ) from error
 
@@ -172,14 +170,14 @@ def check_name(name: str) -> str:
     """The name, when it can be sent in a structured field (printable ASCII); else OptionError."""
     if not isinstance(name, str) or not name or not name.isascii() or not name.isprintable():
         raise OptionError(
-            f"name={name!r} cannot be sent in the RateLimit fields, which take printable ASCII: write for example name='login'"
+            f"name={name!r} cannot be sent in the RateLimit fields, which take printable ASCII. For example: name='login'"
         )
     return name
 
 
 def _some(option: str, values: Iterable[Pattern]) -> list[Pattern]:
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise OptionError(f"{option}={values!r} is no list: write {option}=[{values!r}]")
+        raise OptionError(f"{option}={values!r} is not a list: write {option}=[{values!r}]")
     listed = list(values)
     if not listed:
         raise OptionError(f"{option}=[] matches no request, so the rule would limit nothing: leave it out to match all")
@@ -188,13 +186,13 @@ def _some(option: str, values: Iterable[Pattern]) -> list[Pattern]:
 
 def _method(word: Pattern) -> str:
     if not isinstance(word, str) or not _METHOD.fullmatch(word.upper()):
-        raise OptionError(f"methods: {word!r} is no HTTP method: write for example methods=['POST']")
+        raise OptionError(f"methods: {word!r} is not an HTTP method. For example: methods=['POST']")
     method = word.upper()
     if method in {"ALL", "ANY"}:
-        raise OptionError(f"methods: {word!r} is no HTTP method: leave methods out to limit every one")
+        raise OptionError(f"methods: {word!r} is not an HTTP method: leave methods out to limit all of them")
     near = None if method in _METHODS else alike(method, _METHODS, 0.7)
     if near is not None:
         raise OptionError(
-            f"methods: {word!r} is no HTTP method, and the rule would limit nothing; did you mean {near!r}?"
+            f"methods: {word!r} is not an HTTP method, so the rule would limit nothing; did you mean {near!r}?"
         )
     return method
