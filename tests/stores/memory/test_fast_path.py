@@ -56,6 +56,7 @@ def test_hits_by_the_fast_path_and_all_else_by_the_store_are_one_count(limit: Li
             model.reset([charge])
 
 
+@pytest.mark.about("memory")
 @pytest.mark.parametrize("limit", LIMITS, ids=str)
 def test_the_fast_path_is_taken_when_the_key_is_known_and_only_then(limit: Limit) -> None:
     store = MemoryStore(clock=ManualClock(start=1_800_000_000))
