@@ -117,12 +117,13 @@ class BaseStore:
     """Who hears of events; set by whoever uses the store."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let a subclass that decides in its own way be asked: it has no fast path but one of its own."""
+        """Let a class that decides in its own way be asked: a fast path from further down its bases would go past it."""
         super().__init_subclass__(**options)
-        if {"decide", "adecide"} & vars(cls).keys():
-            for name in ("fast_decide", "fast_path"):
-                if name not in vars(cls):
-                    setattr(cls, name, vars(BaseStore)[name])
+        order = [vars(one) for one in cls.__mro__]
+        decides = next(at for at, names in enumerate(order) if {"decide", "adecide"} & names.keys())
+        for name in ("fast_decide", "fast_path"):
+            if decides < next(at for at, names in enumerate(order) if name in names):
+                setattr(cls, name, vars(BaseStore)[name])
 
     @property
     def title(self) -> str:
