@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.test.utils import override_settings
@@ -103,3 +104,16 @@ def test_methods_of_one_class_have_counters_of_their_own() -> None:
 def test_a_request_factory_needs_no_routing() -> None:
     view = Methods.as_view()
     assert [view(RequestFactory().get("/anywhere")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_view_may_be_called_by_keyword() -> None:
+    @ratelimit("1/minute", key="ip")
+    def report(request: Any) -> HttpResponse:
+        return HttpResponse("read")
+
+    @ratelimit("1/minute", key="ip")
+    async def areport(request: Any) -> HttpResponse:
+        return HttpResponse("read")
+
+    for view in (report, async_to_sync(areport)):
+        assert [view(request=RequestFactory().get("/")).status_code for _ in range(2)] == [200, 429]

@@ -53,11 +53,12 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[View], 
         page = _page(view, rule)
 
         def call(args: Any, kwargs: Any) -> Any:
-            guard = _aguarded if _awaits(args) else _guarded
-            return guard(rule, page, view, args, kwargs)
+            request = _request(args, kwargs)
+            guard = _aguarded if _awaits(request) else _guarded
+            return guard(rule, page, request, view, args, kwargs)
 
         async def acall(args: Any, kwargs: Any) -> Any:
-            return await _aguarded(rule, page, view, args, kwargs)
+            return await _aguarded(rule, page, _request(args, kwargs), view, args, kwargs)
 
         asynchronous = iscoroutinefunction(view) or is_asynchronous(view)
         return cast("View", wrap_view(view, rule, call, acall, asynchronous=asynchronous))
@@ -65,9 +66,8 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[View], 
     return decorate
 
 
-def _guarded(rule: Rule, page: Page, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def _guarded(rule: Rule, page: Page, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """The view's response, or the refusal."""
-    request = args[0]
     policy = site_policy()
     _check_workers(policy)
     bound = bound_rule(policy, rule, _page_of(page, rule, request, view), lambda: _place(request))
@@ -82,9 +82,10 @@ def _guarded(rule: Rule, page: Page, view: Callable[..., Any], args: Any, kwargs
     return finished(result, response, request)
 
 
-async def _aguarded(rule: Rule, page: Page, view: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+async def _aguarded(
+    rule: Rule, page: Page, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+) -> Any:
     """Do what `_guarded` does."""
-    request = args[0]
     policy = site_policy()
     _check_workers(policy)
     bound = bound_rule(policy, rule, _page_of(page, rule, request, view), lambda: _place(request))
@@ -99,16 +100,18 @@ async def _aguarded(rule: Rule, page: Page, view: Callable[..., Any], args: Any,
     return await afinished(result, response, request)
 
 
-def _awaits(args: Any) -> bool:
-    """Whether this is the `dispatch` of a class with async handlers: plain, but it returns a coroutine.
-
-    A view of Django REST framework may be given a request that wraps Django's.
-    """
-    request: Any = args[0] if args else None
+def _request(args: Any, kwargs: Any) -> HttpRequest:
+    """The request that a view is called with; Django REST framework may wrap Django's."""
+    request: Any = args[0] if args else kwargs.get("request")
     if not isinstance(request, HttpRequest) and not isinstance(getattr(request, "_request", None), HttpRequest):
         raise OptionError(
             f"@ratelimit was given {request!r} instead of a request: methods take @method_decorator(ratelimit(...))"
         )
+    return cast("HttpRequest", request)
+
+
+def _awaits(request: HttpRequest) -> bool:
+    """Whether this is the `dispatch` of a class with async handlers: plain, but it returns a coroutine."""
     match = request.resolver_match
     cls = getattr(match.func, "view_class", None) if match else None
     return bool(cls is not None and cls.view_is_async)

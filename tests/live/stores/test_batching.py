@@ -234,6 +234,19 @@ async def test_who_waits_while_the_store_is_closed_hears_of_it() -> None:
                 await waiting
 
 
+async def test_a_mistake_is_an_error_and_not_an_outage(redis: RedisServer) -> None:
+    class Mistaken(SlidingWindow):
+        """No algorithm that the scripts know."""
+
+    limiter = Limiter(Mistaken(5, per=60), store=redis.url(), on_outage="allow")
+    sound = Limiter("5/minute", store=limiter.store, on_outage="allow")
+    for _ in range(3):  # without a connection, and with one
+        answers = await asyncio.gather(*[limiter.ahit("key") for _ in range(3)], return_exceptions=True)
+        assert {type(one) for one in answers} == {KeyError}
+        assert not (await sound.ahit("key")).degraded
+    await limiter.aclose()
+
+
 async def _again(store: RedisStore, charges: list[Charge]) -> Any:
     try:
         return await store.adecide(charges)

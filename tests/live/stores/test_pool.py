@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import redis as client_library
@@ -92,23 +95,43 @@ def test_a_denied_key_costs_no_command_and_is_admitted_in_time() -> None:
         limiter.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "missing"),
+    [
+        ("PRIVATE", {False: "_gone", True: "_vanished"}, ["Connection._gone", "Connection._vanished"]),
+        ("PARSER", None, ["DefaultParser.parse_error"]),
+    ],
+)
 async def test_without_redis_pys_private_names_calls_go_through_its_client_and_one_line_says_so(
-    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    redis: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: Any,
+    missing: list[str],
 ) -> None:
-    monkeypatch.setattr(driver, "PRIVATE", {False: "_gone", True: "_vanished"})
+    monkeypatch.setattr(driver, name, value)
     monkeypatch.setattr(driver, "_told", set())
-    for _ in range(2):
+    for number in range(2):
         limiter = Limiter("3/minute", "5/hour", store=RedisStore(redis.url()))
-        key = f"private-{_}"
+        key = f"{name}-{number}"
         assert [limiter.hit(key).allowed, (await limiter.ahit(key)).allowed] == [True, True]
         admitted = await asyncio.gather(*[limiter.ahit(key) for _ in range(5)])
         assert sum(one.allowed for one in admitted) == 1
         limiter.close()
         await limiter.aclose()
-    told = [
-        record.message
-        for record in caplog.records
-        if "goes through" in record.message or "go through" in record.message
-    ]
-    assert len(told) == 2
-    assert "has no Connection._gone: calls go through its client one by one" in told[0]
+    told = [record.message for record in caplog.records if "calls go through its client one by one" in record.message]
+    assert [message.partition(": calls")[0].partition(" has no ")[2] for message in told] == missing
+
+
+@pytest.mark.parametrize(("module", "name"), [("redis.connection", "DefaultParser"), ("redis.client", "NEVER_DECODE")])
+def test_a_redis_py_without_a_private_name_still_counts(redis: RedisServer, module: str, name: str) -> None:
+    script = f"""
+import {module}
+del {module}.{name}
+from ratelimit_kit import Limiter, RedisStore
+limiter = Limiter("1/minute", store=RedisStore({redis.url()!r}))
+print(limiter.hit("{name}").allowed, limiter.hit("{name}").allowed)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "False"], done.stderr

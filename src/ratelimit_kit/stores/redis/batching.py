@@ -126,7 +126,13 @@ class Batcher:
             self._waiting[alike] = waiting
         if not calls:
             return None
-        return Batch(calls, self._arguments.decide(calls[0][1]), self.loop.time() + self._pipeline.timeout)
+        try:
+            arguments = self._arguments.decide(calls[0][1])
+        except Exception as error:  # noqa: BLE001 - a mistake, of which those who wait hear
+            for _, _, decision, _ in calls:
+                decision.set_exception(error)
+            return None
+        return Batch(calls, arguments, self.loop.time() + self._pipeline.timeout)
 
     async def _connect(self) -> None:
         """Open a connection, and send what waits for it; if there is none, all of them hear why."""
@@ -135,7 +141,7 @@ class Batcher:
             self._send()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait hear of it
             for decision in self._take_back():
-                decision.set_exception(self._pipeline.failures.meaning(error))
+                decision.set_exception(self._pipeline.failures.told(error))
         except BaseException:  # the loop is being closed
             for decision in self._take_back():
                 decision.cancel()

@@ -24,8 +24,6 @@ try:
     import redis.cluster
     import redis.sentinel
     from redis.backoff import NoBackoff
-    from redis.client import NEVER_DECODE
-    from redis.connection import DefaultParser
     from redis.exceptions import (
         AuthenticationError,
         MaxConnectionsError,
@@ -120,7 +118,7 @@ def connection_of(pool: Any) -> Any:
 
 def error_of(text: str) -> Exception:
     """An error that the server sent, as redis-py names it."""
-    error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+    error: Exception = PARSER.parse_error(text)  # type: ignore[union-attr]  # has_private_names has looked
     return error
 
 
@@ -133,6 +131,12 @@ def sentinel_clients(client: Any) -> list[Any]:
 PRIVATE: Final = {False: "_sock", True: "_writer"}
 """What connections of redis-py, sync and asynchronous, call what they send over."""
 
+PARSER: Final = getattr(redis.connection, "DefaultParser", None)
+"""Redis-py's reader of replies, which names errors."""
+
+NEVER_DECODE: Final = getattr(redis.client, "NEVER_DECODE", "NEVER_DECODE")
+"""The option of a call whose reply stays bytes."""
+
 _log = logging.getLogger("ratelimit_kit")
 
 _told: set[str] = set()
@@ -141,18 +145,20 @@ _told: set[str] = set()
 def has_private_names(client: Any, *, asynchronous: bool) -> bool:
     """Whether the connections of a client can be taken over; one log line says where they cannot."""
     pool = client.connection_pool
-    name = PRIVATE[asynchronous]
-    if hasattr(pool.connection_class(**pool.connection_kwargs), name) and hasattr(DefaultParser, "parse_error"):
-        return True
-    if name not in _told:
-        _told.add(name)
-        _log.warning(
-            "redis-py %s has no Connection.%s: calls go through its client one by one, which takes longer. Limits hold; "
-            "a newer ratelimit-kit may know this version",
-            redis.__version__,
-            name,
-        )
-    return False
+    connection = pool.connection_class(**pool.connection_kwargs)
+    missing = [] if hasattr(connection, PRIVATE[asynchronous]) else [f"Connection.{PRIVATE[asynchronous]}"]
+    if not hasattr(PARSER, "parse_error"):
+        missing.append("DefaultParser.parse_error")
+    for name in missing:
+        if name not in _told:
+            _told.add(name)
+            _log.warning(
+                "redis-py %s has no %s: calls go through its client one by one, which takes longer. Limits hold; "
+                "a newer ratelimit-kit may know this version",
+                redis.__version__,
+                name,
+            )
+    return not missing
 
 
 class Connection:

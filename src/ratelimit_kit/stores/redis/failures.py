@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.stores.redis.driver import (
+    FAILURES,
     MAX_CONNECTIONS,
     TIMEOUTS,
     AuthenticationError,
@@ -35,6 +36,10 @@ class Failures:
         """No permit in time: more callers than connections are not an outage."""
         which = f"all {connections} connections" if connections > 1 else "the connection"
         return StoreContendedError(f"{self._name}: {which} stayed busy for {self.timeout:g} s, nothing was charged")
+
+    def told(self, error: Exception) -> Exception:
+        """What callers whose decision was lost with an error are told: a mistake of a program's is not an outage."""
+        return self.meaning(error) if isinstance(error, FAILURES) else error
 
     def meaning(self, error: BaseException) -> StoreError:
         """What an error of redis-py's means, and what to do about it."""

@@ -14,7 +14,6 @@ from time import monotonic
 from typing import Any, Protocol
 
 from ratelimit_kit.core.decision import Decision
-from ratelimit_kit.errors import StoreError
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.redis.driver import ConnectionLost, NoScriptError, connection_of
 from ratelimit_kit.stores.redis.failures import Failures, is_demoted
@@ -56,7 +55,7 @@ class Batch:
             if not future.done():
                 future.set_result(decision)
 
-    def fail(self, error: Callable[[], StoreError]) -> None:
+    def fail(self, error: Callable[[], Exception]) -> None:
         """Tell every caller, each with an error of their own."""
         for _, _, future, _ in self.calls:
             if not future.done():
@@ -170,7 +169,7 @@ class Pipeline:
         lost = list(self._under_way)
         self._under_way.clear()
         for batch in lost:
-            batch.fail(partial(self.failures.meaning, error))
+            batch.fail(partial(self.failures.told, error))
         self._owner.on_lost(protocol.connection)
 
     def _send_again(self, batch: Batch) -> None:
