@@ -24,10 +24,10 @@ ALGORITHMS = ("sliding-window", "token-bucket", "fixed-window")
 
 _TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<word>[A-Za-z][A-Za-z-]*)|(?P<mark>[/:])|(?P<other>\S))", re.ASCII)
 _LONGEST = 1000
-"""Most characters in the text of limits: it may come from a config file or a database, and errors quote it."""
+"""Maximum length of the text of limits: it may come from a config file or a database, and errors quote it."""
 
 _DIGITS = 15
-"""Most digits of a number: no limit is above 2**40."""
+"""Maximum number of digits: no limit is above 2**40."""
 
 _EXAMPLE = "for example '100/minute' or 'token-bucket: 10/second burst 50'"
 

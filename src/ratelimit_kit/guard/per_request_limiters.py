@@ -1,4 +1,4 @@
-"""Detects limiters that are built anew in each request and so lose their counters.
+"""Detects limiters that are rebuilt in each request and so lose their counters.
 
 `Limiter("5/minute").hit(key)` inside a view admits everybody: its memory store starts empty every
 time. Such a limiter is detected when a second one is built at the same place and the first no longer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 MOST: Final = 200
-"""Most values of one label; otherwise limiters named after tenants would each create a series."""
+"""Maximum number of values of one label; otherwise limiters named after tenants would each create a series."""
 
 OTHER: Final = "other"
 

@@ -19,7 +19,7 @@ from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.stores import Charge, check_charges
 
 MAX_DENIALS: Final = 10_000
-"""How many denials are kept; the oldest make room for new ones."""
+"""Maximum number of denials kept; the oldest make room for new ones."""
 
 MAX_SECONDS: Final = 10.0
 """How long a denial is kept at most: another process may have reset the key."""

@@ -13,13 +13,13 @@ from urllib.parse import quote
 from ratelimit_kit.errors import OptionError
 
 LONGEST = 150
-"""Most characters of encoded text; longer text is hashed (Memcached takes 250 bytes in all)."""
+"""Maximum length of encoded text; longer text is hashed (Memcached takes 250 bytes in all)."""
 
 LONGEST_TEXT = 250
-"""Most characters of a key that reaches a store as it is; longer keys are hashed."""
+"""Maximum length of a key that reaches a store unchanged; longer keys are hashed."""
 
 LONGEST_PREFIX = 36
-"""Most characters of a prefix: the limit and the key may need the rest of Memcached's 250."""
+"""Maximum length of a prefix: the limit and the key may need the rest of Memcached's 250."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:@/+=,;~!*()$'&|^<>?-]*", re.ASCII)
 _SAFE = ":@/+=,;~!*()$'&|^<>?"

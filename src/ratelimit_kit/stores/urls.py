@@ -1,4 +1,4 @@
-"""Store URLs: parsed leniently, and shown in messages without anything that may be a password.
+"""Store URLs: parsing, and redaction of anything that may be a password.
 
     scheme://[[user][:password]@]host[:port][,host[:port]...][/path][?option=value&...]
 
@@ -143,7 +143,7 @@ def missing_scheme(text: str) -> str:
 
 
 def _without_login(text: str) -> str:
-    """Text that is not a URL, such as "host:6379", without a password: in "user:password" no port follows."""
+    """Text given instead of a URL, such as "host:6379", without a password: only digits after ":" are a port."""
     place = text.rpartition("@")[2]
     name, mark, rest = place.partition(":")
     return place if not mark or _PORT.fullmatch(rest.partition("/")[0]) else f"{name}:***"

@@ -94,7 +94,7 @@ def _memcached_url(url: str, servers: list[str]) -> str:
 
 
 class UncountableCache(BaseStore):
-    """A cache on which no limit can count: every use raises an error, at the latest when the policy starts.
+    """A cache on which no limit can count: every use raises an error, and no policy starts with it.
 
     It exists so that several workers on a per-process cache are reported as such (RLK201).
     """

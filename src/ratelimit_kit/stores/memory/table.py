@@ -69,7 +69,7 @@ class Table:
         return self._slots[0].due if self._slots else FOREVER
 
     def peek(self, key: Key, now: int, cost: int) -> Peek:
-        """See whether `cost` fits, without changing anything.
+        """Check whether `cost` fits, without changing anything.
 
         Several charges on the shared counter may together cost more than it can ever admit.
         """

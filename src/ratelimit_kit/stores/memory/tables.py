@@ -24,7 +24,7 @@ Clocks = tuple[Clock, Clock]
 """The clock for durations, and the one for calendar windows."""
 
 SWEEP_BUDGET: Final = 64
-"""Most counters checked in one call, so that no call pays for a million expired keys."""
+"""Maximum number of counters checked in one call, so that no call pays for a million expired keys."""
 
 REST_MICROSECONDS: Final = 10_000
 """How long no counters are checked after a round in which no table had old ones."""

@@ -22,7 +22,7 @@ from ratelimit_kit.stores.redis.pipeline import Batch, Call, Pipeline
 from ratelimit_kit.stores.redis.scripts import Arguments, Script
 
 MAX_BATCH_SIZE = 128
-"""Most calls in a batch: the server is busy with it for some 0.3 ms, while this process handles others."""
+"""Maximum number of calls in a batch: the server is busy with it for some 0.3 ms, while this process handles others."""
 
 MIN_SPLIT_SIZE = 16
 """Calls worth splitting over two script calls, so that the server and this process work at the same time."""

@@ -24,7 +24,7 @@ from ratelimit_kit.stores.redis.scripts import Arguments, PackedArguments, Scrip
 from ratelimit_kit.stores.redis.timeout import LATE_SECONDS, Deadline
 
 MAX_BATCHES = 16
-"""Most batches in flight; several keep the server from waiting for this process."""
+"""Maximum number of batches in flight; several keep the server from waiting for this process."""
 
 Call = tuple[Sequence[str], Sequence[Charge], "asyncio.Future[Decision]", float]
 """Keys, charges, the future of the caller, and since when it waits (monotonic seconds)."""
