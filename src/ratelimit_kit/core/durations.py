@@ -31,7 +31,7 @@ UNITS = {
 """Every spelling of a unit, and its name. A month has no fixed length."""
 
 LONGEST = 3660 * 86_400 * MICROSECONDS
-"""Ten years: beyond that, microseconds of the epoch are no longer exact in a double."""
+"""Ten years: beyond that, microseconds since the epoch are no longer exact in a double."""
 
 _TEXT = re.compile(r"(?:(\d+)\s*)?([A-Za-z]+)", re.ASCII)
 
