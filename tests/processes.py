@@ -1,4 +1,4 @@
-"""Real servers for tests: started on free loopback ports, stopped by pid, their output kept."""
+"""Real servers for tests: started on free loopback ports and stopped by pid, with their output kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def need(program: str) -> str:
-    """The program's path. Without it a test fails in CI and is skipped elsewhere."""
+    """The program's path; if it is missing, the test fails in CI and is skipped elsewhere."""
     path = shutil.which(program)
     if path is None:
         message = f"{program} is not installed: run `make servers`"
@@ -39,7 +39,7 @@ def need(program: str) -> str:
 
 
 def python_program(name: str) -> str:
-    """A console script of the environment that runs the tests."""
+    """The path of a console script in the environment that runs the tests."""
     return str(Path(sys.executable).with_name(name))
 
 
@@ -47,16 +47,16 @@ RESET = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); o
 
 
 def interruptible(command: Sequence[str]) -> Sequence[str]:
-    """The command, with SIGINT as a terminal leaves it: children inherit what a shell ignores in the background.
+    """The command with SIGINT enabled, because children inherit that a shell ignores it for background jobs.
 
     It is reset in the child, before the program starts: a handler in this process would interrupt the tests themselves,
-    and `preexec_fn` is not safe where threads run.
+    and `preexec_fn` is not safe with threads.
     """
     return [sys.executable, "-c", RESET, *command] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else command
 
 
 class Process:
-    """A server that was started: its port, its output, its end."""
+    """A running server: its port, its output, its exit."""
 
     def __init__(self, command: Sequence[str], port: int, *, cwd: Path, env: Mapping[str, str]) -> None:
         self.port = port
@@ -91,7 +91,7 @@ class Process:
 
     @contextlib.contextmanager
     def hanging(self) -> Iterator[None]:
-        """It keeps its connections and answers nothing."""
+        """Make the server hang: it keeps its connections but does not respond."""
         os.kill(self.popen.pid, signal.SIGSTOP)
         try:
             yield
@@ -135,7 +135,7 @@ def running(
 
 @dataclass
 class RedisServer:
-    """A redis-server of the tests' own."""
+    """A redis-server for the tests."""
 
     process: Process
     port: int
@@ -147,7 +147,7 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/{self.databases % 1024}"
 
     def patient_url(self) -> str:
-        """The same, for tests that count exactly on a machine that may be busy: by default a late answer opens the gate."""
+        """The same with a long timeout, for exact counts on a busy machine: a late reply makes limits fail open."""
         return self.url() + "?timeout=5"
 
 
@@ -187,7 +187,7 @@ class Response:
 
 
 def request(port: int, path: str = "/", *, method: str = "POST", headers: Mapping[str, str] | None = None) -> Response:
-    """One request over a connection of its own."""
+    """One request over a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request(method, path, headers=dict(headers or {}))

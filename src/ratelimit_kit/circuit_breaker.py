@@ -1,6 +1,6 @@
-"""The circuit breaker: an outage costs one deadline, and then no time until the store answers again.
+"""The circuit breaker: an outage costs one deadline, and then no time until the store responds again.
 
-After a failure the store is not asked for a while; then one caller at a time tries it, and the first
+After a failure the store is not called for a while; then one caller at a time tries it, and the first
 reply ends the outage.
 """
 
@@ -12,9 +12,9 @@ from threading import Lock
 from ratelimit_kit.errors import StoreError, StoreUnavailableError
 
 FIRST_PAUSE = 0.05
-"""Seconds after a failure until the store is asked again; doubled with each further failure.
+"""Seconds after a failure until the store is tried again; doubled after each further failure.
 
-It is short, because one late reply on a busy machine is not an outage, and limits must not fail open for long.
+It is short because one late reply on a busy machine is not an outage, and limits must not fail open for long.
 """
 
 LONGEST_PAUSE = 2.0
@@ -22,7 +22,7 @@ LONGEST_PAUSE = 2.0
 
 
 class CircuitBreaker:
-    """Whether a store may be asked; `error` is the failure that prevents it, None while all is well."""
+    """Decides whether a store may be called; `error` is the failure that prevents it, None while all is well."""
 
     def __init__(self) -> None:
         self.error: StoreError | None = None
@@ -32,7 +32,7 @@ class CircuitBreaker:
         self._since = 0.0
 
     def lets_through(self) -> bool:
-        """During an outage: whether this caller should try the store."""
+        """Whether this caller should try the store during an outage."""
         now = time.monotonic()
         with self._lock:
             if self.error is not None and now < self._next:
@@ -41,7 +41,7 @@ class CircuitBreaker:
             return True
 
     def failed(self, error: StoreUnavailableError) -> bool:
-        """Record a failure; true if it begins an outage."""
+        """Record a failure; return whether it begins an outage."""
         now = time.monotonic()
         with self._lock:
             begins = self.error is None
@@ -54,7 +54,7 @@ class CircuitBreaker:
             return begins
 
     def succeeded(self) -> float | None:
-        """Record a reply; the seconds that the outage lasted, if this ends one."""
+        """Record a reply; if it ends an outage, return how many seconds that lasted."""
         with self._lock:
             if self.error is None:
                 return None

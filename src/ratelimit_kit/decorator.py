@@ -1,7 +1,7 @@
 """`@ratelimit` for any function: raises LimitExceeded instead of calling it too often.
 
-The decorated function keeps its name, signature, type and async-ness (wrapt). For views that
-should answer 429 use the decorator of the framework's own module.
+Thanks to wrapt, the decorated function keeps its name and signature, and stays sync or async. For views
+that should respond with 429, use the decorator in the framework's own module.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def ratelimit(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Limit how often a function is called, or a coroutine function awaited.
 
-    `key` is text, or a callable that is given the call's arguments and returns text (without it
+    `key` is a string, or a callable that takes the call's arguments and returns one (without it
     all calls share one counter); `cost` is a number or such a callable. A single Limiter may be given instead
     of limits, store, name and the options that follow, which are Limiter's. `name` defaults to the
     function's module and qualified name.
@@ -88,7 +88,7 @@ def ratelimit(
 
 
 class _Charge:
-    """The charge for a call, made before it runs."""
+    """Charges a call before it runs."""
 
     def __init__(
         self, limiter: Limiter, what: str, key: str | Callable[..., str] | None, cost: int | Callable[..., int]

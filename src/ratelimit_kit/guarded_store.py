@@ -1,4 +1,4 @@
-"""A store with its process guard, circuit breaker, denial cache and outage policy: the only way to a decision.
+"""A store with its process guard, circuit breaker, denial cache and outage policy; all decisions go through it.
 
 Limiter and Policy both use it, so that an outage, or a second process on a store that counts per process,
 has the same effect everywhere.
@@ -29,7 +29,7 @@ asleep = asyncio.sleep
 
 
 class GuardedStore:
-    """A store, the outage policy for when it fails, and the guard over one that counts per process.
+    """A store with everything that surrounds it: guard, circuit breaker, denial cache and outage policy.
 
     `backend` is the same store with the defaults of BaseStore.
     """
@@ -75,12 +75,12 @@ class GuardedStore:
 
     @property
     def workers(self) -> int | None:
-        """How many processes serve, as far as that is declared or detected."""
+        """The number of serving processes, if it is declared or detected."""
         found = declared(self._outages.share.declared) or detected()
         return None if found is None else found.count
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
-        """Ask the store once; on failure follow `on_outage`."""
+        """Decide with at most one call of the store; if it fails, follow `on_outage`."""
         if self.guard.alert and not self.guard.is_calm() and not self.admits():
             self.guard.turn_away()
             return refused(charges)
@@ -124,13 +124,13 @@ class GuardedStore:
         return decision
 
     def fast_path(self, namespace: str, limits: Sequence[Limit]) -> FastPath | None:
-        """The store's fast path for single hits, if it has one and there is one limit that nobody observes."""
+        """The store's fast path for single hits; None without one, with several limits, or if an observer counts."""
         if len(limits) > 1 or self.observer.counting:
             return None
         return self.backend.fast_path(namespace, limits[0])
 
     def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
-        """Give back what `decision` has charged, hit by hit; what cannot be given back stays counted, and is logged."""
+        """Refund what `decision` has charged; on a failure the hit stays counted, and the failure is logged."""
         if decision.degraded:
             return  # nothing was charged in the store
         try:
@@ -166,13 +166,13 @@ class GuardedStore:
             await asleep(TICK_SECONDS)
 
     async def abegin(self) -> StartupRefused | None:
-        """The refusal for a server that asks whether this process can start, if a sibling serves already."""
+        """The error for a server that asks whether this process can start, if a sibling is already serving."""
         if self.guard.alert and not await self.aadmits() and self.guard.refusal_to_begin is None:
             self.guard.tell()
         return self.guard.refusal_to_begin
 
     def measure(self) -> float | StoreError:
-        """Seconds until the store replied, or how it failed; looks for siblings too."""
+        """Ping the store: the seconds until its reply, or its error; also checks for siblings."""
         if self.guard.alert:
             self.guard.recheck()
         begun = time.perf_counter()
@@ -200,7 +200,7 @@ class GuardedStore:
 
 
 def _by_time(charges: Sequence[Charge], decision: Decision) -> list[tuple[int | None, list[Charge]]]:
-    """The charges by the time of their hit; a memory store has one clock for calendar windows and one for spans."""
+    """The charges grouped by time of charge: a memory store has different clocks for calendar windows and the rest."""
     groups: dict[int | None, list[Charge]] = {}
     for charge, verdict in zip(charges, decision.verdicts, strict=True):
         if charge.cost:

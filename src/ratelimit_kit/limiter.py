@@ -1,4 +1,4 @@
-"""The Limiter: one or several limits on a store, asked by key.
+"""The Limiter: one or several limits on a store, applied per key.
 
 Every method is followed by its async twin, which differs only in `async`, `await` and the `a` in
 front of names (a test compares them). Both count on the same counters.
@@ -31,7 +31,7 @@ asleep = asyncio.sleep
 
 
 class Limiter:
-    """Admits a hit on a key only when every limit does; a denied hit changes nothing.
+    """Admits a hit on a key only if every limit does; a denied hit changes nothing.
 
     `store` is a store or a URL (default: RATELIMIT_KIT_STORE, else memory); `name` is the namespace of the
     keys: limiters with the same name, limits and store share counters. `on_outage` says what to do when the
@@ -40,7 +40,7 @@ class Limiter:
 
     A per-process store under several worker processes is refused with UnsafeWorkersError. `workers`
     declares their number if the server does not show it; `allow_per_process=True` accepts that each
-    counts separately; `on_unsafe` says what a process does when it finds a sibling while it serves:
+    counts separately; `on_unsafe` says what a process does if it finds a sibling while serving:
     "shutdown", "deny" (both refuse everything, with `degraded` set) or "warn".
 
     A denial by a shared store is repeated from memory until its `retry_after` (with `cached` set), for at most
@@ -83,7 +83,7 @@ class Limiter:
 
     @property
     def store(self) -> Store:
-        """Where this limiter counts."""
+        """The store in which this limiter counts."""
         return self._store.store
 
     def hit(self, key: str, cost: int = 1) -> Decision:
@@ -122,7 +122,7 @@ class Limiter:
         await self.store.areset(self._charges(key, 0))
 
     def refund(self, key: str, cost: int = 1) -> None:
-        """Give `cost` units back to `key`, from its oldest hits: never more than were charged."""
+        """Refund `cost` units to `key`, from its oldest hits; never more than were charged."""
         self.store.refund(self._charges(key, cost))
 
     async def arefund(self, key: str, cost: int = 1) -> None:
@@ -132,7 +132,7 @@ class Limiter:
     def acquire(self, key: str, cost: int = 1, timeout: float | None = None) -> Decision:
         """Wait until the hit is admitted, for at most `timeout` seconds (None: as long as it takes).
 
-        If the deadline cannot be met, returns the denied decision at once, without waiting.
+        If the deadline cannot be met, returns the denied decision immediately, without waiting.
         """
         deadline = _deadline(timeout)
         while True:
@@ -159,7 +159,7 @@ class Limiter:
         await self.store.aclose()
 
     def _tell(self, charges: Sequence[Charge]) -> Decision:
-        """The decision, which is reported to the observers."""
+        """Decide, and report the decision to the observers."""
         begun = time.perf_counter()
         decision = self._store.decide(charges, self.on_outage)
         self._report(charges, decision, time.perf_counter() - begun)
@@ -195,7 +195,7 @@ def _deadline(timeout: float | None) -> float:
 
 
 def _peeked(decision: Decision) -> Decision:
-    """A cost of 0 always fits; a peek says whether one unit would."""
+    """The decision for one unit, from that for a cost of 0, which always fits."""
     if decision.degraded:
         return decision
     verdicts = [

@@ -1,4 +1,4 @@
-"""Decisions while a store fails: the policies that a user may choose (raise, allow, deny, local)."""
+"""Decisions while a store fails, by the policy that the user chooses: raise, allow, deny or local."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from ratelimit_kit.stores.memory.store import MemoryStore
 OnOutage = Literal["raise", "allow", "deny", "local"]
 
 RETRY = 1 * MICROSECONDS
-"""The wait of a denial without a store: by then an outage may be over."""
+"""The wait (microseconds) of a denial without a store: by then the outage may be over."""
 
 
 def outage_policy(word: str) -> OnOutage:
-    """The word itself if it is an outage policy, else OptionError."""
+    """The word itself if it is an outage policy; else raises OptionError."""
     if word not in get_args(OnOutage):
         raise OptionError(f"on_outage={word!r} is not an outage policy; {nearest(str(word), get_args(OnOutage))}")
     return word  # type: ignore[return-value]
@@ -45,12 +45,12 @@ _MEANWHILE: dict[OnOutage, str] = {
 
 
 def refused(charges: Sequence[Charge]) -> Decision:
-    """A denial of everything, without a store."""
+    """A denial of all charges, made without the store."""
     return Decision([Verdict(False, charge.limit, 0, RETRY, RETRY) for charge in charges], degraded=True)
 
 
 class Outages:
-    """The outages of one store, called `name`: whether one is in progress (`breaker`), and the decisions meanwhile."""
+    """The outages of the store `name`: whether one is in progress (`breaker`), and the decisions meanwhile."""
 
     def __init__(self, name: str, on_event: Listener, workers: int | None) -> None:
         self._name = name
@@ -59,7 +59,7 @@ class Outages:
         self.share = LocalShare(workers)
 
     def failed(self, charges: Sequence[Charge], on_outage: OnOutage, error: StoreError) -> Decision:
-        """Decide without the store, and log when an outage begins. A contended store is alive, and is asked again."""
+        """Decide without the store, and log the start of an outage; a contended store is alive and is called again."""
         if isinstance(error, StoreUnavailableError):
             if self.breaker.failed(error):
                 self.tell(
@@ -72,7 +72,7 @@ class Outages:
         return self.decide(charges, on_outage, error)
 
     def decide(self, charges: Sequence[Charge], on_outage: OnOutage, error: StoreError) -> Decision:
-        """Decide without the store. A contended one does not fail open: otherwise a flood could switch off limits."""
+        """Decide without the store; a contended one never fails open, else a flood could switch off limits."""
         if on_outage == "raise":
             raise StoreUnavailableError(str(error))
         if on_outage == "local":
@@ -96,7 +96,7 @@ class Outages:
 class LocalShare:
     """Limits divided by the number of workers, counted in this process from the first outage on.
 
-    The number is the declared one, else what the server shows, else 1. A limit below that number becomes 1, so
+    The number is the declared one, else the detected one, else 1. A limit below that number becomes 1, so
     all workers together then admit more than the limit.
     """
 
@@ -105,7 +105,7 @@ class LocalShare:
         self._begun: tuple[int, MemoryStore] | None = None
 
     def decide(self, charges: Sequence[Charge]) -> Decision:
-        """Decide by the shares; a cost above a share uses up all of it."""
+        """Decide by this process's shares; a cost above a share uses up all of it."""
         workers, store = self._begun = self._begun or self._begin()
         shares = [share(charge.limit, workers) for charge in charges]
         asked = [
@@ -122,7 +122,7 @@ class LocalShare:
         )
 
     def _begin(self) -> tuple[int, MemoryStore]:
-        """How many workers there are now, and the store in which this one counts."""
+        """The current number of workers, and a new store in which this one counts."""
         found = declared(self.declared) or detected()
         return 1 if found is None else found.count, MemoryStore()
 

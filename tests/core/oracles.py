@@ -1,4 +1,4 @@
-"""Exact models of the three limits: slow, unbounded, and written from the promise, not from the code."""
+"""Exact models of the three limits: slow, unbounded, and written from the specification, not from the code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class WindowOracle:
-    """Remembers every hit for ever."""
+    """Remembers every hit forever."""
 
     def __init__(self, limit: int, window: int) -> None:
         self.limit = limit
@@ -30,7 +30,7 @@ class WindowOracle:
         return True
 
     def fullest(self) -> int:
-        """The most units in any window, wherever it begins: it is enough to begin at a hit."""
+        """The most units in any window; checking the windows that start at a hit is enough."""
         return max(
             (sum(cost for at, cost in self.hits if start <= at < start + self.window) for start, _ in self.hits),
             default=0,
@@ -67,7 +67,7 @@ class BucketOracle:
 
 
 class CalendarOracle:
-    """Counts by the name of the calendar window."""
+    """Counts per calendar window, by its name."""
 
     FORMATS: ClassVar = {
         "minute": "%Y-%m-%d %H:%M",

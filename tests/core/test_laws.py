@@ -40,7 +40,7 @@ limits = st.one_of(sliding_windows, token_buckets, fixed_windows)
 
 
 class Model:
-    """A limit with its state: what a store does, without a store."""
+    """A limit with its state: a store for a single key."""
 
     def __init__(self, limit: Limit) -> None:
         self.limit: Any = limit

@@ -1,4 +1,4 @@
-"""Workers that fail together: one of them speaks, whichever comes first."""
+"""Of workers that fail together, only the first prints the message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def children(count: int, message: str = "no") -> list[int]:
-    """What each of several children of this process was told: 1 for the first to say it."""
+    """The result in each of several children of this process: 1 for the first to print the message."""
     pids = []
     for _ in range(count):
         pid = os.fork()
@@ -34,7 +34,7 @@ def test_of_the_children_of_one_parent_one_speaks() -> None:
 
 def test_at_another_start_the_same_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert children(2) == [0, 1]
-    monkeypatch.setattr(announce, "_birth", lambda _: "another")  # a parent that has the pid of one before
+    monkeypatch.setattr(announce, "_birth", lambda _: "another")  # a new parent that reuses the pid of an earlier one
     assert children(2) == [0, 1]
     monkeypatch.setattr(announce, "REPEAT_SECONDS", 0.0)
     assert children(1) == [1]

@@ -1,4 +1,4 @@
-"""Limiters that are built in each request are found; those that are built once, lately, are not."""
+"""Limiters that are built in each request are detected; those that are built only once, even late, are not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_limiter_built_in_each_request_is_an_error_the_second_time() -> None:
 
 
 def test_once_found_out_every_request_is_refused() -> None:
-    """Even while a traceback, in a log or a debugger, still holds the limiter of the request before."""
+    """Even while a traceback, in a log or a debugger, still holds the limiter of the previous request."""
     kept = []
 
     def keeping() -> bool:

@@ -1,4 +1,4 @@
-"""What a process concludes that serves from a per-process store, and what it does then."""
+"""What a serving process with a per-process store concludes about its siblings, and what it does then."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHARGE = [Charge("k", SlidingWindow(1, 60))]
 
 
 class World:
-    """What a process sees around it."""
+    """A fake of what a process sees around it."""
 
     def __init__(self) -> None:
         self.addresses = ["127.0.0.1:8000"]
@@ -134,7 +134,7 @@ def test_a_process_that_is_alone_again_goes_on(world: World, caplog: pytest.LogC
     guarded = GuardedStore("memory://", on_unsafe="deny", serves=True)
     assert not guarded.decide(CHARGE, "raise").allowed
     world.sibling = None
-    assert not guarded.decide(CHARGE, "raise").allowed  # looks once a second
+    assert not guarded.decide(CHARGE, "raise").allowed  # it checks once per second
     world.time += process_guard.RECHECK_SECONDS
     assert guarded.decide(CHARGE, "raise").allowed
     assert "MemoryStore is used by one process again" in caplog.text

@@ -1,4 +1,4 @@
-"""What WSGI servers do to fields: told at start where a proxy is trusted, and only there."""
+"""The warnings about WSGI servers that change header fields: given at startup, only if a proxy is trusted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.web.rules.test_costs import Heard
 
 
 def loaded_by(server: str) -> Any:
-    """What `finding` says when that server's own code loads the application."""
+    """The result of `finding` when this server's code loads the application."""
     scope: dict[str, Any] = {"__name__": f"{server}.loader", "finding": server_fields.finding}
     exec("def load(header):\n    return finding(header)", scope)
     return scope["load"]("x-forwarded-for")
@@ -51,7 +51,7 @@ def test_waitress_drops_the_field_unless_it_is_told_to_trust(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "waitress.server", ModuleType("waitress.server"))
     assert "RLK261" in str(server_fields.finding("x-forwarded-for"))
     monkeypatch.setattr(sys, "argv", ["waitress-serve", "--trusted-proxy", "10.0.0.1", "site:application"])
-    assert "RLK261" in str(loaded_by("waitress"))  # it still drops the field
+    assert "RLK261" in str(loaded_by("waitress"))  # it still removes the field
     sys.argv.append("--trusted-proxy-headers=x-forwarded-for")
     assert loaded_by("waitress") is None
 
@@ -69,7 +69,7 @@ def test_the_start_says_so_where_a_proxy_is_trusted(
     door: Any, options: dict[str, Any], told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(worker_id=lambda: 1, numproc=1))
-    monkeypatch.setattr(servers, "_seen", [])  # what is seen here is not there for other tests
+    monkeypatch.setattr(servers, "_seen", [])  # so that other tests do not see what is detected here
     heard = Heard()
     door(lambda *_: [], Policy(Rule("9/minute"), store=MemoryStore(), workers=1, observer=heard, **options))
     assert [event.facts["warning"] for event in heard.events] == told

@@ -1,4 +1,4 @@
-"""The witness between real processes that share a listening socket."""
+"""Socket locks between real processes that share a listening socket."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 
 def in_child(work: Callable[[], object]) -> str:
-    """What `work` returns in a forked child, as text."""
+    """The result of `work` in a forked child, as text."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

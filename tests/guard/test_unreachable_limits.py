@@ -1,4 +1,4 @@
-"""A limit that is called unreachable never refuses: tried against the oracle's greedy client."""
+"""A limit that is reported as unreachable never denies, tested with a greedy client on the oracles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the guard concludes from what it is told and sees; the real servers are in tests/live/guard/test_guard.py."""
+"""What the guard concludes from declared and detected workers; tests/live/guard/test_guard.py has real servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ See = Callable[[Workers | None], None]
 
 @pytest.fixture
 def see(monkeypatch: pytest.MonkeyPatch) -> See:
-    """Let the server show these workers."""
+    """Make the server show these workers."""
 
     def show(workers: Workers | None) -> None:
         monkeypatch.setattr(process_guard, "detected", lambda: workers)

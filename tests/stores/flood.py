@@ -1,4 +1,4 @@
-"""A flood of throw-away keys on a memory store, in a process of its own: prints what became of it as JSON."""
+"""A flood of throw-away keys on a memory store, in a separate process; prints the outcome as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIMIT = SlidingWindow(5, per=60)
 
 
 def resident() -> int:
-    """Memory of this process in pages."""
+    """The resident memory of this process, in pages."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1])
 

@@ -1,4 +1,4 @@
-"""Random programs for stores, and the pure model that says what each must answer."""
+"""Random programs for stores, and a function that runs them on several stores and compares the decisions."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ WIDTHS = [
     SlidingWindow(2**32 - 1, per=4294),
     SlidingWindow(2**40, per="30 days"),
 ]
-"""Logs whose stamps and counts are kept in 1, 2, 3, 4 and 8 bytes, up to the edge of each."""
+"""Limits whose logs keep stamps and counts in 1, 2, 3, 4 and 8 bytes, up to the largest value of each."""
 
 
 def around(limit: SlidingWindow) -> list[tuple[str, Any]]:
-    """A program that goes several times past what the kept bytes of stamps and counts can tell apart."""
+    """A program in which stamps and counts wrap around several times in the bytes that are kept."""
     third, step = Charge("key", limit, max(1, limit.limit // 3)), limit.window // 4
     return [
         operation
@@ -61,7 +61,7 @@ def around(limit: SlidingWindow) -> list[tuple[str, Any]]:
 
 
 def run(program: list[tuple[str, Any]], clock: ManualClock, *stores: Any) -> None:
-    """Run a program on all stores and compare every answer with the first one's."""
+    """Run a program on all stores and compare every decision with the first store's."""
     for word, argument in program:
         if word == "advance":
             clock.advance(argument / 1_000_000)

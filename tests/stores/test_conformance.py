@@ -1,4 +1,4 @@
-"""Every store that needs no server passes the public suite."""
+"""Every store that needs no server passes the public conformance suite."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.processes import EXAMPLES
 Clock = Callable[[], int]
 
 ROUNDS = 20 if os.environ.get("CI") else 2
-"""How often the claims about concurrency are tried: each costs a hundred threads."""
+"""How often the concurrency tests are repeated: each round starts a hundred threads."""
 
 
 class TestMemory(StoreConformance):
@@ -36,12 +36,12 @@ class TestFakeRedis(StoreConformance):
     def make_store(self, clock: Clock) -> Store:
         server = fakeredis.FakeServer()
         clients = {"client": fakeredis.FakeRedis(server=server), "async_client": _Lasting(server)}
-        clients["client"].ping()  # of two first connections at once, each may be given a database of its own
+        clients["client"].ping()  # two concurrent first connections may each get a separate database
         return RedisStore(**clients, clock=clock, timeout=10)
 
 
 class _Lasting:
-    """A fake asyncio client for whichever loop asks: a real one belongs to its loop."""
+    """A fake asyncio client that works on any event loop: a real one belongs to its loop."""
 
     def __init__(self, server: fakeredis.FakeServer) -> None:
         self._server = server
@@ -71,7 +71,7 @@ class TestSQLiteExample(StoreConformance):
 
 
 class Generous(MemoryStore):
-    """A store that forgets a charge now and then."""
+    """A store that drops every fifth charge."""
 
     asked = 0
 

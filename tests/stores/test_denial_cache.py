@@ -1,4 +1,4 @@
-"""DenialCache from memory: exact, forgotten in time, and only where the store's own clock is the real one."""
+"""The denial cache: exact, expired in time, and used only where the store runs on the real clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMITS = [SlidingWindow(5, per=8), TokenBucket(5, per=8), FixedWindow(5, per="mi
 
 
 class Shared(MemoryStore):
-    """A store that is asked over a network, as far as the gate can tell; counts who asks."""
+    """A store that GuardedStore takes for a networked one; counts its calls."""
 
     scope = Scope.SHARED
     denials_cacheable = True
@@ -150,7 +150,7 @@ def test_several_charges_are_refused_by_the_one_that_is_known(store: Shared, clo
     again = guarded.decide(list(both), "raise")
     assert again.cached
     assert [verdict.allowed for verdict in again.verdicts] == [True, False]
-    assert [verdict.remaining for verdict in again.verdicts] == [99, 0]  # as it said then
+    assert [verdict.remaining for verdict in again.verdicts] == [99, 0]  # as in the cached denial
     assert again.verdicts[1].wait == first.verdicts[1].wait - 1_000_000
     elsewhere = guarded.decide([Charge("another", minute), both[1]], "raise")
     assert elsewhere.cached

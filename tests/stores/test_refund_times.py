@@ -1,4 +1,4 @@
-"""The time of a hit travels with its verdict, so that exactly this hit can be given back."""
+"""A verdict carries the time of its hit, so that exactly this hit can be refunded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_exactly_the_refused_hit_is_given_back() -> None:
     later = guarded.decide(charges, "raise")
     guarded.refund(charges, later)
     clock.advance(10)
-    assert guarded.decide([Charge("key", MINUTE, 0)], "raise").remaining == 3  # the hit that stayed was the older one
+    assert guarded.decide([Charge("key", MINUTE, 0)], "raise").remaining == 3  # the older hit was kept
     assert guarded.decide([Charge("key", DAY, 0)], "raise").remaining == 2
 
 

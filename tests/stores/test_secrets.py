@@ -1,4 +1,4 @@
-"""A password in any form of URL is shown by nothing: no error, representation, log, tool, or cause of a traceback."""
+"""A password in any form of URL never shows: not in errors, reprs, logs, tools, or causes in a traceback."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_no_error_and_no_representation_shows_a_password(scheme: str, login: str
     url = f"{scheme}://{login}"
     plain = (
         login in {f"s3cret{mark}w0rd" for mark in "?#"} or login == "s3cret:w0rd,127.0.0.1/site"
-    )  # hosts, by their look
+    )  # these look like hosts
     assert plain or not shows(redacted(url))
     try:
         store = open_store(url)

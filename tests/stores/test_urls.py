@@ -1,4 +1,4 @@
-"""What store URLs say, and what is wrong with those that say nothing."""
+"""How store URLs are parsed, and the errors for those that name no store."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_options_of_the_memcached_store_are_checked(options: dict[str, float]) -
 
 @pytest.fixture
 def longest_zone(tmp_path: Path) -> Iterator[None]:
-    """The longest name of a time zone is an old one, which newer Debians keep in a package of its own."""
+    """The longest time zone name is an old one, which newer Debian releases ship in a separate package."""
     file = tmp_path / "America" / "Argentina" / "ComodRivadavia"
     file.parent.mkdir(parents=True)
     file.write_bytes(struct.pack("!4s16x6l", b"TZif", 0, 0, 0, 0, 1, 4) + struct.pack("!lbb4s", 0, 0, 0, b"UTC"))

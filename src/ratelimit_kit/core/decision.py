@@ -1,6 +1,6 @@
-"""What a caller gets: one Verdict per limit, and the Decision over all of them.
+"""The result of a hit: one Verdict per limit, and the Decision over all of them.
 
-This is the one place where the core's integer microseconds become seconds.
+This is the only place where the core's integer microseconds become seconds.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.limit import Limit
 
 Basis = tuple[Any, Any, int, int]
-"""What a Verdict is computed from on demand: the limit, a state, the time, and the cost to peek for (0 after
-an admission)."""
+"""What a Verdict is computed from on demand: the limit, a state, the time in microseconds, and the cost to peek for
+(0 after an admission)."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Verdict:
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the refused charge would fit; 0.0 when it was admitted."""
+        """Seconds until the denied charge would fit; 0.0 if it was admitted."""
         return 0.0 if self.allowed else self.wait / MICROSECONDS
 
     @property
@@ -45,16 +45,16 @@ class Verdict:
 
     @property
     def next_after(self) -> float:
-        """Seconds until one more unit (or the refused cost) fits; 0.0 when it fits now."""
+        """Seconds until one more unit (or the denied cost) fits; 0.0 if it fits now."""
         return self.wait / MICROSECONDS
 
 
 class Decision:
-    """The decision for one hit: true when every limit admits it.
+    """The decision for one hit: true if every limit admits it.
 
     `verdicts` holds one Verdict per limit, in the order in which they were given (a decision is also a sequence of
-    them). `degraded` is true when an outage policy decided instead of the store, `cached` when the denial came from the
-    denial cache: then the verdicts of limits that did not refuse are those of the cached call, or have remaining 0 if
+    them). `degraded` is true if an outage policy decided instead of the store, `cached` if the denial came from the
+    denial cache: then the verdicts of limits that did not deny are those of the cached call, or have remaining 0 if
     they were not part of it.
     """
 
@@ -87,7 +87,7 @@ class Decision:
 
     @property
     def verdicts(self) -> Sequence[Verdict]:
-        """One Verdict per limit, in the order in which they were given."""
+        """One Verdict per limit, in the order given."""
         return self._verdicts
 
     @property
@@ -112,7 +112,7 @@ class Decision:
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the same hit would be admitted; 0.0 when it was."""
+        """Seconds until the same hit would be admitted; 0.0 if it was."""
         return self.binding.retry_after
 
     @property
@@ -152,11 +152,11 @@ class LazyDecision(Decision):
         def __init__(self) -> None: ...
 
     else:
-        __init__ = object.__init__  # nothing to do, and this is the fastest way to do it
+        __init__ = object.__init__  # nothing to initialize, and this is the fastest way to skip it
 
     @property
     def verdicts(self) -> Sequence[Verdict]:
-        """One Verdict per limit, in the order in which they were given."""
+        """One Verdict per limit, in the order given."""
         try:
             return self._verdicts
         except AttributeError:

@@ -1,4 +1,4 @@
-"""Spans of time as users write them, in whole microseconds: `60`, `timedelta(minutes=1)`, `"5 minutes"`."""
+"""Converts durations as users write them (`60`, `timedelta(minutes=1)`, `"5 minutes"`) to whole microseconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MICROSECONDS = 1_000_000
 Duration = float | timedelta | str
 
 NAMED = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
-"""Seconds in each unit of fixed length."""
+"""The units of fixed length, in seconds."""
 
 UNITS = {
     **{name: name for name in NAMED},
@@ -28,10 +28,10 @@ UNITS = {
     "w": "week",
     "month": "month",
 }
-"""Every spelling of a unit, with its name. A month has no fixed length."""
+"""Every spelling of a unit, and its name. A month has no fixed length."""
 
 LONGEST = 3660 * 86_400 * MICROSECONDS
-"""Ten years: beyond that, microseconds of the epoch are no longer exact in a double."""
+"""Ten years: beyond that, microseconds since the epoch are no longer exact in a double."""
 
 _TEXT = re.compile(r"(?:(\d+)\s*)?([A-Za-z]+)", re.ASCII)
 
@@ -75,7 +75,7 @@ def _read_text(text: str) -> int:
 
 
 def spell(span: int) -> str:
-    """The span as the limit grammar would write it: `minute`, `5 minutes`, `0.5 seconds`."""
+    """The span in words, as in the limit grammar: `minute`, `5 minutes`, `0.5 seconds`."""
     for name, seconds in reversed(NAMED.items()):
         count, rest = divmod(span, seconds * MICROSECONDS)
         if count and not rest:

@@ -1,4 +1,4 @@
-"""Events for operators, as one frozen value; `observe` passes them on."""
+"""Values for observers: events for operators, and decisions for metrics; `observe` delivers them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Outcome = Literal["allowed", "denied", "shadow-denied"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened that an operator should know.
+    """Something that an operator should know about.
 
-    `name` is stable ("memory-overflow"), `message` is a sentence for people, and `facts` has the same for
-    machines. Keys and secrets never appear in it.
+    `name` is stable ("memory-overflow"), `message` is a sentence for people, and `facts` holds the same for
+    machines. Keys and secrets never appear in an event.
     """
 
     name: str
@@ -30,8 +30,8 @@ class Decided:
     """One decision of one rule, for metrics.
 
     `policy` is the name of a policy or a limiter, `store` the class of its store; `seconds` is the time that
-    the store took, None for all but the first rule of one store call. `cached` is true when the denial came from
-    the denial cache and the store was not asked; `near` when less than a tenth of the quota is left.
+    the store took, None for all but the first rule of one store call. `cached` is true if the denial came from
+    the denial cache, without a store call; `near` if less than a tenth of the quota is left.
     """
 
     policy: str
@@ -53,7 +53,7 @@ class Decided:
         *,
         shadow: bool = False,
     ) -> Decided:
-        """One rule's part of `decision`, its `verdicts`; `names` are those of the policy, the rule and the store's class."""
+        """The value for one rule, with its `verdicts` of `decision`; `names` are policy, rule and store class."""
         policy, rule, store = names
         allowed = all(verdict.allowed for verdict in verdicts)
         near = any(verdict.remaining * 10 < verdict.limit.max_cost for verdict in verdicts)

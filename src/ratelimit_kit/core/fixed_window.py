@@ -2,7 +2,7 @@
 
 A state is `(end, count)`: the microsecond at which the current window ends, and the units charged
 in it. If the clock runs backwards, the window stays the same. At most the limit is admitted
-per calendar window, hence up to twice the limit around a boundary: for "never more than N in
+per calendar window, so up to twice the limit around a boundary: for "never more than N in
 any minute" use the sliding window. Windows are minutes, hours, days, weeks (from Monday) and months, in a time zone.
 
 `decide.lua` holds the same steps for the Redis server; a differential test compares them.
@@ -20,7 +20,7 @@ from ratelimit_kit.core.validation import known_options, nearest
 from ratelimit_kit.errors import QuotaError
 
 Count = tuple[int, int]
-"""When the current window ends, and how much was charged in it."""
+"""When the current window ends (microseconds), and how many units were charged in it."""
 
 MAX_SECONDS = {"minute": 60, "hour": 3600, "day": 90_000, "week": 608_400, "month": 31 * 86_400 + 3600}
 """Seconds in the longest window of each kind, clock changes included."""
@@ -66,7 +66,7 @@ class FixedWindow(Limit):
         return f"FixedWindow({self.limit}, per={self.per!r}, tz={self.tz!r})"
 
     def peek(self, state: Count | None, now: int, cost: int) -> Peek:
-        """See whether `cost` fits the current window at `now`; changes nothing."""
+        """Check whether `cost` fits into the current window at `now`, without changing anything."""
         if state is None or now >= state[0]:
             return Peek(True, self.limit, 0, 0)
         end, count = state
@@ -76,7 +76,7 @@ class FixedWindow(Limit):
         return Peek(fits_one or cost == 0, remaining, 0 if fits_one else left, left)
 
     def try_charge(self, state: Count | None, now: int, cost: int) -> Count | None:
-        """The count after `cost` was added at `now`; None when it does not fit."""
+        """The state after adding `cost` at `now`; None if it does not fit."""
         if state is None or now >= state[0]:
             return None if cost > self.limit else (self.window_end(now), cost)
         end, count = state
@@ -84,7 +84,7 @@ class FixedWindow(Limit):
         return None if count > self.limit else (end, count)
 
     def refund(self, state: Count | None, now: int, cost: int, charged_at: int | None) -> Count | None:
-        """Give `cost` back to the current window, unless the hit made at `charged_at` was in an earlier one."""
+        """The state after refunding `cost` to the current window, unless `charged_at` was in an earlier one."""
         if state is None or now >= state[0]:
             return None
         if charged_at is not None and self.window_end(charged_at) < state[0]:
@@ -93,7 +93,7 @@ class FixedWindow(Limit):
         return (state[0], left) if left > 0 else None
 
     def window_end(self, now: int) -> int:
-        """Microseconds of the epoch at which the window that holds `now` ends."""
+        """The end of the window that contains `now`, in microseconds since the epoch."""
         local = (_EPOCH + timedelta(microseconds=now)).astimezone(_zone(self.tz))
         if self.per in _SHORT:
             return now + _rest_of(_SHORT[self.per], local)
@@ -104,10 +104,10 @@ class FixedWindow(Limit):
 
 @cache
 def _zone(name: str) -> tzinfo:
-    """The time zone of that IANA name; QuotaError if this machine does not have it."""
+    """The time zone with this IANA name; raises QuotaError if this machine does not have it."""
     if name == "UTC":
         return UTC
-    from zoneinfo import ZoneInfo  # most limits need none, and the import takes time
+    from zoneinfo import ZoneInfo  # slow to import, and most limits do not need it
 
     try:
         return ZoneInfo(name)
@@ -119,7 +119,7 @@ def _zone(name: str) -> tzinfo:
 
 
 def _rest_of(length: timedelta, local: datetime) -> int:
-    """Short windows are counted in elapsed time, so an hour repeated by a clock change is two windows."""
+    """Microseconds left in a minute or hour, in elapsed time: an hour repeated by a clock change is two windows."""
     since_midnight = timedelta(
         hours=local.hour, minutes=local.minute, seconds=local.second, microseconds=local.microsecond
     )
@@ -127,7 +127,7 @@ def _rest_of(length: timedelta, local: datetime) -> int:
 
 
 def _next_midnight(period: str, midnight: datetime) -> datetime:
-    """Wall-clock arithmetic: a local day lasts 23 to 25 hours where the clocks change."""
+    """The midnight that ends a day, week or month, in wall-clock time: a day of a clock change has 23 to 25 hours."""
     if period == "day":
         return midnight + timedelta(days=1)
     if period == "week":

@@ -1,4 +1,4 @@
-"""Renews objects in a forked child: there a lock may be held for ever, and sockets belong to the parent."""
+"""Renews objects in a forked child, where a lock may stay held forever and sockets belong to the parent."""
 
 from __future__ import annotations
 

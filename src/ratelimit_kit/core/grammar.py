@@ -1,4 +1,4 @@
-"""The text form of limits: one anchored grammar, which rejects anything unknown and shows the position.
+"""The text form of limits: one grammar for the whole text, which rejects anything unknown and shows where.
 
     limits = limit *( ";" limit )
     limit  = [ algorithm ":" ] N ( "/" | "per" ) [ k ] unit [ "burst" B ]
@@ -24,10 +24,10 @@ ALGORITHMS = ("sliding-window", "token-bucket", "fixed-window")
 
 _TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<word>[A-Za-z][A-Za-z-]*)|(?P<mark>[/:])|(?P<other>\S))", re.ASCII)
 _LONGEST = 1000
-"""Most characters in the text of limits: it may come from a configuration or a database, and errors quote it."""
+"""Maximum length of the text of limits: it may come from a config file or a database, and errors quote it."""
 
 _DIGITS = 15
-"""Most digits of a number: no limit is above 2**40."""
+"""Maximum number of digits: no limit is above 2**40."""
 
 _EXAMPLE = "for example '100/minute' or 'token-bucket: 10/second burst 50'"
 
@@ -50,7 +50,7 @@ def parse(text: str) -> tuple[Limit, ...]:
 
 
 def read_limits(limits: Sequence[str | Limit]) -> tuple[Limit, ...]:
-    """Limits from text and values, in order; raises if there is none, or one is given twice."""
+    """Limits from text and Limit objects, in order; raises QuotaError if there is none or a duplicate."""
     read: list[Limit] = []
     for limit in limits:
         if isinstance(limit, Limit):
@@ -66,7 +66,7 @@ def read_limits(limits: Sequence[str | Limit]) -> tuple[Limit, ...]:
 
 
 def _meant(word: str) -> str:
-    """What an unknown unit may have meant: compared by its beginning, because `m` is close to everything."""
+    """A suggestion for an unknown unit; "month" and "year" by their beginning, because `m` is close to everything."""
     if word.lower().startswith(("mo", "mn", "mt")):
         return "did you mean 'month'?"
     if word.lower().startswith("y"):
@@ -75,7 +75,7 @@ def _meant(word: str) -> str:
 
 
 class _Reader:
-    """Reads one limit out of `text[start:end]`, token by token."""
+    """Parses one limit in `text[start:end]`, token by token."""
 
     def __init__(self, text: str, start: int, end: int) -> None:
         self.text = text

@@ -1,8 +1,8 @@
-"""What the three limits have in common: checks of numbers and costs, and the steps of an algorithm.
+"""The base class of the three limits: checks of numbers and costs, and the steps of an algorithm.
 
-A limit is a frozen, hashable value that carries the integers of its algorithm. An algorithm has one state per key, an
+A limit is a frozen, hashable value that holds the integers of its algorithm. An algorithm has one state per key, an
 immutable value or None for a key without hits, and three steps: `peek` (changes nothing), `try_charge` and `refund`.
-Times are whole microseconds, and enter as arguments.
+Times are whole microseconds and are passed in as arguments.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any, Final, NamedTuple
 from ratelimit_kit.errors import CostError, QuotaError
 
 EXACT: Final = 2**53
-"""Below this every integer is exact in a double, which Redis scripts compute with."""
+"""Up to here every integer is exact in a double, the number type of Redis scripts."""
 
 MAX_LIMIT: Final = 2**40
 
 State = Any
-"""What an algorithm remembers of a key: an immutable tuple of integers."""
+"""What an algorithm stores for a key: an immutable tuple of integers."""
 
 
 class Peek(NamedTuple):
-    """What an algorithm sees in a state, without changing it.
+    """The result of peeking at a state; times are microseconds.
 
-    `wait` is the time until the requested cost fits; a cost of 0 always fits, and `wait` is then
-    about one unit.
+    `wait` is the time until the requested cost fits; a cost of 0 always fits, and then `wait` is
+    for one unit. `reset` is the time until everything charged so far has expired.
     """
 
     fits: bool
@@ -37,7 +37,7 @@ class Peek(NamedTuple):
 class Limit:
     """Base of SlidingWindow, TokenBucket and FixedWindow.
 
-    `max_cost` is the most that is ever admitted at once, `max_lifetime` the microseconds after which no state matters,
+    `max_cost` is the highest cost that can be admitted, `max_lifetime` the microseconds after which no state matters,
     and `id` names the limit in the keys of stores.
     """
 
@@ -48,24 +48,24 @@ class Limit:
     id: str
 
     def peek(self, state: State | None, now: int, cost: int) -> Peek:
-        """See whether `cost` fits at `now`; changes nothing."""
+        """Check whether `cost` fits at `now`, without changing anything."""
         raise NotImplementedError
 
     def try_charge(self, state: State | None, now: int, cost: int) -> State | None:
-        """The state after a charge of `cost` (1 or more) at `now`; None when it does not fit."""
+        """The state after a charge of `cost` (1 or more) at `now`; None if it does not fit."""
         raise NotImplementedError
 
     def refund(self, state: State | None, now: int, cost: int, charged_at: int | None) -> State | None:
-        """The state after `cost` was given back: of hits made at `charged_at`, if that is known; None for no state."""
+        """The state after refunding `cost`, of hits made at `charged_at` if that is known; None if no state is left."""
         raise NotImplementedError
 
     def dump(self, state: State) -> Sequence[int]:
-        """A state as a flat list of integers, for stores that keep text."""
+        """A state as a flat sequence of integers, for stores that keep text."""
         numbers: Sequence[int] = state
         return numbers
 
     def load(self, numbers: Sequence[int]) -> State:
-        """The state that was dumped."""
+        """The state from the result of `dump`."""
         return tuple(numbers)
 
     def check_cost(self, cost: int) -> None:
@@ -82,13 +82,13 @@ class Limit:
         )
 
     def _set(self, **values: Any) -> None:
-        """Set the fields of a frozen value, once."""
+        """Set the fields of a frozen dataclass, once."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
 
 def whole_number(name: str, value: object, example: str) -> int:
-    """The value, if it is a whole number that a limit can have; else QuotaError."""
+    """The value if it is a whole number that a limit can have; else raises QuotaError."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise QuotaError(f"{name} must be a whole number, got {value!r}. For example: {example}")
     if not 1 <= value <= MAX_LIMIT:

@@ -1,7 +1,7 @@
 """Sliding window: a log of hits, so that no window of its length ever holds more than the limit.
 
-The log is a list of groups of hits: for each, when it was made and how many units were charged up to and including it.
-A group leaves the window one window length after its stamp.
+The log is a list of groups of hits, each with a stamp (the time of its last hit) and a total (the units charged up to
+and including it). A group leaves the window one window length after its stamp.
 
 While fewer than `resolution` groups are alive, every hit has its own stamp and the log is exact.
 Beyond that, hits in the same granule (window / resolution) share the later stamp: a group expires
@@ -22,7 +22,7 @@ from ratelimit_kit.core.validation import known_options
 
 Log = tuple[int, int, int, int, int, tuple[int, ...]]
 """A log: `base`, the count before the first group; stamp and total of the first group and of the last (both may be the
-same one); and the stamps and totals between them. Most hits fall into the last group, and then nothing is copied."""
+same one); and the stamps and totals between them. Most hits belong to the last group, and then nothing is copied."""
 
 _new = tuple.__new__
 """Makes a Peek without a Python-level call."""
@@ -68,7 +68,7 @@ class SlidingWindow(Limit):
         return f"SlidingWindow({self.limit}, per={self.per:g}, resolution={self.resolution})"
 
     def peek(self, state: Log | None, now: int, cost: int) -> Peek:
-        """See whether `cost` fits at `now`; changes nothing."""
+        """Check whether `cost` fits at `now`, without changing anything."""
         if state is None:
             return Peek(True, self.limit, 0, 0)
         base, first, _, last, total, _ = state
@@ -91,7 +91,7 @@ class SlidingWindow(Limit):
         return Peek(cost == 0, remaining, groups[at] - horizon, last - horizon)
 
     def try_charge(self, state: Log | None, now: int, cost: int) -> Log | None:
-        """The log after a charge of `cost` at `now`; None when it does not fit."""
+        """The log after a charge of `cost` at `now`; None if it does not fit."""
         if state is None:
             return None if cost > self.limit else (0, now, cost, now, cost, ())
         base, first, reached, last, total, between = state
@@ -121,9 +121,9 @@ class SlidingWindow(Limit):
         return base, first, reached, now, total, between
 
     def refund(self, state: Log | None, now: int, cost: int, charged_at: int | None) -> Log | None:
-        """Give `cost` back: from the group that holds the hit made at `charged_at`, else from the oldest.
+        """The log after refunding `cost`, from the group of the hit made at `charged_at` on, else from the oldest.
 
-        If the hit is not known, the oldest is the only safe choice: it can only expire late.
+        If the hit is not known, the oldest is the only safe choice: hits can then only expire late.
         """
         if state is None:
             return None
@@ -147,15 +147,15 @@ class SlidingWindow(Limit):
         return self.load(kept) if len(kept) > 1 else None
 
     def dump(self, state: Log) -> Sequence[int]:
-        """The base, then stamp and total of each group, the oldest first."""
+        """The base, then stamp and total of each group, oldest first."""
         return (state[0], *self._groups(state))
 
     def load(self, numbers: Sequence[int]) -> Log:
-        """The log that was dumped."""
+        """The log from the result of `dump`."""
         return numbers[0], numbers[1], numbers[2], numbers[-2], numbers[-1], tuple(numbers[3:-2])
 
     @staticmethod
     def _groups(state: Log) -> Sequence[int]:
-        """Stamp and total of each group, the oldest first."""
+        """Stamp and total of each group, oldest first."""
         _, first, reached, last, total, between = state
         return (first, reached) if first == last else (first, reached, *between, last, total)

@@ -1,4 +1,4 @@
-"""Token bucket in exact integers: credits accrue with every microsecond, nothing is rounded.
+"""Token bucket in exact integers: credits accrue every microsecond, and nothing is rounded.
 
 A token costs `unit` credits and every microsecond adds `rate` of them (the ratio is
 reduced by its greatest common divisor), up to `capacity`. A state is `(credits, stamp)`.
@@ -18,7 +18,7 @@ from ratelimit_kit.core.validation import known_options
 from ratelimit_kit.errors import QuotaError
 
 Credits = tuple[int, int]
-"""How much a bucket held, and when."""
+"""How many credits a bucket held, and when (microseconds)."""
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -71,7 +71,7 @@ class TokenBucket(Limit):
         return f"TokenBucket({self.limit}, per={self.per:g}, burst={self.burst})"
 
     def peek(self, state: Credits | None, now: int, cost: int) -> Peek:
-        """See whether `cost` tokens are available at `now`; changes nothing."""
+        """Check whether `cost` tokens are available at `now`, without changing anything."""
         held = self._held(state, now)
         missing = (cost or 1) * self.unit - held
         wait = -(-missing // self.rate) if missing > 0 else 0
@@ -79,7 +79,7 @@ class TokenBucket(Limit):
         return Peek(missing <= 0 or cost == 0, held // self.unit, wait, reset)
 
     def try_charge(self, state: Credits | None, now: int, cost: int) -> Credits | None:
-        """The credits after `cost` tokens were taken at `now`; None if they are not available."""
+        """The state after taking `cost` tokens at `now`; None if they are not available."""
         held, stamp = (self.capacity, now) if state is None else state
         if now > stamp:
             held += (now - stamp) * self.rate
@@ -90,14 +90,14 @@ class TokenBucket(Limit):
         return None if held < 0 else (held, stamp)
 
     def refund(self, state: Credits | None, now: int, cost: int, charged_at: int | None) -> Credits | None:  # noqa: ARG002 - tokens have no age
-        """Give `cost` tokens back, never beyond a full bucket."""
+        """The state after returning `cost` tokens; None once the bucket is full."""
         if state is None:
             return None
         held = self._held(state, now) + cost * self.unit
         return None if held >= self.capacity else (held, max(now, state[1]))
 
     def _held(self, state: Credits | None, now: int) -> int:
-        """What the bucket holds at `now`; a clock that runs backwards adds nothing."""
+        """The credits in the bucket at `now`; a clock that runs backwards adds nothing."""
         if state is None:
             return self.capacity
         held, stamp = state

@@ -1,4 +1,4 @@
-"""Checks of options: an unknown one is an error that names the nearest known one, in code and in plain data."""
+"""Checks of options, in code and in plain data: an unknown one is an error that suggests the nearest known one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ P = ParamSpec("P")
 
 
 def known_options(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """Let a constructor raise OptionError for an unknown keyword, instead of Python's TypeError."""
+    """Make a constructor raise OptionError, not TypeError, for an unknown keyword."""
     known = options_of(init)
 
     @wraps(init)
@@ -26,7 +26,7 @@ def known_options(init: Callable[Concatenate[S, P], None]) -> Callable[Concatena
 
 
 def options_of(init: Callable[..., Any]) -> list[str]:
-    """The names that a constructor takes as keywords."""
+    """The names that a constructor accepts as keywords."""
     kinds = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     return [name for name, one in inspect.signature(init).parameters.items() if one.kind in kinds and name != "self"]
 
@@ -39,14 +39,14 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def check_switch(option: str, value: object) -> bool:
-    """The value, if it is True or False; else OptionError."""
+    """The value if it is True or False; else raises OptionError."""
     if not isinstance(value, bool):
         raise OptionError(f"{option} must be True or False, got {value!r}")
     return value
 
 
 def alike(word: str, choices: Iterable[str], least: float) -> str | None:
-    """The choice most similar to the word, by at least that share (0 to 1); None if there is none."""
+    """The choice most similar to the word, with a similarity (0 to 1) of at least `least`; else None."""
     import difflib  # needed only for errors
 
     found = difflib.get_close_matches(word, choices, n=1, cutoff=least)
@@ -54,7 +54,7 @@ def alike(word: str, choices: Iterable[str], least: float) -> str | None:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A part of a sentence that names the nearest valid spelling, or all of them."""
+    """Part of a sentence that names the nearest valid spelling, or all choices."""
     options = sorted(choices)
     lower = {option.lower(): option for option in options}
     close = alike(word.lower(), lower, 0.51)

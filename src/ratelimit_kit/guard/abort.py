@@ -1,7 +1,7 @@
 """How a refusal ends the server: an error that is also a SystemExit, raised by `refuse`.
 
-The server stops instead of respawning workers for ever, and the message is printed once, by the
-first worker or by whichever is fastest. How each server reacts is in docs/explanation/guard.md.
+The server stops instead of respawning workers forever, and the message is printed once, by the
+first worker or the fastest. How each server reacts is in docs/explanation/guard.md.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ STAND_BY_SECONDS = 2.0
 """How long a worker waits for the server to stop it after the refusal of the first one."""
 
 GRACE_SECONDS = 0.5
-"""How long it gives the first one to print, where it cannot see whether it is being stopped."""
+"""How long it gives the first one to print if it cannot see whether it is being stopped."""
 
 LATE_SECONDS = 5.0
-"""How long a worker added to a running server waits, because its server will restart it at once."""
+"""How long a worker added to a running server waits, because the server restarts it immediately."""
 
 TICK_SECONDS = 0.02
 """Seconds between two checks."""
 
 LAST_ANSWERS_SECONDS = 0.5
-"""How long a process that ends itself while it serves has to send the responses in progress."""
+"""How long a process that ends itself while serving has to send the responses in progress."""
 
 ALONE = Workers(1, "there is one process")
 
@@ -41,11 +41,11 @@ ALONE = Workers(1, "there is one process")
 def refuse(error: StartupRefused) -> NoReturn:
     """Raise the refusal; the first worker prints it too, because an exit alone shows no message.
 
-    The others print nothing, wait until the server stops them, and exit with status 0 where they can
+    The others print nothing, wait until the server stops them, and exit with status 0 if they can
     see that: when several workers fail to boot at the same time, gunicorn prints tracebacks of its own.
-    A worker added to a running server does the same, because the others continue. Where the server would
-    restart the worker for ever, the refusal is a plain error, and the site responds with 5xx. Within an
-    ASGI lifespan nothing is printed, because the server prints the message that it is sent.
+    A worker added to a running server does the same, because the others continue. If the server would
+    restart the worker forever, the refusal is a plain error, and the site responds with 5xx. Within an
+    ASGI lifespan nothing is printed, because the server prints the message it receives.
     """
     if within_lifespan():
         raise error
@@ -83,7 +83,7 @@ async def lifespan_message(error: ConfigurationError) -> str:
 
 
 def leave(error: StartupRefused) -> NoReturn:
-    """End a worker that a running server adds, before it serves requests: print why, and wait as `refuse` does."""
+    """End a worker added to a running server before it serves requests: print why, and wait as `refuse` does."""
     worker = detected() or ALONE
     _print(error)
     end = time.monotonic() + LATE_SECONDS
@@ -93,12 +93,12 @@ def leave(error: StartupRefused) -> NoReturn:
 
 
 def _leaves_quietly(worker: Workers) -> bool:
-    """Whether its exit must not look like a failure; a replacement would print the message."""
+    """Whether this worker must exit without looking like a failure: a replacement would print the message again."""
     return worker.late or (worker.stopping is not None and not worker.speaks)
 
 
 def _speaks(worker: Workers, error: ConfigurationError) -> bool:
-    """Whether this worker prints the reason. Where none can see what the server does to the others, the fastest prints."""
+    """Whether this worker prints the reason: the first, or the fastest if none can see that the server stops them."""
     if worker.stopping is None and worker.count > 1 and is_child():
         first = is_first(str(error))
         if first is not None:
@@ -135,12 +135,12 @@ def replaces_another() -> bool:
 
 
 def end_this_process() -> None:
-    """Ask this process to end, with SIGTERM like its server would, once the responses in progress are sent."""
+    """Make this process end, with SIGTERM as from its server, after the responses in progress."""
     timer = threading.Timer(LAST_ANSWERS_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()
 
 
 def end_the_server() -> None:
-    """Ask the parent to end, where it forks a process for each request: this one ends with its response anyway."""
+    """Make the parent end, for servers that fork a process per request: this one ends with its response anyway."""
     os.kill(os.getppid(), signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""Decorators above a route: the framework has registered the bare view, so they limit nothing.
+"""Detects decorators above a route: the framework has registered the bare view, so they limit nothing.
 
-Decorated views are recorded. When the application begins to serve, a recorded view that is registered
-without any of its wrappers is reported.
+Decorated views are recorded. When the application starts serving, a recorded view that is registered without
+any of its wrappers is reported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MARK: Final = "_ratelimit_kit_decorated"
 
 
 def note(view: Callable[..., Any], wrapper: Any) -> None:
-    """Record that a view was decorated. If it had been decorated before, its wrapper may have copied the record."""
+    """Record that a view was decorated; remove the record that its wrapper may have copied from it."""
     vars(wrapper).pop(MARK, None)
     with contextlib.suppress(AttributeError):
         setattr(view, MARK, True)
@@ -37,7 +37,7 @@ def misplaced(views: Iterable[Any], route: str) -> MisplacedDecoratorError | Non
 
 
 def _within(view: Any) -> Iterator[Any]:
-    """What a decorated view wraps."""
+    """The functions that a decorated view wraps, outermost first."""
     seen = set()
     while (view := getattr(view, "__wrapped__", None)) is not None and id(view) not in seen:
         seen.add(id(view))

@@ -1,4 +1,4 @@
-"""Messages of the process guard: errors and warnings with what was found, why it matters and what to type."""
+"""Messages of the process guard: errors and warnings that say what was found, why it matters and what to type."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONSEQUENCES: Final = {
 
 
 def several(store: str, workers: Workers, remedy: str) -> UnsafeWorkersError:
-    """Several workers are declared or detected; `remedy` replaces the usual advice."""
+    """The error for several declared or detected workers; `remedy` replaces the usual advice."""
     return UnsafeWorkersError(
         f"{store} counts per process, and {workers.found}: each client would get {workers.times} its quota. "
         + (remedy or _REMEDY)
@@ -33,7 +33,7 @@ _REMEDY: Final = (
 
 
 def added(store: str, workers: Workers) -> LateWorkersError:
-    """A running server was told to add this worker."""
+    """The error for a worker that a running server was told to add."""
     return LateWorkersError(
         f"{store} counts per process, and a running server with {workers.initial} was told to have "
         f"{workers.count} workers: the added one does not serve, because each client would get more than its quota. "
@@ -42,7 +42,7 @@ def added(store: str, workers: Workers) -> LateWorkersError:
 
 
 def sibling(store: str, found: Sibling) -> LateWorkersError:
-    """Another process serves on the same socket."""
+    """The error for another process that serves on the same socket."""
     return LateWorkersError(
         f"{store} counts per process, and process {found.pid or 'unknown'} serves the same application on {found.where}: "
         'each client would get its quota from each. Use store="redis://...", or run one process'
@@ -50,7 +50,7 @@ def sibling(store: str, found: Sibling) -> LateWorkersError:
 
 
 def other_port(store: str, found: Sibling) -> OtherPortWarning:
-    """Another process of the same supervisor serves on another port."""
+    """The warning for another process of the same supervisor that serves on another port."""
     return OtherPortWarning(
         f"process {found.pid or 'unknown'} was started like this one and serves on another port. {store} counts "
         "per process: behind one load balancer each client gets its quota from each. "
@@ -59,9 +59,9 @@ def other_port(store: str, found: Sibling) -> OtherPortWarning:
 
 
 def allowed(store: str, word: Workers | None, seen: Workers | None, *, accepted: bool) -> None:
-    """Log an override if it changes something, so that nobody has to find out from the numbers.
+    """Log an override if it has an effect, so that nobody has to discover it from the numbers.
 
-    `word` is what the user declares, `seen` is what the server shows.
+    `word` is what the user declares, `seen` is what was detected on the server.
     """
     if seen is None or seen.count <= 1 or not seen.speaks:
         if word is not None:

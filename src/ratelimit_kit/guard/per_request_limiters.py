@@ -1,8 +1,8 @@
-"""Limiters that are built again in each request, and lose their counters.
+"""Detects limiters that are rebuilt in each request and so lose their counters.
 
 `Limiter("5/minute").hit(key)` inside a view admits everybody: its memory store starts empty every
-time. Such a limiter is found when a second one is built at the same place and the first no longer
-exists. A limiter that is built once, even late, or kept in a table, is not reported.
+time. Such a limiter is detected when a second one is built at the same place and the first no longer
+exists. A limiter that is built only once, even late, or kept in a dict, is not reported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from ratelimit_kit.errors import ConfigurationError, LostCountersError
 
 _REQUEST_THREADS = frozenset({"WorkerThread.run", "SyncToAsync.thread_handler"})
-"""Where a thread begins in which ASGI frameworks (through anyio or asgiref) run sync views."""
+"""The entry functions of threads in which ASGI frameworks (through anyio or asgiref) run sync views."""
 
 _SCOPES = ("http", "websocket")
 
@@ -23,11 +23,11 @@ _built: dict[tuple[str, int], weakref.ref[Any]] = {}
 """The last limiter built within a request, by file and line."""
 
 _lost: set[tuple[str, int]] = set()
-"""Places reported: the error may keep the last limiter alive for a while, and every other request would then pass."""
+"""Reported places: the error may keep the last limiter alive for a while, and then every other request would pass."""
 
 
 def built(owner: object) -> ConfigurationError | None:
-    """Record that `owner`, which has its own counters, is being built; an error if its predecessor is lost."""
+    """Record that `owner`, which has its own counters, is being built; return an error if its predecessor is lost."""
     place = _place()
     if place is None:
         return None
@@ -44,7 +44,7 @@ def built(owner: object) -> ConfigurationError | None:
 
 
 def within_request() -> bool:
-    """Whether this runs within a call that was given a request."""
+    """Whether a caller on the stack is serving a request."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
     while frame is not None:
         if _begins_a_request(frame):
@@ -59,14 +59,14 @@ def is_built_in_request() -> bool:
 
 
 def _place() -> tuple[str, int] | None:
-    """The file and line that builds a limiter within a request; None outside a request, or while a module is imported."""
+    """The file and line that builds a limiter in a request; None outside a request, or while importing a module."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
     place: tuple[str, int] | None = None
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if place is None and not name.startswith("ratelimit_kit."):
             place = frame.f_code.co_filename, frame.f_lineno
-        if frame.f_code.co_name == "<module>" or name == "ratelimit_kit.django.site":  # which keeps what it builds
+        if frame.f_code.co_name == "<module>" or name == "ratelimit_kit.django.site":  # it keeps the limiters it builds
             return None
         if _begins_a_request(frame):
             return place
@@ -75,7 +75,7 @@ def _place() -> tuple[str, int] | None:
 
 
 def _begins_a_request(frame: FrameType) -> bool:
-    """Whether the call was given a request and a way to respond; a variable alone may belong to a test."""
+    """Whether the call takes a request and a callable to respond with; a request alone may belong to a test."""
     code = frame.f_code
     if code.co_qualname in _REQUEST_THREADS:
         return True
@@ -84,7 +84,7 @@ def _begins_a_request(frame: FrameType) -> bool:
 
 
 def _is_request(value: object) -> bool:
-    """Whether a value is a WSGI environment or an ASGI scope; `isinstance` would evaluate lazy objects."""
+    """Whether a value is a WSGI environ or an ASGI scope; `isinstance` would evaluate lazy objects."""
     if type(value) is not dict:
         return False
     return "wsgi.url_scheme" in value or (value.get("type") in _SCOPES and "path" in value)

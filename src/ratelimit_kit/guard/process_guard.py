@@ -1,8 +1,8 @@
-"""The guard over one store that counts per process: only one process may use it.
+"""The guard of a store that counts per process: only one process may use it.
 
-It checks twice. When a limiter is built, the declarations of the user and the server decide: several
-workers are refused. Before the first decision of a process (again in each forked child), what the
-server shows by then and the socket locks decide: a process that finds a sibling admits nothing more.
+It checks twice. When a limiter is built, several workers that the user declares or the server shows are
+refused. Before the first decision of a process (and again in each forked child), it checks the server once
+more, and the socket locks: a process that finds a sibling admits nothing more.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from ratelimit_kit.guard.workers import Workers, declared
 OnUnsafe = Literal["shutdown", "deny", "warn"]
 
 OVERLAP_SECONDS = 5.0
-"""How long a process waits for a sibling to exit: in a graceful reload two generations overlap."""
+"""How long a process waits for a sibling to exit: two generations overlap in a graceful reload."""
 
 RECHECK_SECONDS = 1.0
-"""Seconds between two checks of a process that does not listen yet, or that waits for a sibling to exit."""
+"""Interval between checks while a process does not listen yet, or waits for a sibling to exit."""
 
 WATCH_SECONDS = 10.0
 """How long a process keeps checking after the first check."""
 
 
 class ProcessGuard:
-    """Makes sure that `store` (its name in messages) is used by one process only.
+    """Ensures that only one process uses `store` (its name in messages).
 
-    `alert` is true while `admits` must be called before a decision; `problem` says what was found.
-    `serves` is true where every decision is about a request. A store that is not `per_process` needs no
+    `alert` is true while `admits` must be called before a decision; `problem` is what was found.
+    `serves` is true if every decision is about a request. A store that is not `per_process` needs no
     guard, but its options are checked.
     """
 
@@ -83,13 +83,13 @@ class ProcessGuard:
 
     @property
     def refusal_to_begin(self) -> StartupRefused | None:
-        """The reply to a server that asks whether this process can start."""
+        """The reason not to start, for a server that asks; None if this process may start."""
         return self.problem if self._on_unsafe == "shutdown" else None
 
     def start(self) -> None:
-        """Raise UnsafeWorkersError when several workers are declared or detected; does not look for other processes.
+        """Raise UnsafeWorkersError if several workers are declared or detected; other processes are not searched for.
 
-        A worker that a running server adds follows `on_unsafe`.
+        A worker added to a running server follows `on_unsafe`.
         """
         error = self.refusal()
         if error is None:
@@ -101,7 +101,7 @@ class ProcessGuard:
             refuse(error)
 
     def refusal(self) -> StartupRefused | None:
-        """What `start` would raise, as a value."""
+        """The error that `start` would raise, or None."""
         return self._declared.refusal()
 
     def is_calm(self) -> bool:
@@ -109,7 +109,7 @@ class ProcessGuard:
         return self.problem is None and time.monotonic() < self._looks.next
 
     def admits(self) -> bool | None:
-        """Whether this process may decide; None if a sibling may be about to exit, so ask again a little later."""
+        """Whether this process may decide; None if a sibling may be about to exit: then ask again a little later."""
         now = time.monotonic()
         if now < self._looks.next:
             return not self.closed
@@ -123,14 +123,14 @@ class ProcessGuard:
         return self._ask_the_socket_locks(now, by_server=seen is not None)
 
     def recheck(self) -> None:
-        """The same check for a health check of this process, with the same consequence."""
+        """Check for a sibling during a health check, with the same consequences as before a decision."""
         if self.admits() is False:
             self.turn_away()
 
     def _ask_the_socket_locks(self, now: float, *, by_server: bool) -> bool | None:
-        """Several servers with one worker each may share a socket, so the server's number is not enough.
+        """Look for a sibling: several servers with one worker each may share a socket, so their numbers are not enough.
 
-        Another worker of the same server can only be its predecessor or successor.
+        Another worker of the same server can only be a predecessor or successor.
         """
         self._looks.first = now if self._looks.first is None else self._looks.first
         addresses = socket_locks.listening_addresses()
@@ -195,7 +195,7 @@ class ProcessGuard:
             (end_the_server if self._looks.per_request else end_this_process)()
 
     def leave_if_added(self) -> None:
-        """In a fork: exit if a running server adds this worker to a preloaded application, before it serves requests."""
+        """In a forked child: exit before serving if a running server adds this worker to a preloaded application."""
         error = self.refusal() if self._on_unsafe == "shutdown" else None
         if isinstance(error, LateWorkersError):
             leave(error)
@@ -209,7 +209,7 @@ class ProcessGuard:
 
 
 class _Looks:
-    """When a process last looked for siblings, and the result; times are seconds of the monotonic clock."""
+    """The state of the search for siblings; times are in seconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self.first: float | None = None
@@ -233,7 +233,7 @@ class _Declared:
         self._remedy = remedy
 
     def settles(self) -> bool:
-        """Whether the user's declaration ends the search for siblings."""
+        """Whether the user's declaration makes the search for siblings unnecessary."""
         return self._allowed or declared(self._workers) is not None
 
     def refusal(self) -> StartupRefused | None:
@@ -251,7 +251,7 @@ class _Declared:
         return messages.added(self._store, found) if late else messages.several(self._store, found, self._remedy)
 
     def log_if_allowed(self) -> None:
-        """Log that an option lets a per-process store start, if that changes something."""
+        """Log that an option allows a per-process store, if it has an effect."""
         if self.per_process:
             messages.allowed(self._store, declared(self._workers), detected(), accepted=self._allowed)
 
@@ -260,7 +260,7 @@ _guards: weakref.WeakSet[ProcessGuard] = weakref.WeakSet()
 
 
 def _renew_all() -> None:
-    """In a forked child: what was known about the parent may not hold here."""
+    """Start over in a forked child: what was found for the parent may not hold here."""
     for guard in _guards:
         guard._renew()  # noqa: SLF001 - its own module
     if "gunicorn.arbiter" in sys.modules:

@@ -1,7 +1,7 @@
-"""What WSGI servers do to request fields before an application sees them, as far as addresses are concerned.
+"""Warns about WSGI servers that change the header fields with the client's address before the application sees them.
 
-Some merge X-Forwarded-For and X_Forwarded_For, so that a client can add to what the proxy has written; one drops
-the field. Neither can be detected in a request, so the warning is logged when the application starts.
+Some merge X-Forwarded-For and X_Forwarded_For, so a client can add to what the proxy has written; one removes
+the field. Neither can be detected from a request, so the warning is logged when the application starts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOADING: Final = ("gunicorn", "granian", "hypercorn", "uvicorn", "waitress", "c
 
 
 def finding(header: str) -> StartupWarning | None:
-    """The warning for a server under which the field `header` of a trusted proxy cannot be relied on."""
+    """The warning if the server of this process makes the field `header` of a trusted proxy unreliable."""
     server = _server()
     given = {word.partition("=")[0] for word in sys.argv}
     told = {"--trusted-proxy", "--trusted-proxy-headers"} <= given
@@ -50,7 +50,7 @@ def finding(header: str) -> StartupWarning | None:
 
 
 def _server() -> str | None:
-    """The server that runs this process: by the call stack, else by a module that only the server loads."""
+    """The server that runs this process, found on the call stack or by a module that only the server loads."""
     if "uwsgi" in sys.modules:
         return "uwsgi"
     for name in packages_that_led_here():

@@ -1,7 +1,7 @@
-"""Finds out how many workers the server of this process runs: one small probe per server.
+"""Detects how many workers the server of this process runs, with one small probe per server.
 
 A probe returns what it found, or None if its server is not running. It reads the server's merged
-settings, from flags, configuration files and environment, and never breaks the application.
+settings (flags, configuration files and environment), and never breaks the application.
 waitress, daphne, cheroot, wsgiref and runserver always have one process and need no probe.
 """
 
@@ -23,7 +23,7 @@ later calls may run in other threads."""
 
 
 def detected() -> Workers | None:
-    """What the server that runs this process shows; None when no known server does."""
+    """The workers of the server that runs this process; None if it is not a known server."""
     if not _seen:
         _seen.extend(_looked())
     return _seen[0] if _seen else None
@@ -33,7 +33,7 @@ def _looked() -> Iterator[Workers]:
     for probe in (_uwsgi, _mod_wsgi, _passenger, _gunicorn, _spawned, _granian, _fastapi, _forking):
         try:
             workers = probe()
-        except (AttributeError, TypeError, ValueError, RuntimeError):  # another version of the server
+        except (AttributeError, TypeError, ValueError, RuntimeError):  # an unknown version of the server
             continue
         if workers is not None:
             yield workers
@@ -67,7 +67,7 @@ def _mod_wsgi() -> Workers | None:
 
 
 def _passenger() -> Workers | None:
-    """Passenger does not tell its processes how many there are; it starts as many as it needs."""
+    """Recognize Passenger, which starts as many processes as it needs and does not tell them the number."""
     if "IN_PASSENGER" not in os.environ:
         return None
     return Workers(2, "Passenger starts as many processes as it needs", respawns=True, exact=False)
@@ -157,12 +157,12 @@ def is_child() -> bool:
 
 
 def _process() -> Any:
-    """What multiprocessing knows about this process, if it started it."""
+    """The multiprocessing object of this process, or None if multiprocessing did not start it."""
     return sys.modules["multiprocessing.process"].current_process() if is_child() else None
 
 
 def _source(count: int, *variables: str) -> str:
-    """Where the number was probably set, for the message only."""
+    """Where the number was probably set; only for the message."""
     if any(word in {"-w", "--workers"} or word.startswith(("--workers=", "-w")) for word in sys.argv):
         return f"--workers {count}"
     for name in variables:
@@ -189,7 +189,7 @@ def packages_that_led_here() -> Iterator[str]:
 
 
 def gunicorn_setting(name: str) -> Any:
-    """A setting of the gunicorn that runs this process; None without gunicorn, or if it does not have that setting."""
+    """A setting of the gunicorn that runs this process; None without gunicorn, or if it has no such setting."""
     arbiter = _arbiter()
     return None if arbiter is None else getattr(arbiter.cfg, name, None)
 
@@ -214,7 +214,7 @@ _searched: list[bool] = []
 
 
 def _forget() -> None:
-    """In a forked child: it may be a worker now."""
+    """Forget the results in a forked child, which may be a worker."""
     _seen.clear()
     _searched.clear()
 

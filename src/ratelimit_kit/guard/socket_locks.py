@@ -1,9 +1,9 @@
 """Detects, without any server's settings, whether a sibling process serves the same application.
 
-A process that serves holds a POSIX record lock for each address on which it listens. The kernel
-gives such a lock to one process, does not pass it on to a fork, and releases it when the
-process ends, however it ends. So a process that cannot get the lock has a sibling on the same socket. A
-process that does not listen (a shell, a management command, a test client) takes no lock.
+A serving process holds a POSIX record lock for each address it listens on. The kernel grants such a lock to
+one process, does not pass it on to a fork, and releases it when the process ends, however it ends. So a
+process that cannot get the lock has a sibling on the same socket. A process that does not listen (a shell, a
+management command, a test client) takes no lock.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Sibling(NamedTuple):
 
 
 def on_the_same_socket(addresses: list[str]) -> Sibling | None:
-    """Take the lock of every address; the first that a sibling holds and still listens on, else None."""
+    """Lock every address; return the first sibling that holds one and still listens on it, else None."""
     for address in addresses:
         sibling = _taken(["socket", address], address)
         if sibling is not None and _listens(sibling.pid, address):
@@ -54,13 +54,13 @@ def on_the_same_socket(addresses: list[str]) -> Sibling | None:
 
 
 def on_another_port() -> Sibling | None:
-    """Take the lock of this command under this parent process, whatever the port; the sibling that holds it, else None."""
+    """Lock this command under this parent process, whatever the port; return the sibling that holds it, else None."""
     command = [re.sub(r"(?<!\w)\d+$", "#", str(word)) for word in sys.argv]
     return _taken(["parent", str(os.getppid()), *command], "another port")
 
 
 def listening_addresses() -> list[str]:
-    """The addresses of this process's own listening stream sockets; none where they cannot be read."""
+    """The addresses of this process's own listening stream sockets; none if they cannot be read."""
     if fcntl is None:
         return []
     return sorted(set(_addresses()))
@@ -76,7 +76,7 @@ def _addresses() -> Iterator[str]:
 
 
 def _listening(descriptor: int) -> Iterator[str]:
-    """Look at a copy, and keep its blocking mode: the original shares its flags."""
+    """The address of a listening socket; reads a duplicate and restores the blocking mode that both share."""
     blocking = os.get_blocking(descriptor)
     with socket.socket(fileno=os.dup(descriptor)) as found:
         os.set_blocking(descriptor, blocking)
@@ -86,9 +86,9 @@ def _listening(descriptor: int) -> Iterator[str]:
 
 
 def _listens(pid: int, address: str) -> bool:
-    """Whether a process still listens on an address: one that is exiting may take long to finish its last requests.
+    """Whether a process still listens on an address: an exiting one may take long to finish its last requests.
 
-    True if that cannot be seen.
+    True if that is not visible.
     """
     port = address.rpartition(":")[2]
     if not port.isdigit():
@@ -103,7 +103,7 @@ def _listens(pid: int, address: str) -> bool:
 
 
 def _taken(identity: list[str], where: str) -> Sibling | None:
-    """Take the lock of this identity; return the process that already has it, else None."""
+    """Lock this identity; return the process that already holds the lock, else None."""
     folder = own_folder()
     if folder is None:
         return None
@@ -132,7 +132,7 @@ def _taken(identity: list[str], where: str) -> Sibling | None:
 
 
 def _holder(descriptor: int) -> tuple[int, int]:
-    """The pid in a lock file and its parent's; 0 for what is not written yet."""
+    """The pid in a lock file and its parent's; 0 if they are not written yet."""
     words = os.pread(descriptor, 40, 0).split()
     return (int(words[0]), int(words[1])) if len(words) == 2 else (0, 0)
 
@@ -151,7 +151,7 @@ def own_folder() -> Path | None:
 
 
 def _namespace() -> str:
-    """Tells networks apart: the same address in another container is another address."""
+    """The network namespace: the same address in another container is another address."""
     try:
         return str(Path("/proc/self/ns/net").readlink())
     except OSError:
@@ -160,7 +160,7 @@ def _namespace() -> str:
 
 def _forget() -> None:
     """In a forked child: the locks belong to the parent, and another of its threads may have held `_lock`."""
-    global _lock  # noqa: PLW0603 - the parent's would never be released here
+    global _lock  # noqa: PLW0603 - a lock held in the parent would never be released here
     _lock = Lock()
     _held.clear()
 

@@ -1,7 +1,7 @@
-"""Limits that never take effect: another limit of the same rule always refuses first.
+"""Detects limits that never take effect because another limit of the same rule always denies first.
 
-"1000/hour; 10/minute" admits about 600 an hour at most, so the first limit is a mistake: nobody can
-ever reach it. Only cases without doubt are reported.
+"1000/hour; 10/minute" admits at most about 600 per hour, so the first limit is a mistake: nobody can
+ever reach it. Only cases beyond doubt are reported.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _SHORTEST: Final = {
     "week": 167 * 3600,
     "month": (28 * 24 - 1) * 3600,
 }
-"""Seconds of the shortest calendar window of each kind, where clocks are changed in it."""
+"""Seconds in the shortest calendar window of each kind, clock changes included."""
 
 
 def unreachable(limits: Sequence[Limit], where: str) -> list[UnreachableLimitError]:
-    """One error for each limit that never refuses because another one of the same rule always does so first."""
+    """One error for each limit that never denies because another one of the same rule always does so first."""
     errors = []
     for index, limit in enumerate(limits):
         for other in (*limits[:index], *limits[index + 1 :]):
@@ -45,7 +45,7 @@ def unreachable(limits: Sequence[Limit], where: str) -> list[UnreachableLimitErr
 
 
 def _hides(other: Limit, limit: Limit) -> bool:
-    """Whether all that `other` admits would be admitted by `limit` as well."""
+    """Whether `limit` would admit everything that `other` admits."""
     if isinstance(limit, TokenBucket):
         at_once, rate = _shape(other)
         return at_once <= limit.burst and rate <= Fraction(limit.rate, limit.unit)
@@ -69,7 +69,7 @@ def _admitted(limit: Limit, span: int) -> Fraction:
 
 
 def _shape(limit: Limit) -> tuple[Fraction, Fraction]:
-    """A burst and a rate per microsecond that a limit never exceeds together."""
+    """A burst and a rate (units per microsecond) that bound a limit: any span admits at most burst + rate * span."""
     if isinstance(limit, TokenBucket):
         return Fraction(limit.burst), Fraction(limit.rate, limit.unit)
     if isinstance(limit, SlidingWindow):

@@ -1,4 +1,4 @@
-"""How many worker processes serve this application, and what the user declares."""
+"""The number of worker processes that serve this application, as declared by the user or shown by the server."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ratelimit_kit.errors import OptionError
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """A number of worker processes, and a part of a sentence that says where it was found.
+    """A number of worker processes, and part of a sentence that says where it was found.
 
-    `number` counts the workers that the server has started, up to this one; above `count` this one
+    `number` counts the workers that the server has started, up to this one; if it is above `count`, this one
     replaces another in a running server. `stopping`, if the server shows it, tells whether this
-    process has been told to exit. `respawns` is true if the server would restart this worker for ever
-    when it exits. `initial` is the number of workers at the start, if the server shows it.
-    `exact` is false where the server starts as many as it needs; `per_request` is true where each
+    process has been told to exit. `respawns` is true if the server would keep restarting this worker
+    when it exits. `initial` is the number of workers at startup, if the server shows it.
+    `exact` is false if the server starts as many as it needs; `per_request` is true if each
     request has a process of its own.
     """
 
@@ -32,7 +32,7 @@ class Workers:
 
     @property
     def times(self) -> str:
-        """How many times its quota a client would get."""
+        """How many times its quota each client would get, for messages."""
         return f"{self.count} x" if self.exact else "several times"
 
     def is_stopping(self) -> bool:
@@ -56,9 +56,9 @@ class Workers:
 
 
 def declared(workers: int | None) -> Workers | None:
-    """What the user declares: the option `workers`, else RATELIMIT_KIT_WORKERS in the environment.
+    """The number that the user declares: the option `workers`, else the variable RATELIMIT_KIT_WORKERS.
 
-    Raises OptionError for an invalid number, and for a misspelt variable.
+    Raises OptionError for an invalid number or a misspelled variable.
     """
     text = variable(WORKERS)
     if workers is not None:

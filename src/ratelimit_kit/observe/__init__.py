@@ -1,7 +1,7 @@
-"""Passes events on: always to the log, under `ratelimit_kit`, and to every observer that is given.
+"""Delivers events, always to the log (logger `ratelimit_kit`), and to every given observer.
 
 An Observer is any object with `on_event(event)`, and with `on_decision(decided)` if it wants every
-decision. Both must be fast; an exception in one is logged, and never fails a request.
+decision. Both must be fast; an exception in one is logged and never fails a request.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Observers:
         self.counting = bool(self._deciding)
 
     def on_event(self, event: Event) -> None:
-        """Tell every observer of the event."""
+        """Pass the event to every observer."""
         for observer in self._observers:
             try:
                 observer.on_event(event)
@@ -50,7 +50,7 @@ class Observers:
                 _fault(observer, error)
 
     def on_decision(self, decided: Decided) -> None:
-        """Tell the observers that want decisions."""
+        """Pass the decision to the observers that want decisions."""
         for observer in self._deciding:
             try:
                 observer.on_decision(decided)
@@ -59,7 +59,7 @@ class Observers:
 
 
 def listening(observer: Any) -> Observers:
-    """The log and the given observers: None, one observer, or a list."""
+    """The log and the given observers as one: None, an observer, or a list; raises OptionError for anything else."""
     given = list(observer) if isinstance(observer, list | tuple) else [] if observer is None else [observer]
     for one in given:
         if not isinstance(one, Observer):

@@ -1,11 +1,11 @@
-"""Label values of metrics: names from the configuration, limited in number so that metrics do not grow with users."""
+"""Label values of metrics: names from the configuration, limited in number so that they do not grow with users."""
 
 from __future__ import annotations
 
 from typing import Final
 
 MOST: Final = 200
-"""Most values of one label; otherwise limiters named after tenants would each make a series."""
+"""Maximum number of values of one label; otherwise limiters named after tenants would each create a series."""
 
 OTHER: Final = "other"
 
@@ -25,7 +25,7 @@ EVENTS: Final = (
     "store-recovered",
     "untrusted-proxy",
 )
-"""Every event of the library. Their counters begin at 0: an alert on an increase would miss one that appears with 1."""
+"""Every event of the library. Counters start at 0: an alert on an increase would miss one that first appears as 1."""
 
 
 class Names:

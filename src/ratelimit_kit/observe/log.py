@@ -12,7 +12,7 @@ from typing import Any
 from ratelimit_kit.core.events import Event
 
 QUIET = 0.9
-"""Seconds between two records of the same event; less than between two checks of a policy file, whose results must all be logged."""
+"""Seconds between records of the same event; shorter than between checks of a policy file, which are all logged."""
 
 _last: dict[tuple[str, str, Any], float] = {}
 """When an event of each kind was last logged, by any observer: one outage affects many limiters."""

@@ -21,7 +21,7 @@ except ImportError as error:
 
 
 class OpenTelemetryObserver:
-    """Counts decisions and events with a meter of `provider` (default: the global one, also when it is set later)."""
+    """Counts decisions and events with a meter of `provider` (default: the global one, even if it is set later)."""
 
     def __init__(self, provider: MeterProvider | None = None) -> None:
         meter = get_meter("ratelimit_kit", version("ratelimit-kit"), provider)
@@ -38,7 +38,7 @@ class OpenTelemetryObserver:
         self._events.add(1, attributes)
 
     def on_decision(self, decided: Decided) -> None:
-        """Count the decision; record the store's time if it was asked."""
+        """Count the decision; record the store's time if it was called."""
         self._requests.add(
             1,
             {

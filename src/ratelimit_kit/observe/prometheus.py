@@ -1,8 +1,8 @@
 """Decisions and events as Prometheus metrics; give the observer to a Policy or a Limiter.
 
-Labels are names from the configuration: never a key, an address or a path. There are counters and a
-histogram only, no gauges, so that the multiprocess mode (PROMETHEUS_MULTIPROC_DIR) adds up workers
-without further setup. docs/how-to/monitoring.md has the alerts that go with them.
+Labels are names from the configuration: never a key, an address or a path. There are only counters and a
+histogram, no gauges, so that the multiprocess mode (PROMETHEUS_MULTIPROC_DIR) adds up workers
+without further setup. docs/how-to/monitoring.md has matching alerts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 
 
 class _Metrics:
-    """The metrics of one registry, which knows each name once."""
+    """The metrics of one registry, where each name may be registered only once."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -64,7 +64,7 @@ class PrometheusObserver:
         self._metrics.events.labels(self._event(event.name)).inc()
 
     def on_decision(self, decided: Decided) -> None:
-        """Count the decision; record the store's time if it was asked."""
+        """Count the decision; record the store's time if it was called."""
         metrics = self._metrics
         rule = self._policy(decided.policy), self._rule(decided.rule)
         metrics.requests.labels(*rule, decided.outcome).inc()

@@ -1,7 +1,7 @@
-"""Where state lives. A store decides a list of charges, all or nothing, in one step.
+"""Stores keep the counters. A store decides a list of charges, all or nothing, in one step.
 
-This module is the whole contract (Scope, Charge, Store, BaseStore) and `open_store`, which turns a URL into a
-store. The stores themselves import their client libraries late, each in its own folder.
+This module holds the whole contract (Scope, Charge, Store, BaseStore) and `open_store`, which turns a URL into a
+store. Each store has a folder of its own and imports its client library only when it is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ratelimit_kit.stores.urls import missing_scheme, redacted
 
 
 class Scope(enum.Enum):
-    """Who shares a store's counters: all that the guard has to know of it."""
+    """Who shares a store's counters: all that the guard needs to know about it."""
 
     PROCESS = "process"
     HOST = "host"
@@ -30,7 +30,7 @@ class Scope(enum.Enum):
 
 
 class Charge(NamedTuple):
-    """`cost` units of `limit`, charged to `key`. A key with another limit is another counter."""
+    """`cost` units of `limit`, charged to `key`. The same key with another limit is another counter."""
 
     key: str
     limit: Limit
@@ -38,20 +38,20 @@ class Charge(NamedTuple):
 
     @property
     def counter(self) -> tuple[str, str]:
-        """What tells this charge's counter from all others."""
+        """The key and limit that identify this charge's counter."""
         return self.key, self.limit.id
 
 
 Verdicts = Sequence[Verdict] | Decision
-"""What a store decides: one Verdict per charge, in order, or a Decision that has them."""
+"""The result of `decide`: one Verdict per charge, in order, or a Decision that holds them."""
 
 
 @runtime_checkable
 class Store(Protocol):
-    """What every store does; each method has an async twin on the same counters.
+    """The methods of every store; each has an async twin on the same counters.
 
     A store raises StoreUnavailableError when it cannot decide, and StoreContendedError when it
-    could but is too busy. What it may offer besides is in BaseStore.
+    is only too busy. Everything optional is in BaseStore.
     """
 
     scope: Scope
@@ -63,7 +63,7 @@ class Store(Protocol):
         """Do what `decide` does."""
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
-        """Give costs back: of the hits made at `charged_at` (microseconds), else of the oldest."""
+        """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
 
     async def arefund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Do what `refund` does."""
@@ -75,24 +75,24 @@ class Store(Protocol):
         """Do what `reset` does."""
 
     def ping(self) -> None:
-        """Return when the store answers; raise StoreUnavailableError when it does not."""
+        """Return if the store responds; raise StoreUnavailableError if it does not."""
 
     async def aping(self) -> None:
         """Do what `ping` does."""
 
     def close(self) -> None:
-        """Let go of connections; a later call opens new ones."""
+        """Close the connections; a later call opens new ones."""
 
     async def aclose(self) -> None:
         """Do what `close` does."""
 
 
 FastPath = Callable[[Any, Any], Decision | None]
-"""Decides a single hit on a key (a bare text) at a cost; None where `decide` has to be asked."""
+"""Decides a single hit on a key (without its namespace) at a cost; None if only `decide` can tell."""
 
 
 class BaseStore:
-    """A store to derive from: `decide`, `refund`, `reset`, `ping` and `close` make one, the rest has defaults.
+    """A base class for stores: implement `decide`, `refund`, `reset`, `ping` and `close`; the rest has defaults.
 
     The async methods call the sync ones: directly, or in a thread (`in_thread`) where `blocking` is true.
     """
@@ -102,22 +102,22 @@ class BaseStore:
     """Whether the sync methods wait for a network or a disk, and must not run on an event loop."""
 
     denials_cacheable = False
-    """Whether a denial holds until its wait is over, but for refunds and resets, and may be answered from memory."""
+    """Whether a denial holds until its wait is over, except after a refund or reset, and so may be cached."""
 
     clustered = False
-    """Whether the counters of one request may lie on several nodes, which are decided one after the other."""
+    """Whether the counters of one request may be on several nodes, which decide one after the other."""
 
     remedy = ""
-    """What to type where several workers would each count for themselves; empty for the usual advice."""
+    """The advice where several workers would each count separately; empty for the usual advice."""
 
     flaw: StartupRefused | None = None
-    """Why nothing can count here, where that can be said without asking a server."""
+    """Why no limit can count here, if that is known without asking a server."""
 
     on_event: Listener = staticmethod(unheard)
-    """Who hears of events; set by whoever uses the store."""
+    """The listener for events; set by whoever uses the store."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let a class that decides in its own way be asked: a fast path from further down its bases would go past it."""
+        """Drop an inherited fast path that would bypass this class's `decide`, which is nearer in the MRO."""
         super().__init_subclass__(**options)
         order = [vars(one) for one in cls.__mro__]
         decides = next(at for at, names in enumerate(order) if {"decide", "adecide"} & names.keys())
@@ -127,7 +127,7 @@ class BaseStore:
 
     @property
     def title(self) -> str:
-        """What messages call this store."""
+        """The name of this store in messages."""
         return type(self).__name__
 
     def decide(self, charges: Sequence[Charge]) -> Verdicts:
@@ -135,7 +135,7 @@ class BaseStore:
         raise NotImplementedError
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
-        """Give costs back: of the hits made at `charged_at` (microseconds), else of the oldest."""
+        """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
         raise NotImplementedError
 
     def reset(self, charges: Sequence[Charge]) -> None:
@@ -143,10 +143,10 @@ class BaseStore:
         raise NotImplementedError
 
     def ping(self) -> None:
-        """Return when the store answers; raise StoreUnavailableError when it does not."""
+        """Return if the store responds; raise StoreUnavailableError if it does not."""
 
     def close(self) -> None:
-        """Let go of connections; a later call opens new ones."""
+        """Close the connections; a later call opens new ones."""
 
     async def adecide(self, charges: Sequence[Charge]) -> Verdicts:
         """Do what `decide` does."""
@@ -174,36 +174,36 @@ class BaseStore:
             self.ping()
 
     async def aclose(self) -> None:
-        """Do what `close` does; what an event loop has for itself is closed by the store that made it."""
+        """Do what `close` does; a store with connections per event loop overrides this to close those."""
         self.close()
 
     async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Run what blocks where no event loop waits for it."""
+        """Run blocking work off the event loop."""
         return await asyncio.to_thread(work, *arguments)
 
     def fast_decide(self) -> Callable[[Sequence[Charge]], Decision | None] | None:
-        """What answers like `decide` where that is quickly done, and None elsewhere; None for a store without."""
+        """A function that decides like `decide` when it can do so quickly, else returns None; None if there is none."""
         return None
 
-    def fast_path(self, namespace: str, limit: Limit) -> FastPath | None:  # noqa: ARG002 - what it may depend on
-        """What decides single hits on keys of one namespace under one limit; None for a store without."""
+    def fast_path(self, namespace: str, limit: Limit) -> FastPath | None:  # noqa: ARG002 - for stores that override it
+        """A function that decides single hits on keys of one namespace under one limit; None if there is none."""
         return None
 
     def clear(self) -> None:
-        """Forget everything: for tests; TypeError for a store that cannot."""
+        """Forget everything, for tests; raises TypeError if the store cannot."""
         raise TypeError(f"{self!r} cannot be cleared: give the tests a store of their own, such as memory://")
 
     def examine(self) -> Iterable[StartupRefused | StartupWarning]:
-        """What is wrong with the store or its server at start; raises StoreUnavailableError when it does not answer."""
+        """Problems of the store or its server at startup; raises StoreUnavailableError if it does not respond."""
         return ()
 
     def facts(self) -> dict[str, Any]:
-        """What the server says of itself, for `doctor`; raises StoreUnavailableError when it does not answer."""
+        """Facts about the server, for `doctor`; raises StoreUnavailableError if it does not respond."""
         return {}
 
 
 class _PlainStore(BaseStore):
-    """A store that has Store's methods and nothing else, with the defaults of BaseStore."""
+    """Adds the defaults of BaseStore to a store that only has the methods of Store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -219,12 +219,12 @@ class _PlainStore(BaseStore):
 
     @property
     def title(self) -> str:
-        """What messages call this store."""
+        """The name of this store in messages."""
         return type(self._store).__name__
 
 
 def with_defaults(store: Store) -> BaseStore:
-    """The store itself where it derives from BaseStore, else with the defaults of BaseStore around it."""
+    """The store itself if it derives from BaseStore, else wrapped with the defaults of BaseStore."""
     return store if isinstance(store, BaseStore) else _PlainStore(store)
 
 
@@ -241,9 +241,9 @@ _STORES = {
 
 
 def open_store(store: str | Store | None) -> Store:
-    """The store that a URL names; a store is returned as it is. None is RATELIMIT_KIT_STORE, else memory.
+    """The store that a URL names; a store is returned unchanged. None means RATELIMIT_KIT_STORE, else memory.
 
-    Raises StoreURLError for a URL that names none, DependencyError where its client is missing.
+    Raises StoreURLError if the URL names no store, DependencyError if the client library is missing.
     """
     if store is None:
         store = variable(STORE) or "memory://"
@@ -266,7 +266,7 @@ def open_store(store: str | Store | None) -> Store:
 
 
 def check_charges(charges: Sequence[Charge]) -> None:
-    """Refuse a list that names one counter twice, or a cost that can never be admitted."""
+    """Raise OptionError if the list names a counter twice, or a cost can never be admitted."""
     for charge in charges:
         charge.limit.check_cost(charge.cost)
     if len(charges) > 1 and len({(charge.key, charge.limit.id) for charge in charges}) < len(charges):

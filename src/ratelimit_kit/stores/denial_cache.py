@@ -1,9 +1,9 @@
-"""Denials that still hold: what a store has refused until some time is refused from memory until then.
+"""A cache of denials: what a store has denied until some time is denied from memory until then.
 
-Nothing but a reset, a refund or another limit can admit sooner. A store whose `denials_cacheable` tells of those
-that it carries out (`forget`); those of other processes are noticed after MAX_SECONDS seconds. Only a charge
-that was refused by itself is known, and only at the same cost: any other is asked. The interval begins
-before the call was sent, so nobody is refused for longer than the store said.
+Only a reset, a refund or another limit can admit sooner. A store with `denials_cacheable` reports its own resets
+and refunds (`forget`); those of other processes are noticed within MAX_SECONDS. Only the charges that caused a
+denial are cached, and only for the same cost: for all others the store is asked. The interval begins before the
+call was sent, so no client is denied for longer than the store said.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.stores import Charge, check_charges
 
 MAX_DENIALS: Final = 10_000
-"""Most denials remembered; the oldest make room."""
+"""Maximum number of denials kept; the oldest make room for new ones."""
 
 MAX_SECONDS: Final = 10.0
-"""Longest time for which a denial is remembered: another process may have reset the key."""
+"""How long a denial is kept at most: another process may have reset the key."""
 
 REFUND_SECONDS: Final = 600.0
-"""Seconds after a refund for which denials by the same limit are not remembered: more refunds may come
-from anywhere, as where only failures count."""
+"""For how long after a refund denials by the same limit are not cached: where only failures count,
+any process may refund again."""
 
 
 class _Known(NamedTuple):
-    """A denial: when it was asked for and until when it holds, and what was asked and answered."""
+    """A denial: when it was asked for, until when it holds, and the charges and verdicts.
+
+    `place` is the index of the charge that was denied.
+    """
 
     since: float
     until: float
@@ -40,7 +43,7 @@ class _Known(NamedTuple):
 
 
 class DenialCache:
-    """Denials of one guarded store."""
+    """The cached denials of one guarded store."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], _Known] = {}
@@ -53,7 +56,7 @@ class DenialCache:
         return len(self._known)
 
     def find(self, charges: Sequence[Charge]) -> Decision | None:
-        """The denial of these charges that still holds, if there is one."""
+        """A denial of these charges that still holds, or None."""
         if not self._known:
             return None
         for key, limit, cost in charges:
@@ -66,7 +69,7 @@ class DenialCache:
         return None
 
     def keep(self, charges: Sequence[Charge], decision: Decision, begun: float) -> None:
-        """Remember a denial that was asked for at `begun` (seconds of the monotonic clock)."""
+        """Cache a denial that was asked for at `begun` (seconds of the monotonic clock)."""
         verdicts = decision.verdicts
         with self._lock:
             if begun <= self._forgot:
@@ -97,7 +100,7 @@ class DenialCache:
 
 
 class CachedDenial(StateDenied):
-    """A denial from memory: `basis` is what was known, what is asked now, and when."""
+    """A denial from the cache: `basis` holds the cached entry, the charges asked for now, and the time."""
 
     __slots__ = ()
     cached = True
@@ -115,13 +118,13 @@ class CachedDenial(StateDenied):
 
 
 def forget(charges: Sequence[Charge], *, refunded: bool = False) -> None:
-    """Forget the denials of these counters everywhere in this process: they were reset, or units given back."""
+    """Drop the denials of these counters in all caches of this process, after a reset or a refund."""
     for denials in list(_all):
         denials._forget(charges, refunded=refunded)  # noqa: SLF001 - its own module
 
 
 def forget_all() -> None:
-    """Forget every denial in this process: a store was emptied."""
+    """Drop every denial in this process, because a store was cleared."""
     for denials in list(_all):
         denials._forget_all()  # noqa: SLF001 - its own module
 
@@ -135,7 +138,7 @@ def _denied(charges: Sequence[Charge], known: _Known, now: float) -> Decision:
 
 
 def _later(verdict: Verdict, gone: int) -> Verdict:
-    """The same verdict some microseconds later; a refusal still has at least one to wait."""
+    """The same verdict `gone` microseconds later; a denial still has a wait of at least one."""
     wait, reset = max(0 if verdict.allowed else 1, verdict.wait - gone), max(0, verdict.reset - gone)
     return Verdict(verdict.allowed, verdict.limit, verdict.remaining, wait, reset, verdict.charged_at)
 

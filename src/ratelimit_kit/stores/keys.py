@@ -1,7 +1,7 @@
 """Store keys: any text, encoded so that no two counters collide and no protocol breaks.
 
-A key reads `prefix:limit:{text}`. The braces make it a hash tag, so that all limits of one text
-live in one slot of a Redis Cluster.
+A key has the form `prefix:limit:{text}`. The braces make the text a hash tag, so that all limits of one
+text are in the same slot of a Redis Cluster.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from urllib.parse import quote
 from ratelimit_kit.errors import OptionError
 
 LONGEST = 150
-"""Characters of encoded text that are kept; longer text is hashed (Memcached takes 250 bytes in all)."""
+"""Maximum length of encoded text; longer text is hashed (Memcached takes 250 bytes in all)."""
 
 LONGEST_TEXT = 250
-"""Characters of a key that reach a store as they are."""
+"""Maximum length of a key that reaches a store unchanged; longer keys are hashed."""
 
 LONGEST_PREFIX = 36
-"""Characters in front of a key in Memcached, of whose 250 the limit and the key may need the rest."""
+"""Maximum length of a prefix: the limit and the key may need the rest of Memcached's 250."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:@/+=,;~!*()$'&|^<>?-]*", re.ASCII)
 _SAFE = ":@/+=,;~!*()$'&|^<>?"
 
 
 def encode(text: str) -> str:
-    """The text in printable ASCII without blanks, braces, `%` or `#`; equal only for equal texts.
+    """The text in printable ASCII without spaces or braces; equal only for equal texts.
 
-    Text above LONGEST becomes `#` and 40 hexadecimal digits of its BLAKE2b hash.
+    Text longer than LONGEST becomes `#` and 40 hexadecimal digits of its BLAKE2b hash.
     """
     if not _PLAIN.fullmatch(text):
         text = quote(text, safe=_SAFE, errors="surrogatepass")
@@ -38,19 +38,19 @@ def encode(text: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """The text, or a hash of one that is longer than honest ones: a client must not fill a store with its own texts."""
+    """The text, or a hash if it is longer than legitimate keys are: no client may fill a store with long keys."""
     if len(text) <= LONGEST_TEXT:
         return text
     return "#" + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
 def scoped(name: str, text: str) -> str:
-    """`text` within the namespace `name`: no other (name, text) gives the same result."""
+    """`text` within the namespace `name`; no other (name, text) gives the same result."""
     return f"{quote(name, safe='')}:{text}"
 
 
 def short_prefix(prefix: str) -> str:
-    """An encoded prefix that leaves room in Memcached for every limit and key; OptionError for one that does not."""
+    """The encoded prefix; raises OptionError if it leaves too little room in Memcached for limits and keys."""
     encoded = encode(prefix)
     if len(encoded) > LONGEST_PREFIX:
         raise OptionError(

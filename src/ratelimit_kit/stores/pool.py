@@ -1,7 +1,7 @@
-"""Connections of one process: how many there may be at once, and those that nobody uses now.
+"""A bounded pool of one process's connections: permits to use one, and a list of idle ones.
 
-A caller first acquires a permit, and waits for one within a deadline: more callers than connections are told apart from
-an outage, so that a flood does not look like one. What was idle is looked at before it is used.
+A caller first acquires a permit, waiting for it up to a deadline, so that having more callers than connections does
+not look like an outage. An idle connection is checked before it is used.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ C = TypeVar("C")
 
 
 class ConnectionPool(Generic[C]):
-    """At most `size` connections in use at once, to one place or several; a subclass knows how to connect."""
+    """At most `size` connections in use at the same time, to one or more places; subclasses implement `connect`."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._idle: defaultdict[Hashable, deque[C]] = defaultdict(deque)
-        # A semaphore of the standard library takes ten times as long to say yes.
+        # Acquiring a semaphore of the standard library takes ten times as long.
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(size):
             self._permits.put(None)
 
     def acquire(self, timeout: float) -> bool:
-        """Wait for a permit to use connections, for some seconds at most; whether there was one."""
+        """Wait at most `timeout` seconds for a permit to use connections; return whether there was one."""
         try:
             self._permits.get(timeout=timeout)
         except Empty:
@@ -34,11 +34,11 @@ class ConnectionPool(Generic[C]):
         return True
 
     def release(self) -> None:
-        """Let somebody else have the permit."""
+        """Return a permit."""
         self._permits.put(None)
 
     def take(self, place: Hashable = None) -> C:
-        """An idle connection that is fit, else a new one."""
+        """An idle connection that is still usable, else a new one."""
         idle = self._idle[place]
         while True:
             try:
@@ -50,11 +50,11 @@ class ConnectionPool(Generic[C]):
             self.discard(connection)
 
     def keep(self, connection: C, place: Hashable = None) -> None:
-        """Let somebody else have the connection."""
+        """Return a connection to the idle ones."""
         self._idle[place].append(connection)
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         for idle in list(self._idle.values()):
             while idle:
                 self.discard(idle.pop())
@@ -64,9 +64,9 @@ class ConnectionPool(Generic[C]):
         raise NotImplementedError
 
     def is_fit(self, connection: C) -> bool:  # noqa: ARG002 - for subclasses that can tell
-        """Whether an idle connection can be used."""
+        """Whether an idle connection is still usable."""
         return True
 
     def discard(self, connection: C) -> None:
-        """Close a connection: nobody needs it, or nobody knows what it would answer next."""
+        """Close a connection that is not needed, or whose next reply could belong to an earlier call."""
         raise NotImplementedError

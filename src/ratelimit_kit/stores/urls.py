@@ -1,9 +1,9 @@
-"""Store URLs: read as they are written, and shown without what may be a password.
+"""Store URLs: parsing, and redaction of anything that may be a password.
 
     scheme://[[user][:password]@]host[:port][,host[:port]...][/path][?option=value&...]
 
-The standard library's `urlsplit` is not asked: newer Pythons refuse a list of hosts with brackets in it, and its
-errors quote what it could not read, which may be a piece of a password.
+The standard library's `urlsplit` is not used: newer Pythons reject a list of hosts with brackets in it, and its
+errors quote what they could not parse, which may be part of a password.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ENCODE: Final = "percent-encode / ? # @ in a user and a password (as %2F %3F %2
 
 @dataclass(frozen=True)
 class StoreURL:
-    """The parts of a store's URL; `login` is as it was written, `options` are decoded."""
+    """The parts of a store URL; `login` is still percent-encoded, `options` are decoded."""
 
     scheme: str
     login: str = field(repr=False)
@@ -33,16 +33,16 @@ class StoreURL:
 
     @property
     def username(self) -> str:
-        """The user, decoded; empty where the URL names none."""
+        """The user, decoded; empty if the URL has none."""
         return unquote(self.login.partition(":")[0])
 
     @property
     def password(self) -> str:
-        """The password, decoded; empty where the URL has none."""
+        """The password, decoded; empty if the URL has none."""
         return unquote(self.login.partition(":")[2])
 
     def nodes(self, port: int) -> tuple[tuple[str, int], ...]:
-        """The hosts with their ports, `port` where none is written; StoreURLError for what is no host."""
+        """The hosts with their ports, `port` by default; raises StoreURLError if one is not a host."""
         return tuple(_node(self, place, host, port) for place, host in enumerate(self.hosts.split(","), start=1))
 
     def without(self, names: Sequence[str]) -> StoreURL:
@@ -50,18 +50,18 @@ class StoreURL:
         return replace(self, options={name: value for name, value in self.options.items() if name not in names})
 
     def text(self) -> str:
-        """The URL, with everything that it holds: for a client, never for a message."""
+        """The complete URL, login included: for a client library, never for a message."""
         login = f"{self.login}@" if self.login else ""
         query = f"?{urlencode(self.options)}" if self.options else ""
         return f"{self.scheme}://{login}{self.hosts}{self.path}{query}"
 
     def refused(self, reason: str) -> StoreURLError:
-        """The error for a URL that names no store; `reason` must quote nothing of its login."""
+        """The error for a URL that names no store; `reason` must not quote any of its login."""
         return StoreURLError(f"store={redacted(self.text())!r} {reason}")
 
 
 def read_url(url: str) -> StoreURL:
-    """The parts of a URL; StoreURLError for one in which a login could be taken for something else."""
+    """The parts of a URL; raises StoreURLError if part of the login could be mistaken for something else."""
     if not isinstance(url, str):
         raise StoreURLError(f"a {type(url).__name__} is not a store URL. For example: 'redis://127.0.0.1:6379/0'")
     scheme, mark, rest = url.partition("://")
@@ -83,7 +83,7 @@ def read_url(url: str) -> StoreURL:
 
 
 def _node(url: StoreURL, place: int, text: str, default: int) -> tuple[str, int]:
-    """A host and its port; what cannot be read may be a piece of a password, so only its place is told."""
+    """A host and its port; unreadable text may be part of a password, so errors name only its position."""
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         mark, port = rest[:1], rest[1:]
@@ -102,7 +102,7 @@ def _node(url: StoreURL, place: int, text: str, default: int) -> tuple[str, int]
 
 
 def taken_out(url: StoreURL, names: Sequence[str]) -> tuple[StoreURL, dict[str, float]]:
-    """The URL without these options, and their numbers of seconds; StoreURLError for what is no number."""
+    """The URL without these options, and their values in seconds; raises StoreURLError if one is not a number."""
     found: dict[str, float] = {}
     for name in names:
         if name in url.options:
@@ -116,10 +116,10 @@ def taken_out(url: StoreURL, names: Sequence[str]) -> tuple[StoreURL, dict[str, 
 
 
 def redacted(url: str) -> str:
-    """The URL as messages show it: without its login, the values of its options, and whatever may be a piece of them.
+    """The URL for messages: without its login, the values of its options, and anything that may be part of them.
 
-    A password may hold what ends it elsewhere in a URL, so everything up to the last "@" is taken for the login; where
-    that may be wrong nothing but the scheme is shown.
+    A password may contain delimiters, so everything up to the last "@" counts as the login; where that may be
+    wrong, only the scheme is shown.
     """
     scheme, mark, rest = url.partition("://")
     if not mark:
@@ -136,21 +136,21 @@ def redacted(url: str) -> str:
 
 
 def missing_scheme(text: str) -> str:
-    """A sentence for what looks like a host with a port, and lacks nothing but what kind of server it is."""
+    """A hint for text that looks like `host:port` and only lacks a scheme; else empty."""
     host, mark, rest = text.partition(":")
     port = rest.partition("/")[0]
     return f"did you mean 'redis://{host}:{rest}'?" if mark and host and _PORT.fullmatch(port) else ""
 
 
 def _without_login(text: str) -> str:
-    """What was given instead of a URL, such as "host:6379"; "user:password" has no digits for a port."""
+    """Text given instead of a URL, such as "host:6379", without a password: only digits after ":" are a port."""
     place = text.rpartition("@")[2]
     name, mark, rest = place.partition(":")
     return place if not mark or _PORT.fullmatch(rest.partition("/")[0]) else f"{name}:***"
 
 
 def _is_plain(host: str) -> bool:
-    """Whether this is a host, with digits for a port if any."""
+    """Whether this is a host, with only digits for a port, if there is one."""
     if host.startswith("["):
         return bool(re.fullmatch(r"\[[0-9A-Fa-f:.%]*\](:\d*)?", host, re.ASCII))
     return bool(re.fullmatch(r"[^:@]*(:\d*)?", host, re.ASCII))

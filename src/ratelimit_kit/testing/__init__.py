@@ -1,4 +1,4 @@
-"""Help for tests: limits off, counters reset, time by hand, and the suite that every store must pass.
+"""Helpers for tests: limits off, counters reset, a manual clock, and the suite that every store must pass.
 
 `fixtures.py` offers the first three to pytest.
 """

@@ -1,4 +1,4 @@
-"""The suite that every store must pass, those of this library and those of others.
+"""The suite that every store must pass, whether from this library or elsewhere.
 
     class TestMyStore(StoreConformance):
         def make_store(self, clock):
@@ -30,7 +30,7 @@ from ratelimit_kit.testing.model import Model
 from ratelimit_kit.testing.sync_async import API, Async, Sync
 
 START = 1_800_000_000
-"""Seconds of the epoch at which the suite's clock begins."""
+"""When the suite's clock starts, in seconds since the epoch."""
 
 LIMITS: tuple[Limit, ...] = (
     SlidingWindow(5, per=60),
@@ -45,21 +45,21 @@ KEYS = ("plain", "two words", "line\r\nbreak", "{braces}", "naïve ключ", "p
 """Texts that must be separate counters, and must not break any protocol."""
 
 CLIENTS = 100
-"""Threads, or tasks, that use the same counter at once."""
+"""Threads, or tasks, that use the same counter concurrently."""
 
 
 class StoreConformance:
-    """Tests of a store; a subclass says how to make one.
+    """Tests of a store; a subclass implements `make_store`.
 
-    `make_store(clock)` returns an empty store that keeps the time of `clock` (nanoseconds). `rounds` is how often tests
-    of concurrency are repeated with the first limit (a fifth with others), `programs` how many random programs are run.
+    `make_store(clock)` returns an empty store that uses `clock` (nanoseconds). `rounds` is how often concurrency tests
+    are repeated with the first limit (a fifth with others), `programs` how many random programs are run.
     """
 
     rounds = 3
     programs = 20
 
     def make_store(self, clock: Callable[[], int]) -> Store:
-        """An empty store that keeps the time of `clock`."""
+        """An empty store that uses `clock` (nanoseconds)."""
         raise NotImplementedError("StoreConformance: write make_store(self, clock), which returns an empty store")
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
@@ -81,7 +81,7 @@ class StoreConformance:
         return self.rounds if limit == LIMITS[0] else -(-self.rounds // 5)
 
     def test_it_is_a_store_that_answers(self) -> None:
-        """It has every method, a scope, and replies to a ping."""
+        """It has every method and a scope, and replies to a ping."""
         store = self.make_store(ManualClock(start=START))
         _equal(isinstance(store, Store), True, "isinstance(store, Store)")
         _equal(isinstance(store.scope, Scope), True, "isinstance(store.scope, Scope)")
@@ -96,7 +96,7 @@ class StoreConformance:
                 _run(random.Random(seed), clock, Model(clock), store)  # noqa: S311 - no secret
 
     def test_it_admits_the_limit_and_no_more(self, limit: Limit, api: type[API]) -> None:
-        """As many units as the limit are admitted at once, and the next is refused with a wait."""
+        """As many units as the limit are admitted right away, and the next is denied with a wait."""
         with self._open(api) as (_, store):
             admitted = [store.decide([Charge("key", limit)])[0].allowed for _ in range(limit.max_cost + 2)]
             _equal(admitted, [True] * limit.max_cost + [False] * 2, "admissions")
@@ -111,7 +111,7 @@ class StoreConformance:
                 _equal(store.decide([Charge("key", limit, 1)]), first, "verdicts of a repeated denial")
 
     def test_the_announced_wait_is_exact(self, limit: Limit, api: type[API]) -> None:
-        """Refused a microsecond before, admitted at the announced moment."""
+        """A hit is denied one microsecond before the announced time, and admitted at it."""
         with self._open(api) as (clock, store):
             store.decide([Charge("key", limit, limit.max_cost)])
             wait = store.decide([Charge("key", limit, 1)])[0].wait
@@ -121,7 +121,7 @@ class StoreConformance:
             _equal(store.decide([Charge("key", limit, 1)])[0].allowed, True, "at the announced moment")
 
     def test_charges_are_admitted_together_or_not_at_all(self, limit: Limit, api: type[API]) -> None:
-        """One refused charge leaves every other counter as it was."""
+        """One denied charge leaves every other counter unchanged."""
         other = SlidingWindow(1, per=3600)
         both = [Charge("one", limit, 1), Charge("two", other, 1)]
         with self._open(api) as (_, store):
@@ -138,7 +138,7 @@ class StoreConformance:
                 _equal(store.decide([Charge("key", limit, 0)])[0].remaining, limit.max_cost, "remaining after looking")
 
     def test_refunds_and_resets(self, limit: Limit, api: type[API]) -> None:
-        """What is given back can be used again, and never more than was charged."""
+        """Refunded units can be used again, but never more than were charged."""
         with self._open(api) as (_, store):
             full = [Charge("key", limit, limit.max_cost)]
             store.refund(full)
@@ -153,7 +153,7 @@ class StoreConformance:
             _equal(store.decide(full)[0].allowed, True, "after a reset")
 
     def test_counters_do_not_meet(self, api: type[API]) -> None:
-        """Keys of any text, and one key under several limits, are counters of their own."""
+        """Different keys, whatever their text, and one key under several limits are separate counters."""
         with self._open(api) as (_, store):
             for key in KEYS:
                 for limit in LIMITS:
@@ -162,7 +162,7 @@ class StoreConformance:
                     _equal(store.decide([full])[0].allowed, False, f"the second hit of {key[:20]!r} under {limit}")
 
     def test_what_cannot_be_is_an_error(self, limit: Limit, api: type[API]) -> None:
-        """A cost that can never be admitted, and a counter named twice."""
+        """A cost that can never be admitted and a counter named twice raise errors."""
         with self._open(api) as (_, store):
             _raises(CostError, lambda: store.decide([Charge("key", limit, limit.max_cost + 1)]))
             _raises(CostError, lambda: store.decide([Charge("key", limit, -1)]))
@@ -170,7 +170,7 @@ class StoreConformance:
             _equal(store.decide([]), [], "no charges")
 
     def test_threads_admit_exactly_the_limit(self, limit: Limit) -> None:
-        """A hundred threads at once get what the limit has, whatever the interleaving."""
+        """A hundred concurrent threads get exactly the limit, whatever the interleaving."""
         for _ in range(self._rounds(limit)):
             store = self.make_store(ManualClock(start=START))
             barrier = threading.Barrier(CLIENTS)
@@ -184,7 +184,7 @@ class StoreConformance:
             store.close()
 
     def test_tasks_admit_exactly_the_limit(self, limit: Limit) -> None:
-        """A hundred tasks at once get what the limit has; every event loop is served."""
+        """A hundred concurrent tasks get exactly the limit, on every event loop."""
         for _ in range(self._rounds(limit)):
             store = self.make_store(ManualClock(start=START))
 
@@ -197,7 +197,7 @@ class StoreConformance:
             store.close()
 
     def test_both_faces_count_together(self, limit: Limit) -> None:
-        """What one API admits is used up for the other; a closed store opens again."""
+        """What one API admits is used up for the other; a closed store reopens."""
         store = self.make_store(ManualClock(start=START))
         for _ in range(limit.max_cost):
             store.decide([Charge("key", limit)])
@@ -219,7 +219,7 @@ async def _once(store: Store, limit: Limit) -> Sequence[Verdict]:
 
 
 def _run(chance: random.Random, clock: ManualClock, model: Model, store: API) -> None:
-    """One random program on both, with a comparison of every answer."""
+    """Run one random program on both and compare every decision."""
     for _ in range(40):
         charges = [
             Charge(key, limit, chance.randint(0, 3))

@@ -1,4 +1,4 @@
-"""Fixtures for pytest, which finds this file by itself if the library is installed.
+"""Fixtures for pytest, which loads this file automatically if the library is installed.
 
 ratelimits_disabled   nothing is limited during the test
 ratelimits_reset      the test begins with all counters of the memory stores reset

@@ -1,4 +1,4 @@
-"""What every store must decide: the limits' own steps on a dictionary, with nothing around them."""
+"""The reference for every store: the limits' own steps on a plain dictionary."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Model:
         ]
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
-        """Give costs back."""
+        """Refund costs."""
         for charge in charges:
             state = charge.limit.refund(self._state(charge), self._now(), charge.cost, charged_at)
             self.states[charge.key, charge.limit] = state

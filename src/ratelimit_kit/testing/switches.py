@@ -1,4 +1,4 @@
-"""Switches for tests of an application: limits off, counters reset, time by hand."""
+"""Switches for an application's tests: limits off, counters reset, a manual clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ratelimit_kit.web.response.result import PASS, CheckResult
 
 @contextlib.contextmanager
 def disabled() -> Iterator[None]:
-    """Let nothing be limited or counted in this process, in any thread; also a decorator for test functions.
+    """Switch off limiting and counting in all threads of this process; also a decorator for test functions.
 
     Limiters, decorated functions and views, and policies admit everything.
     """
@@ -36,10 +36,10 @@ def disabled() -> Iterator[None]:
 
 
 def reset_all(*stores: Store) -> None:
-    """Forget every counter of the memory stores of this process, and of the `stores` that are given.
+    """Clear all counters of this process's memory stores, and of the given `stores`.
 
-    A given store needs a method `clear` of its own, as MemoryStore and RedisStore have: it deletes all keys of its
-    prefix.
+    A given store needs its own method `clear`, as MemoryStore and RedisStore have; on Redis it deletes all keys with
+    the store's prefix.
     """
     for store in (*STORES, *stores):
         if not isinstance(store, BaseStore):
@@ -49,9 +49,9 @@ def reset_all(*stores: Store) -> None:
 
 @contextlib.contextmanager
 def manual_time(start: float = 1_800_000_000.0) -> Iterator[ManualClock]:
-    """Let every memory store of this process follow one ManualClock, with empty counters before and after.
+    """Make every memory store of this process use one ManualClock, with empty counters before and after.
 
-    `start` is in seconds of the epoch. Stores with a clock of their own keep it.
+    `start` is in seconds since the epoch. Stores with a clock of their own keep it.
     """
     clock = ManualClock(start)
     keep_time_by(clock)

@@ -23,15 +23,15 @@ class API:
         """Release what the API needed."""
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
-        """Ask the store."""
+        """Decide."""
         return list(self.store.decide(charges))
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
-        """Give back."""
+        """Refund."""
         self.store.refund(charges, charged_at)
 
     def reset(self, charges: Sequence[Charge]) -> None:
-        """Forget."""
+        """Reset."""
         self.store.reset(charges)
 
 
@@ -51,13 +51,13 @@ class Async(API):
         self._runner.close()
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
-        """Ask the store."""
+        """Decide."""
         return list(self._runner.run(self.store.adecide(charges)))
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
-        """Give back."""
+        """Refund."""
         self._runner.run(self.store.arefund(charges, charged_at))
 
     def reset(self, charges: Sequence[Charge]) -> None:
-        """Forget."""
+        """Reset."""
         self._runner.run(self.store.areset(charges))

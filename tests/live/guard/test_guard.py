@@ -1,4 +1,4 @@
-"""The guard in the life of real servers: reloads, recycling, workers added, siblings, and what is no server at all."""
+"""The guard during the life of real servers: reloads, recycled and added workers, siblings, and non-servers."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_reloader_that_reloads_is_no_false_alarm(command: list[str], tmp_path:
 
         def another_process_serves() -> bool:
             nonlocal touched
-            if time.monotonic() > touched:  # again and again: some watch only from a second after their start
+            if time.monotonic() > touched:  # repeatedly, because some start watching only a second after their start
                 (tmp_path / "memory_app.py").touch()
                 touched = time.monotonic() + 3
             return len(set(pids)) > 1 or _ask(port, pids)
@@ -235,7 +235,7 @@ def test_two_applications_on_a_host_are_no_siblings() -> None:
     ports = free_port(), free_port()
     command = [sys.executable, "two_ports.py", *map(str, ports), ASGI, "fastapi_app:app"]
     with running(command, ports[0], cwd=APPS) as process:
-        end = time.monotonic() + 6  # longer than a sibling would be waited for
+        end = time.monotonic() + 6  # longer than the wait for a sibling
         until(lambda: all(_serves(port) for port in ports) and time.monotonic() > end, process)
         assert "RLK2" not in process.text()
 

@@ -1,6 +1,6 @@
-"""The proxy's field under every WSGI server: a client chooses no address by it, or the start says that it can.
+"""The proxy's header field under every WSGI server: clients cannot forge it, or a warning at startup says they can.
 
-The table in the documentation is written when FIELD_TABLE names a file, as `make test-servers` does.
+The table in the documentation is written if FIELD_TABLE names a file, as `make test-servers` does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SITE = "proxied:application"
 
 @dataclass(frozen=True)
 class Served:
-    """How a server is started, what it does to the fields, and what the start says of that."""
+    """How a server is started, what it does to the fields, and what is logged about that at startup."""
 
     command: Sequence[str]
     merges: bool = False
@@ -64,7 +64,7 @@ SERVERS = {
 
 @pytest.fixture(scope="module")
 def rows() -> Iterator[dict[str, str]]:
-    """What was seen of each server."""
+    """What was observed for each server."""
     seen: dict[str, str] = {}
     yield seen
     target = os.environ.get("FIELD_TABLE")

@@ -1,7 +1,7 @@
-"""The guard on every server: a false limit never serves, a true one is never refused.
+"""The guard on every server: a setup with a wrong limit never serves, a correct one is never refused.
 
 Cases that are not `common` are marked `servers`: `make test-servers` runs them all, and writes the
-table of outcomes into the documentation when SERVER_TABLE names a file.
+table of outcomes into the documentation if SERVER_TABLE names a file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def params(cases: list[Case]) -> list[object]:
 
 @pytest.fixture(scope="module")
 def rows() -> Iterator[Rows]:
-    """Outcomes of refusals, in the order in which the table lists them."""
+    """The outcomes of refusals, in the order of the table."""
     found: Rows = []
     yield found
     target = os.environ.get("SERVER_TABLE")
@@ -48,7 +48,7 @@ def rows() -> Iterator[Rows]:
 
 
 def answer(process: Process, path: str = "/", seconds: float = 15) -> Response:
-    """The first answer of a server that may not listen yet."""
+    """The first response of a server that may not listen yet."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -65,7 +65,7 @@ def started(case: Case, **env: str) -> Iterator[Process]:
         need(case.needs)
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # Apache's children are another user
+        Path(folder).chmod(0o755)  # Apache's children run as another user
         variables = {**case.env, **env, "TMPDIR": folder}
         with running(case.words(port), port, cwd=case.folder, env=variables, wait=False) as process:
             yield process
@@ -88,26 +88,26 @@ def test_a_memory_store_under_several_workers_does_not_serve(case: Case, rows: R
             status = process.wait_until_ended(case.seconds)
             assert status in {case.status, case.or_status}, process.text()
             ended = str(status) if status >= 0 else "ended by SIGTERM"
-            with pytest.raises(ConnectionError):  # refused, or reset while a last child ends
+            with pytest.raises(ConnectionError):  # refused, or reset while the last child exits
                 request(process.port)
         seconds, text = time.monotonic() - begun, process.text()
     assert "counts per process, and " in text
     assert case.found in text
     if case.status not in {None, 22}:
         assert text.count("[RLK20") == 1, text
-    if "FastAPI" not in case.given or case.server != "hypercorn":  # which prints a traceback of every failed lifespan
+    if "FastAPI" not in case.given or case.server != "hypercorn":  # it prints a traceback of every failed lifespan
         assert "Traceback" not in text or case.status in {None, 22}, text
     lines = [line for line in text.splitlines() if '"GET / HTTP' not in line]
     rows.append((case.server, case.given, case.moment, ended, f"{seconds:.1f}", str(len(lines))))
 
 
 def one_of_two_goes(process: Process) -> str:
-    """Two children share a socket; the second to be asked finds the first, refuses and ends."""
+    """Two children share a socket; the second to get a request detects the first, refuses and exits."""
     process.wait_until_up()
     assert request(process.port, method="GET").status == 200
     statuses = []
     while 503 not in statuses:
-        with socket.create_connection(("127.0.0.1", process.port)):  # keeps one of them from answering
+        with socket.create_connection(("127.0.0.1", process.port)):  # keeps one of them from responding
             statuses.append(request(process.port, method="GET").status)
     while "ended with" not in process.text():
         time.sleep(0.02)
@@ -120,7 +120,7 @@ def one_of_two_goes(process: Process) -> str:
 
 
 def one_of_two_is_not_started(process: Process) -> str:
-    """Two servers are given one socket: the second is refused, the first serves its limit."""
+    """Two servers get the same socket: the second is refused, the first enforces its limit."""
     end = time.monotonic() + 15
     while "Application startup failed" not in process.text() and time.monotonic() < end:
         time.sleep(0.05)
@@ -143,7 +143,7 @@ def test_one_worker_starts_and_serves(case: Case) -> None:
 
 
 def allowed(process: Process, seconds: float = 15) -> str:
-    """What was printed, once the first worker has said that an escape was taken: others may serve before it."""
+    """The output, once the first worker has logged the override: others may serve before that."""
     end = time.monotonic() + seconds
     while not any(
         word in process.text() for word in ("MemoryStore counts per process", "so MemoryStore is allowed although")

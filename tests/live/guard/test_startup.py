@@ -1,4 +1,4 @@
-"""What a policy looks at before it serves, on real Redis servers that are set up wrong."""
+"""What a policy checks before it serves, on misconfigured real Redis servers."""
 
 from __future__ import annotations
 

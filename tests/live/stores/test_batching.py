@@ -1,4 +1,4 @@
-"""Decisions of many tasks that travel together: each is what it would have been by itself."""
+"""Batched decisions of many tasks: each is the same as if it had been made alone."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ async def test_many_decisions_in_one_call_are_those_of_the_model(
         answers = await asyncio.gather(*(store.adecide(charges) for charges in asked))
         expected = {id(charges): model.decide(charges) for charges in sent}
         assert [list(answer) for answer in answers] == [expected[id(charges)] for charges in asked]
-        for shape in shapes:  # calls of one shape are decided in the order in which they were made
+        for shape in shapes:  # calls of one shape are decided in call order
             ids = [[id(one) for one in calls if _shape(one) == shape] for calls in (sent, asked)]
             assert ids[0] == ids[1]
     await store.aclose()
 
 
 def _sent(monkeypatch: pytest.MonkeyPatch) -> list[list[Charge]]:
-    """The calls in the order in which they are sent, as soon as they are."""
+    """Collect the calls in the order in which they are sent."""
     found: list[list[Charge]] = []
     take = Batcher._next_batch
 
@@ -209,7 +209,7 @@ async def test_a_loop_that_slept_hears_of_the_end_before_it_sends() -> None:
         assert await limiter.ahit("key")
         with client_library.Redis(port=server.port) as raw:
             raw.client_kill_filter(_type="normal", skipme=True)
-        time.sleep(0.6)  # noqa: ASYNC251 - the loop is busy elsewhere
+        time.sleep(0.6)  # noqa: ASYNC251 - keeps the loop busy
         assert (await limiter.ahit("key")).remaining == 98
         await limiter.aclose()
 

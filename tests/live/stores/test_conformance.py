@@ -1,4 +1,4 @@
-"""Every store on its real servers passes the public suite."""
+"""Every store passes the public conformance suite on its real servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.live
 Clock = Callable[[], int]
 
 prefixes = (f"t{number}" for number in itertools.count())
-"""Each store is empty under a prefix of its own."""
+"""A new prefix for each store, so that it starts empty."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def memcached_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 
 
 class Live(StoreConformance):
-    """The suite on servers that are shared by many tests; a busy machine needs a longer deadline."""
+    """The suite on servers shared by many tests; a busy machine needs a longer deadline."""
 
     __test__ = False
     rounds = 20 if os.environ.get("CI") else 3
@@ -90,7 +90,7 @@ class TestRESP3(Live):
 
 
 class TestOwnClients(Live):
-    """Clients of the user's own, with redis-py's own protocol, which is RESP3, and texts instead of bytes."""
+    """A user's clients, with redis-py's default protocol, RESP3, and decoded replies."""
 
     __test__ = True
     rounds = 1
@@ -108,7 +108,7 @@ class TestOwnClients(Live):
 
 
 class PerLoop:
-    """An asyncio client for whichever loop asks: a real one belongs to its loop."""
+    """An asyncio client that works on any event loop: a real one belongs to its loop."""
 
     connection_pool = retry = None
 
@@ -132,7 +132,7 @@ class PerLoop:
 
 
 class Lent(RedisStore):
-    """A store closes no client that it was given, so the suite's owner does."""
+    """Closes the given clients, which the store itself leaves open."""
 
     def close(self) -> None:
         self._client._client.close()

@@ -1,4 +1,4 @@
-"""DenialCache that this process remembers end with what is done to the store itself, not only through a limiter."""
+"""Cached denials end with any reset or refund in this process, on the store itself as well as through a limiter."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ask(guarded: GuardedStore, charges: list[Charge] = CHARGES) -> Decision:
 
 
 def spent(guarded: GuardedStore) -> None:
-    """Spend the quota, and see that the next denial comes from memory."""
+    """Spend the quota, and check that the next denial comes from the cache."""
     ask(guarded, [Charge("key", LIMIT, 5)])
     assert [ask(guarded).cached for _ in range(2)] == [False, True]
 
@@ -79,7 +79,7 @@ def test_what_a_cluster_gives_back_by_itself_ends_no_memory() -> None:
         store = RedisStore(servers.url(), prefix="d", timeout=5)
         guarded = GuardedStore(store)
         open_to = FixedWindow(100, per="day")
-        for number in range(20):  # of so many keys some lie before and some after the spent one's node
+        for number in range(20):  # enough keys for some to be on nodes before and some after the spent key's
             charges = [Charge(f"other {number}", open_to, 1), Charge(f"spent {number}", LIMIT, 5)]
             assert ask(guarded, charges).allowed
             assert [ask(guarded, charges).cached for _ in range(2)] == [False, True]

@@ -1,7 +1,7 @@
-"""What goes wrong with a store while it is used: what callers see, what is admitted, how soon it is over.
+"""Faults of a store under load: what callers see, what is admitted, how soon the store recovers.
 
-Four threads ask for one key without a pause while the fault begins and ends. Each run is a row of
-docs/explanation/faults.md; `make faults` writes them when FAULT_TABLE names a file.
+Four threads hit one key without a pause while the fault begins and ends. Each run is a row of
+docs/explanation/faults.md; `make faults` writes them if FAULT_TABLE names a file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ QUIET = 1.2
 
 @dataclass
 class Run:
-    """One limiter under load, with everything that its callers saw."""
+    """One limiter under load, with everything its callers saw."""
 
     limiter: Limiter
     admitted: list[Passed] = field(default_factory=list)
@@ -92,11 +92,11 @@ class Run:
 
     @property
     def recovery(self) -> float:
-        """Seconds from the end of the fault to the first decision of the store."""
+        """Seconds from the end of the fault to the store's first decision."""
         return min((one for one in self.healthy if one > self.healed), default=float("inf")) - self.healed
 
     def most(self, *, restarts: bool) -> int:
-        """The most in any window; where counters are lost, of those before and of those after."""
+        """The most admissions in any window; if counters are lost, separately before and after the loss."""
         if not restarts:
             return most_in_any_window(self.admitted, WINDOW)
         before = [one for one in self.admitted if one.after <= self.fault]
@@ -179,7 +179,7 @@ def test_redis_forgets_everything(server: RedisServer, admin: redis.Redis, rows:
 
 
 def test_redis_is_full(server: RedisServer, admin: redis.Redis, rows: Rows) -> None:
-    """With a token bucket, whose every hit needs memory; a sliding window that trims its log first is let through."""
+    """With a token bucket, where every hit needs memory; a sliding window may trim its log first, and then succeed."""
     with load(server.url(), f"token-bucket: {LIMIT // 2}/second burst {LIMIT // 2}") as run:
         run.through(lambda: admin.config_set("maxmemory", 1), lambda: admin.config_set("maxmemory", 0))
     check("Redis full (noeviction)", run, rows)
@@ -204,7 +204,7 @@ def test_redis_takes_no_more_connections(server: RedisServer, admin: redis.Redis
 def test_a_primary_fails_over(rows: Rows) -> None:
     with sentinel_servers() as servers, load(servers.url()) as run:
         run.through(servers.primary.process.popen.kill, lambda: None, pause=0)
-    # the replica may not have the last hits of the primary
+    # the replica may lack the primary's last hits
     check("Sentinel failover", run, rows, restarts=True, within=15)
 
 
@@ -229,7 +229,7 @@ def test_a_slot_moves_to_another_node(rows: Rows) -> None:
 
 
 def test_a_cluster_of_six_nodes_is_resharded(rows: Rows) -> None:
-    """redis-cli moves a third of all slots while a key with two limits, which lie in one of them, is asked for."""
+    """redis-cli moves a third of all slots while a key with two limits, both in one of these slots, is hit."""
     with cluster_servers() as cluster, contextlib.ExitStack() as stack:
         limiter = Limiter(f"{LIMIT}/second", "100000/hour", store=cluster.url(), on_outage="deny")
         run = Run(limiter)
@@ -279,7 +279,7 @@ def test_memcached_drops_the_key(rows: Rows) -> None:
 
 @pytest.mark.parametrize("skew", [0.0, 2.0])
 def test_the_clock_of_one_application_process_is_ahead(skew: float, rows: Rows) -> None:
-    """Without `skew` a window may be short by the difference; with it, never."""
+    """Without `skew` a window may be too short by the difference; with it, never."""
     limit = SlidingWindow(LIMIT, per=3)
     with memcached_server() as server:
         url = f"memcached://127.0.0.1:{server.port}"

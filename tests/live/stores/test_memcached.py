@@ -1,4 +1,4 @@
-"""The Memcached store on a real memcached: races, long periods, servers that stop."""
+"""The Memcached store on a real memcached: races, long periods, stopped servers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def opened(server: Process, prefix: str, **options: Any) -> MemcachedStore:
 
 
 class Meddling:
-    """Carries conversations out, and lets somebody else write each state before the store does.
+    """Carries out conversations, but has another client write each state before the store does.
 
-    The fast path for one charge is closed: it would come back here after the first write of another.
+    The fast path for a single charge is disabled: after a competing write it would fall back to a conversation anyway.
     """
 
     def __init__(self, store: MemcachedStore, meddle: Any) -> None:
@@ -70,7 +70,7 @@ def test_a_state_that_others_always_change_is_given_up_and_never_fails_open(
 
 
 def test_what_a_later_limit_refuses_in_a_race_is_given_back(memcached: Process) -> None:
-    """Another process uses up the second limit between this one's look and its write."""
+    """Another process uses up the second limit between this one's read and its write."""
     store, other = opened(memcached, "race"), opened(memcached, "race")
     first, second = Charge("user", TokenBucket(10, per=3600)), Charge("global", SlidingWindow(1, per=3600))
     Meddling(store, lambda step: other.decide([second]) if "user" in step.key and step.found is None else None)
@@ -104,7 +104,7 @@ def test_many_threads_of_two_processes_over_two_limits_admit_what_the_tighter_on
     ids=str,
 )
 def test_a_period_of_more_than_thirty_days_is_remembered(memcached: Process, limit: Any) -> None:
-    """Memcached takes an expiry above 30 days for a time of the epoch: relative, the state would be gone at once."""
+    """Memcached takes an expiry above 30 days for a Unix timestamp: given in seconds, it would expire at once."""
     store = opened(memcached, "long")
     charge = Charge("key", limit)
     assert [store.decide([charge])[0].allowed for _ in range(3)] == [True, True, False]

@@ -1,4 +1,4 @@
-"""The connections that carry sync decisions: reused, looked at before use, never a parent's."""
+"""The connections for sync decisions: reused, checked before use, never shared with a parent process."""
 
 from __future__ import annotations
 

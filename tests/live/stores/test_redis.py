@@ -33,7 +33,7 @@ LIMITS = [SlidingWindow(5, per=60), TokenBucket(5, per=60), FixedWindow(5, per="
 
 
 NO_EXPIRY = -1
-"""What PTTL answers for a key that lives for ever; a key that is gone already has -2."""
+"""The reply to PTTL for a key without expiry; for a key that no longer exists it is -2."""
 
 
 def connect(url: str) -> Any:
@@ -80,9 +80,9 @@ def test_eight_processes_of_four_threads_never_exceed_the_promise(
 ) -> None:
     admissions = hammer(redis.url(), limit, processes=8, threads=4, seconds=5)
     assert most_in_any_window(admissions, 1.0) <= promise
-    certain = [one for one in admissions if one.after - admissions[0].before < 5]  # a call may end after the load
+    certain = [one for one in admissions if one.after - admissions[0].before < 5]  # a call may finish after the load
     assert len(certain) <= possible
-    assert len(admissions) >= 50  # the first window was used up: how many follow depends on the machine
+    assert len(admissions) >= 50  # the first window was used up; how many follow depends on the machine
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=str)
@@ -103,7 +103,7 @@ async def test_a_hundred_tasks_admit_exactly_the_limit(redis: RedisServer, limit
 
 
 def calls(raw: Any) -> dict[str, int]:
-    """Commands that clients sent: a script's own commands are counted by Redis as well, so only its EVALSHA is taken."""
+    """The number of commands that clients sent: Redis also counts commands run by scripts, so only EVALSHA is taken."""
     stats = raw.info("commandstats")
     return {name.removeprefix("cmdstat_"): values["calls"] for name, values in stats.items()}
 
@@ -143,7 +143,7 @@ def test_every_key_expires_when_its_state_is_forgotten(redis: RedisServer, limit
     with connect(url) as raw:
         for cost in (1, 3):
             verdict = store.decide([Charge("key", limit, cost)])[0]
-            for key in raw.keys():  # noqa: SIM118 - a Redis client is no dictionary
+            for key in raw.keys():  # noqa: SIM118 - a Redis client is not a dictionary
                 assert raw.pttl(key) != NO_EXPIRY
                 assert raw.pttl(key) <= verdict.reset_after * 1000 + 1
         store.refund([Charge("key", limit, 1)])
@@ -405,7 +405,7 @@ def test_sentinels_and_clusters_speak_resp3_too() -> None:
 
 
 async def test_a_slow_machine_learns_the_slots_of_a_cluster_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Learning may take longer than a call may: callers meanwhile are refused, and then answered."""
+    """Loading the slot map may take longer than a call's deadline: until then calls fail, afterwards they succeed."""
     learn = client_library.asyncio.RedisCluster.initialize
 
     async def slowly(self: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the options of a Django project's caches mean for a store, and which are refused."""
+"""How the options of a Django project's caches translate to a store, and which are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Memcached server tells of itself, and what is worth a warning."""
+"""The facts a Memcached server reports, and which of them are worth a warning."""
 
 from __future__ import annotations
 

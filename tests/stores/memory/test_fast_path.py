@@ -1,4 +1,4 @@
-"""The fast paths of the memory store: they answer what `decide` answers, and leave the rest to it."""
+"""The fast paths of the memory store decide exactly like `decide`, and leave the rest to it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_fast_path_is_taken_when_the_key_is_known_and_only_then(limit: Limit
     store = MemoryStore(clock=ManualClock(start=1_800_000_000))
     fast_path = store.fast_path("x", limit)
     assert fast_path("key", 1) is None
-    for _ in range(20):  # until nobody looks for old counters any more
+    for _ in range(20):  # until old counters are no longer checked
         store.decide([Charge("x:other", limit, 0)])
     store.decide([Charge("x:key", limit, 1)])
     answers = [fast_path("key", 1) for _ in range(limit.max_cost)]
@@ -98,7 +98,7 @@ def test_threads_on_fast_paths_admit_exactly_the_limit(limit: Limit) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         admitted = sum(one.result() for one in [pool.submit(hits) for _ in range(8)])
-    assert 4999 <= admitted <= 5000  # a token may have come back
+    assert 4999 <= admitted <= 5000  # a token may have been refilled
 
 
 def test_counters_made_before_the_fast_path_go_on() -> None:
@@ -124,7 +124,7 @@ def test_the_fast_path_survives_what_empties_the_store() -> None:
     store.clear()
     assert [limiter.hit("key").allowed for _ in range(3)] == [True, True, False]
     clock.advance(3600)
-    for number in range(300):  # tables of other limits have their turn, and idle ones go
+    for number in range(300):  # the sweep visits tables of other limits, and drops idle ones
         store.decide([Charge("other", SlidingWindow(number + 1, per=1))])
         clock.advance(2)
     assert [limiter.hit("key").allowed for _ in range(3)] == [True, True, False]

@@ -1,4 +1,4 @@
-"""Answers are read whole, however the network cuts them up."""
+"""Replies are parsed correctly however the network splits them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWERS = st.lists(st.one_of(st.integers(-(2**53), 2**53), st.binary(max_size=80
 
 
 class Transport:
-    """As far as a wire needs one."""
+    """The few transport methods that ReplyProtocol uses."""
 
     def __init__(self) -> None:
         self.protocol: Any = asyncio.Protocol()

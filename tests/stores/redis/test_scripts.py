@@ -1,4 +1,4 @@
-"""The Redis store on fakeredis: fast, and never the only proof (see tests/live/stores/test_redis.py)."""
+"""The Redis store on fakeredis: fast tests, but never the only ones (see tests/live/stores/test_redis.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loop that is late looks once more; one that is on time gives up at once."""
+"""A late event loop checks once more; one that is on time gives up immediately."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ async def test_an_answer_that_came_in_time_is_taken_by_a_loop_that_was_late() ->
 
     async def wait() -> str:
         async with Deadline(loop, loop.time() + 0.05, 5):
-            await asyncio.sleep(0.06)  # what the late loop still has to do before it sees the answer
+            await asyncio.sleep(0.06)  # work that the late loop still has to do before it reads the reply
             return await answer
 
     waiting = loop.create_task(wait())
     await asyncio.sleep(0)
-    time.sleep(0.2)  # noqa: ASYNC251 - the loop is busy elsewhere, past the deadline
+    time.sleep(0.2)  # noqa: ASYNC251 - keeps the loop busy past the deadline
     await come()
     assert await waiting == "in time"
 
@@ -47,7 +47,7 @@ async def test_a_late_loop_gives_up_too_in_the_end() -> None:
 
     waiting = loop.create_task(wait())
     await asyncio.sleep(0)
-    time.sleep(0.1)  # noqa: ASYNC251 - the loop is busy elsewhere, past the deadline
+    time.sleep(0.1)  # noqa: ASYNC251 - keeps the loop busy past the deadline
     with pytest.raises(TimeoutError):
         await waiting
 

@@ -1,1 +1,1 @@
-"""A store where one of a Django project's caches keeps its data: `django-cache://alias`."""
+"""A store on the server of one of a Django project's caches: `django-cache://alias`."""

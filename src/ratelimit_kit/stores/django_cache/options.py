@@ -1,7 +1,7 @@
-"""What a cache's options mean for a store: how Redis or Memcached is reached, and nothing else.
+"""Translates a cache's options into a store's: how to reach Redis or Memcached, and nothing else.
 
-Options about values (serializers, compressors, pools of connections) mean nothing here. One that would lead
-elsewhere, and is not understood, is refused: counting beside what the settings say would be a silent lie.
+Options that do not affect counting (serializers, compressors, connection pools) are ignored. Any other option that
+is not understood is rejected: counting elsewhere than the settings say would be a silent error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VALUES: Final = frozenset(
         *("lib_name", "lib_version", "driver_info", "legacy_responses"),
     }
 )
-"""What Django and redis-py know besides, of no meaning for a client of ours."""
+"""Further options of Django and redis-py, which mean nothing to our own client."""
 
 _DJANGO_REDIS: Final = frozenset(
     {
@@ -59,22 +59,22 @@ _PYMEMCACHE: Final = frozenset(
 
 
 class Options:
-    """The options of the cache `alias`, asked for one after the other; what is left over is refused."""
+    """The options of the cache `alias`, taken out one by one; those left over are rejected."""
 
     def __init__(self, alias: str, given: Mapping[str, Any]) -> None:
         self._alias = alias
         self._left = dict(given)
 
     def has(self, name: str) -> bool:
-        """Whether the option is given, be it as None."""
+        """Whether the option is given, even as None."""
         return name in self._left
 
     def take(self, name: str) -> Any:
-        """The option's value, None where it is not given."""
+        """The option's value, or None if it is not given."""
         return self._left.pop(name, None)
 
     def ignore(self, names: Iterable[str]) -> None:
-        """These mean nothing here."""
+        """Drop options that mean nothing here."""
         for name in names:
             self._left.pop(name, None)
 
@@ -87,7 +87,7 @@ class Options:
         )
 
     def finish(self) -> None:
-        """Refuse what nobody has asked for."""
+        """Raise StoreURLError if an option is left over."""
         for name in self._left:
             raise self.refuse(name)
 
@@ -124,7 +124,7 @@ def memcached_options(alias: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_sentinels(options: Options) -> bool:
-    """Whether the cache's client asks Sentinels; another kind of client is refused."""
+    """Whether the cache's client uses Sentinels; unknown kinds of client are rejected."""
     client, factory = options.take("CLIENT_CLASS"), options.take("CONNECTION_FACTORY")
     if client is not None and client not in _ONE_SERVER | _SENTINELS:
         raise options.refuse("CLIENT_CLASS", client)
@@ -134,7 +134,7 @@ def _by_sentinels(options: Options) -> bool:
 
 
 def _single(url: str, options: Options) -> tuple[StoreURL, dict[str, Any]]:
-    """As in redis-py, what the URL says goes before an option."""
+    """The URL and options for a single server; as in redis-py, the URL takes precedence over an option."""
     known = read_url(url)
     query = dict(known.options)
     taken = {name: options.take(name) for name in _CONNECTING}
@@ -169,12 +169,12 @@ def _tls(options: Options) -> Iterator[tuple[str, str]]:
 
 
 def _required(value: Any) -> str:
-    """redis-py takes "none", "optional", "required", or the constants of `ssl`; None stands for "none"."""
+    """The name redis-py uses: it takes "none", "optional", "required" or the constants of `ssl`; None is "none"."""
     return str(getattr(value, "name", value)).removeprefix("CERT_").lower()
 
 
 def _sentinel_url(url: StoreURL, sentinels: Any, own: Options) -> StoreURL:
-    """The primary's name stands where a URL has its host; `own` are options of the Sentinels themselves."""
+    """The URL for Sentinels: `url` has the primary's name as its host; `own` are options of the Sentinels."""
     query = dict(url.options)
     query.pop("is_master", None)
     database = query.pop("db", "") or url.path.strip("/") or "0"

@@ -1,8 +1,8 @@
-"""`django-cache://alias`: counts where one of a Django project's caches keeps its data.
+"""`django-cache://alias`: counts on the server of one of a Django project's caches.
 
-The cache's own location, options and KEY_PREFIX are read once (`django_options` says what they mean), and a
-client of ours is opened there: Django's cache interface has no atomic step that a limit could trust.
-Caches that cannot count are refused.
+The cache's location, options and KEY_PREFIX are read once (`options.py` translates them), and a store of our own
+is opened there: Django's cache interface has no atomic operation that a limit could rely on. Caches that
+cannot count are refused.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RATELIMIT_KIT = {"store": "django-cache://ratelimit", ...}"""
 
 
 def from_url(url: str) -> Store:
-    """The store behind the cache that `django-cache://alias` names."""
+    """A store on the server of the cache that `django-cache://alias` names."""
     alias = read_url(url).hosts
     caches: Mapping[str, Mapping[str, Any]] = settings.CACHES
     if alias not in caches:
@@ -69,7 +69,7 @@ def from_url(url: str) -> Store:
 
 
 def _locations(url: str, cache: Mapping[str, Any]) -> list[str]:
-    """Where the cache's servers are; in every Redis backend the first is the primary."""
+    """The locations of the cache's servers; in every Redis backend the first is the primary."""
     location = cache.get("LOCATION", "")
     servers = location.replace(";", ",").split(",") if isinstance(location, str) else list(location)
     found = [str(server).strip() for server in servers if str(server).strip()]
@@ -79,13 +79,13 @@ def _locations(url: str, cache: Mapping[str, Any]) -> list[str]:
 
 
 def _prefix(cache: Mapping[str, Any]) -> str:
-    """What the store's keys begin with: sites that share a server keep apart by the prefix that they have."""
+    """The prefix of the store's keys: sites that share a server stay separate through their KEY_PREFIX."""
     own = str(cache.get("KEY_PREFIX") or "")
     return f"{own}:rlk" if own else "rlk"
 
 
 def _memcached_url(url: str, servers: list[str]) -> str:
-    """Django writes sockets as `unix:/path` or as a path."""
+    """The store's URL for these servers; Django writes a socket as `unix:/path` or as a path."""
     paths = [server.removeprefix("unix:") for server in servers]
     sockets = [path for path in paths if path.startswith("/")]
     if sockets and len(paths) > 1:
@@ -94,7 +94,7 @@ def _memcached_url(url: str, servers: list[str]) -> str:
 
 
 class UncountableCache(BaseStore):
-    """A cache on which no limit can count: every use of it is refused, at start when the policy starts.
+    """A cache on which no limit can count: every use raises an error, and no policy starts with it.
 
     It exists so that several workers on a per-process cache are reported as such (RLK201).
     """
@@ -106,7 +106,7 @@ class UncountableCache(BaseStore):
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """The name of this store in messages."""
         return f"the cache {self.alias!r} ({self.backend.rpartition('.')[2]})"
 
     remedy = (
@@ -114,8 +114,8 @@ class UncountableCache(BaseStore):
     )
 
     @property
-    def flaw(self) -> UnsafeCacheError:  # type: ignore[override]  # made anew, for an error is raised once
-        """Why nothing can count here; no server need be asked."""
+    def flaw(self) -> UnsafeCacheError:  # type: ignore[override]  # a new one each time: an error is raised once
+        """Why no limit can count here."""
         return UnsafeCacheError(
             f"{self.title} cannot count hits: its data is not shared, or not changed in one atomic step, so limits would "
             f"silently not hold. Point the store at a Redis or Memcached cache:\n\n{_PASTE}\n"

@@ -1,4 +1,4 @@
-"""State in Memcached, shared by all who use the servers: `memcached://`."""
+"""Counters in Memcached, shared by all processes that use the servers: `memcached://`."""
 
 from ratelimit_kit.stores.memcached.store import MemcachedStore
 

@@ -1,9 +1,9 @@
-"""How Memcached servers are reached, and how a store's conversation with them is carried out.
+"""The Memcached servers of a store, and how its conversations with them are carried out.
 
-Connections are pymemcache's, and a key belongs to one server by rendezvous hashing, as
-in pymemcache's HashClient. That client itself is not used: after an error it answers "no" for a
-while instead of raising, and then moves the keys of a lost server to others, which begin anew.
-The async API carries a conversation out in a thread, for pymemcache knows no event loop.
+Connections are pymemcache's, and rendezvous hashing assigns each key to one server, as in pymemcache's
+HashClient. That client itself is not used: after an error it returns defaults for a while instead of
+raising, and then moves the keys of a lost server to others, where their counters start from zero.
+The async API carries out a conversation in a thread, because pymemcache does not support asyncio.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ MAX_CONNECTIONS = 32
 """Connections per server and process; more threads wait for one within the deadline."""
 
 MAX_OFFSET_SECONDS = 2.0
-"""Two clocks may differ by this much before it is worth a warning; Memcached tells whole seconds."""
+"""How far two clocks may differ before it is worth a warning; Memcached reports whole seconds."""
 
 
 class Servers:
-    """The servers of a URL, and the clients of this process for them."""
+    """The servers of a URL, and this process's connections to them."""
 
     def __init__(self, url: StoreURL, timeout: float) -> None:
         self._url = url.text()
@@ -50,12 +50,12 @@ class Servers:
         return f"MemcachedStore({self._url!r})"
 
     def _renew(self) -> None:
-        """Clients of this process's own: sockets must not be shared with a parent."""
+        """Start with new connections and threads: sockets must not be shared with a parent process."""
         self._threads: ThreadPoolExecutor | None = None
         self._pool = MemcachedConnections(MAX_CONNECTIONS, self._timeout)
 
     def carry_out(self, conversation: Generator[Any, Any, Any]) -> Any:
-        """Do what the conversation asks for, and return its result; StoreError for whatever went wrong."""
+        """Execute the commands of a conversation and return its result; raises StoreError on any failure."""
         self._acquire()
         try:
             answer = None
@@ -67,9 +67,9 @@ class Servers:
             self._pool.release()
 
     def change(self, key: str, work: Callable[[bytes], tuple[bytes, int] | None]) -> bool:
-        """Write what `work` makes of a value that exists, if it makes something: the value, and for how many seconds.
+        """Replace an existing value by what `work` makes of it: a value and its time to live in seconds, or None.
 
-        False where there is no value, or somebody else has written meanwhile: then nothing has been changed.
+        Returns False, with nothing changed, if there is no value or it has been overwritten meanwhile.
         """
         self._acquire()
         server = self._server_of(key)
@@ -81,12 +81,12 @@ class Servers:
             self._pool.release()
 
     def ping(self) -> None:
-        """Return when every server answers."""
+        """Return if every server responds."""
         for name in self._addresses:
             self._call(name, "version")
 
     def examine(self) -> Iterator[StartupWarning]:
-        """What is wrong with the servers."""
+        """Problems found with the servers."""
         for name in self._addresses:
             begun = time.time()
             stats = self._call(name, "stats")
@@ -104,7 +104,7 @@ class Servers:
                 )
 
     def facts(self) -> dict[str, Any]:
-        """What the servers say of themselves, for people; of the one whose clock is farthest off."""
+        """Facts about the servers, for people: versions, evictions, and the largest clock offset in seconds."""
         stats = [self._call(name, "stats") for name in self._addresses]
         offsets: list[float] = [int(one[b"time"]) + 0.5 - time.time() for one in stats]
         versions = {f"memcached {one[b'version'].decode()}" for one in stats}
@@ -122,7 +122,7 @@ class Servers:
             self._threads = None
 
     async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Do what may block where no event loop waits for it."""
+        """Run blocking work off the event loop."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, "ratelimit_kit-memcached")
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
@@ -191,4 +191,4 @@ def _addresses(url: StoreURL) -> Iterator[tuple[str, tuple[str, int] | str]]:
 
 
 _of_this_process: WeakSet[Servers] = each_in_forked_child(Servers._renew)  # noqa: SLF001 - its own module
-"""The servers, whose sockets and threads belong to the process that made them."""
+"""All instances, whose sockets and threads belong to the process that made them."""

@@ -1,4 +1,4 @@
-"""The commands that a conversation with Memcached is made of: it yields these, and is given the answers."""
+"""The commands of a conversation with Memcached: it yields these and is sent their results."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import random
 from typing import NamedTuple
 
 MAX_ATTEMPTS = 64
-"""Times that a state is read again because somebody else has written it, before giving up."""
+"""How often a state that others keep changing is tried before giving up."""
 
 MAX_PAUSE_SECONDS = 0.02
-"""A wait between two attempts takes this long at most; the first ones are much shorter."""
+"""The longest wait between two attempts; the first waits are much shorter."""
 
 
 class Read(NamedTuple):
-    """Read states by key; answered with a dict of Found."""
+    """Read states by key; the result is a dict of Found."""
 
     keys: list[str]
 
 
 class Found(NamedTuple):
-    """What was read: the bytes, and the token to write them back with."""
+    """A value that was read, and the token for writing it back."""
 
     value: bytes
     token: bytes
 
 
 class Write(NamedTuple):
-    """Write a value if the key is still as it was found; None forgets the key. Answered with a bool."""
+    """Write a value if the key is unchanged since it was found; None deletes the key. The result is a bool."""
 
     key: str
     value: bytes | None
@@ -35,11 +35,11 @@ class Write(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Wait for some seconds."""
+    """Wait `seconds`."""
 
     seconds: float
 
 
 def pause(attempt: int) -> Wait:
-    """A random wait that grows: those who meet once should not meet again."""
+    """A random, growing wait, so that callers that collided once do not collide again."""
     return Wait(random.random() * min(MAX_PAUSE_SECONDS, 0.0005 * 2**attempt))  # noqa: S311 - no secret

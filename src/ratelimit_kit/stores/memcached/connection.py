@@ -1,7 +1,7 @@
-"""Connections to Memcached servers: pymemcache clients, kept while nobody uses them.
+"""Connections to Memcached servers: pymemcache clients, pooled while idle.
 
-pymemcache's own pool does the same with more around it. A client whose call failed is closed and not used
-again, for what it would read next is not known.
+pymemcache's own pool does the same with more overhead. A client whose call failed is closed and not used
+again, because its next read might return the reply to the failed call.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ FAILURES = (MemcacheError, OSError)
 
 
 MAX_RELATIVE_SECONDS = 30 * 86400
-"""Seconds above which Memcached takes an expiry for a time of the epoch."""
+"""Seconds above which Memcached takes an expiry for a Unix timestamp."""
 
 
 class MemcachedConnections(ConnectionPool[Any]):
-    """The connections to all servers of a store, in this process; `timeout` is the deadline in seconds."""
+    """This process's connections to all servers of a store; `timeout` is the deadline in seconds."""
 
     def __init__(self, size: int, timeout: float) -> None:
         super().__init__(size)
         self._timeout = timeout
 
     def call(self, address: Hashable, command: str, *arguments: Any) -> Any:
-        """Send a command of pymemcache's and return the reply."""
+        """Call a method of the pymemcache client at `address` and return the reply."""
         client = self.take(address)
         try:
             reply = getattr(client, command)(*arguments)
@@ -48,9 +48,9 @@ class MemcachedConnections(ConnectionPool[Any]):
         return reply
 
     def change(self, address: Hashable, key: str, work: Callable[[bytes], tuple[bytes, int] | None]) -> bool:
-        """Read a value and write what `work` makes of it; false where there was none, or it is another one by then.
+        """Replace a value by what `work` makes of it; False if there is none, or it has changed meanwhile.
 
-        pymemcache's own `gets` and `cas` take twice as long to read a reply of one line.
+        pymemcache's own `gets` and `cas` take twice as long to read a one-line reply.
         """
         name = key.encode()
         client = self.take(address)
@@ -71,14 +71,14 @@ class MemcachedConnections(ConnectionPool[Any]):
         return done
 
     def connect(self, place: Hashable) -> Any:
-        """A client of pymemcache's, which connects with its first command."""
+        """A pymemcache client, which connects with its first command."""
         return Client(place, connect_timeout=self._timeout, timeout=self._timeout, no_delay=True, default_noreply=False)
 
     def discard(self, connection: Any) -> None:
-        """Close a client: after a failure nobody knows what it would read next."""
+        """Close a client that is not needed, or whose next read might return an earlier reply."""
         connection.close()
 
 
 def expire(seconds: int) -> int:
-    """What Memcached takes for an expiry: seconds up to 30 days, beyond them a time of the epoch."""
+    """The expiry for Memcached: seconds up to 30 days, beyond that a Unix timestamp."""
     return seconds if seconds <= MAX_RELATIVE_SECONDS else int(time.time()) + seconds

@@ -1,9 +1,9 @@
-"""What is said to Memcached for a decision, a refund or a reset: generators that know no socket.
+"""The conversations with Memcached for a decision, a refund or a reset: generators without I/O.
 
-Memcached decides nothing by itself, so this process reads the states, decides, and writes each one
-only if nobody has written it meanwhile; otherwise it reads again. What a later charge refuses is
-given back. A concurrent reader may therefore be refused for a moment, and none is admitted beyond
-a limit. `client.py` carries a conversation out: it answers each command that is yielded.
+Memcached runs no logic of ours, so this process reads the states, decides, and writes each one only if it has
+not been changed meanwhile; otherwise it reads again. If a later charge is denied, earlier ones are refunded. So a
+concurrent request may be denied for a moment, but none is admitted beyond a limit. `client.py` carries out a
+conversation: it executes each command that is yielded and sends back the result.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ratelimit_kit.stores.keys import encode
 from ratelimit_kit.stores.memcached.commands import MAX_ATTEMPTS, Found, Read, Write, pause
 
 Clock = Callable[[], int]
-"""Nanoseconds of the epoch, like `time.time_ns`."""
+"""Returns nanoseconds since the epoch, like `time.time_ns`."""
 
 Conversation = Generator[Any, Any, Any]
 
 MARGIN_SECONDS = 2
-"""By which a state outlives its use: Memcached's own clock ticks once a second."""
+"""How much longer a state is kept than it matters: Memcached's own clock ticks once a second."""
 
 
 class Conversations:
-    """The conversations of one store, which is called `name` in errors; `skew` is in microseconds."""
+    """The conversations of one store; `name` is its name in errors, `skew` is in microseconds."""
 
     def __init__(self, name: str, prefix: str, skew: int, clock: Clock) -> None:
         self._name = name
@@ -40,9 +40,9 @@ class Conversations:
         self._counted: dict[Limit, Limit] = {}
 
     def change_one(self, charge: Charge) -> tuple[str, Callable[[bytes], tuple[bytes, int] | None], list[Verdict]]:
-        """One charge on a state that exists: its key, what to make of its value, and where the verdict will be.
+        """One charge on an existing state: its key, the function that changes its value, and a list for the verdict.
 
-        A value of which nothing is made is left as it is: the charge does not fit.
+        The function returns None to leave the value unchanged, if the charge does not fit.
         """
         limit = self._counting(charge.limit)
         found: list[Verdict] = []
@@ -57,7 +57,7 @@ class Conversations:
         return self._key(charge), change, found
 
     def decide(self, charges: Sequence[Charge]) -> Conversation:
-        """Admit all charges or leave nothing written; one Verdict per charge, in order."""
+        """Admit all charges or leave nothing charged; one Verdict per charge, in order."""
         check_charges(charges)
         keys = [self._key(charge) for charge in charges]
         found = yield Read(keys)
@@ -68,7 +68,7 @@ class Conversations:
         return [_verdict(charge, peek, now) for charge, peek in zip(charges, peeks, strict=True)]
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None) -> Conversation:
-        """Give costs back: of the hits made at `charged_at` (microseconds), else of the oldest."""
+        """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
         for charge in charges:
             limit, key = self._counting(charge.limit), self._key(charge)
             for attempt in range(MAX_ATTEMPTS):
@@ -89,7 +89,7 @@ class Conversations:
     def _charge_all(
         self, charges: Sequence[Charge], keys: Sequence[str], found: Mapping[str, Found], peeks: list[Peek]
     ) -> Conversation:
-        """Write one charge after the other into `peeks`, and give them back when a later one does not fit any more."""
+        """Charge one after the other, with the results in `peeks`; refund them if a later one no longer fits."""
         now = self._now()
         done: list[Charge] = []
         for index, charge in enumerate(charges):
@@ -106,7 +106,7 @@ class Conversations:
             done.append(charge)
 
     def _charge(self, charge: Charge, key: str, found: Found | None) -> Conversation:
-        """Write one charge; a peek that does not fit when others have used up what was left."""
+        """Write one charge; return a Peek, which does not fit if others have used up the rest meanwhile."""
         limit = self._counting(charge.limit)
         for attempt in range(MAX_ATTEMPTS):
             now, before = self._now(), _found_state(limit, found)
@@ -128,7 +128,7 @@ class Conversations:
         return StoreContendedError(f"{self._name}: a state changed {MAX_ATTEMPTS} times while it was read, {outcome}")
 
     def _counting(self, limit: Limit) -> Limit:
-        """The limit that is counted: a sliding window that is longer by the skew of the clocks."""
+        """The limit to count by: a sliding window is extended by the skew of the clocks."""
         if not self._skew or not isinstance(limit, SlidingWindow):
             return limit
         if limit not in self._counted:
@@ -151,12 +151,12 @@ def _verdict(charge: Charge, peek: Peek, now: int) -> Verdict:
 
 
 def _state(limit: Limit, value: bytes) -> Any:
-    """A state from its text: whole numbers with blanks between."""
+    """A state from its text: integers separated by spaces."""
     return limit.load([int(number) for number in value.split()])
 
 
 def _found_state(limit: Limit, found: Found | None) -> Any:
-    """A state that was found; an empty text stands for none."""
+    """The state that was found, or None; an empty text also means None."""
     return None if found is None or not found.value else _state(limit, found.value)
 
 

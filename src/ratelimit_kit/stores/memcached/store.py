@@ -1,7 +1,7 @@
-"""State in Memcached, changed by compare-and-set; `conversations.py` says how.
+"""Counters in Memcached, changed by compare-and-set (see `conversations.py`).
 
-Memcached has no clock for us: hits are timed by this machine's wall clock, which never runs
-backwards for a key. Where machines' clocks differ by `skew`, a window may be short by as much.
+Memcached offers no clock: hits are timed by this machine's wall clock, and time never runs backwards
+for a key. Where the clocks of machines differ, a window may be too short by as much, unless `skew` covers it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ratelimit_kit.stores.urls import read_url, taken_out
 
 
 class MemcachedStore(BaseStore):
-    """Counters in one or several Memcached servers, shared by all who use them.
+    """Counters in one or several Memcached servers, shared by all processes that use them.
 
-    `url` is `memcached://host:11211,host:11211` or `memcached:///path.sock`; a key belongs to one
-    of the servers, by rendezvous hashing. `timeout` is the deadline in seconds for connecting and for
-    an answer; `skew` is how far the clocks of the application's machines may differ, in seconds:
-    sliding windows remember hits that much longer. `clock` (nanoseconds) replaces the wall clock in tests.
+    `url` is `memcached://host:11211,host:11211` or `memcached:///path.sock`; rendezvous hashing assigns
+    each key to one server. `timeout` is the deadline in seconds for connecting and for a reply; `skew` is how
+    far the clocks of the application's machines may differ, in seconds: sliding windows remember hits that
+    much longer. `clock` (nanoseconds) replaces the wall clock in tests.
     """
 
     blocking = True
@@ -58,7 +58,7 @@ class MemcachedStore(BaseStore):
         return str(self._servers)
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
-        """Admit all charges or leave nothing written; one Verdict per charge, in order."""
+        """Admit all charges or leave nothing charged; one Verdict per charge, in order."""
         if len(charges) == 1 and charges[0].cost:
             charges[0].limit.check_cost(charges[0].cost)
             key, change, found = self._conversations.change_one(charges[0])
@@ -68,7 +68,7 @@ class MemcachedStore(BaseStore):
         return verdicts
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
-        """Give costs back: of the hits made at `charged_at` (microseconds), else of the oldest."""
+        """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
         self._servers.carry_out(self._conversations.refund(charges, charged_at))
         forget(charges, refunded=True)
 
@@ -78,15 +78,15 @@ class MemcachedStore(BaseStore):
         forget(charges)
 
     def ping(self) -> None:
-        """Return when every server answers; raise StoreUnavailableError when one does not."""
+        """Return if every server responds; raise StoreUnavailableError if one does not."""
         self._servers.ping()
 
     def examine(self) -> Iterator[StartupWarning]:
-        """What is wrong with the servers; raises StoreUnavailableError when one does not answer."""
+        """Problems found with the servers; raises StoreUnavailableError if one does not respond."""
         return self._servers.examine()
 
     def facts(self) -> dict[str, Any]:
-        """What the servers say of themselves, for `doctor`; raises StoreUnavailableError when one does not answer."""
+        """Facts about the servers, for `doctor`; raises StoreUnavailableError if one does not respond."""
         return self._servers.facts()
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class MemcachedStore(BaseStore):
         self._servers.close()
 
     async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Run what blocks in a thread of this store's own: there are as many as connections."""
+        """Run blocking work in one of this store's own threads: as many as it has connections."""
         return await self._servers.in_thread(work, *arguments)
 
 

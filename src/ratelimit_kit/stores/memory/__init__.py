@@ -1,4 +1,4 @@
-"""State in this process: exact and fast, for one process only."""
+"""Counters in memory: exact and fast, for one process only."""
 
 from ratelimit_kit.stores.memory.store import MemoryStore
 

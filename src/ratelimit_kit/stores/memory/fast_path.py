@@ -1,9 +1,9 @@
-"""The fast path to one table of a memory store: what most hits of a limiter take.
+"""The fast path to one table of a memory store, taken by most hits of a limiter.
 
-It admits or refuses one unit on a key that is known, and answers None in every other case: then
-the store decides. States are values, so what to answer is found without the lock; only writing takes
-it, and writes nothing when the state is another one by then. Constants are bound once, nothing is
-computed that only a reader of the decision would want.
+It admits or denies one unit on a known key, and returns None in every other case: then the store decides. States
+are immutable, so the decision is computed without the lock; only the write takes it, and writes nothing if the state
+has been replaced meanwhile. Constants are bound once, and nothing is computed that only a reader of the
+decision would need.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ratelimit_kit.stores import FastPath
 from ratelimit_kit.stores.memory.table import Table
 
 ONE: Final = 1
-"""The cost that a fast path knows; asked for by identity, for `True` equals it and must be refused."""
+"""The only cost a fast path handles; compared by identity, because `True` equals 1 and must be rejected."""
 
 
 def fast_path_to(table: Table) -> FastPath:
@@ -33,7 +33,7 @@ def _to_any(table: Table, limit: Any) -> FastPath:
         now = table.clock() // 1000
         try:
             state = table.states[key]
-        except (KeyError, TypeError):  # the second for a key that is not a text
+        except (KeyError, TypeError):  # TypeError: the key is not hashable
             return None
         if now >= table.wake_at:
             return None
@@ -48,7 +48,7 @@ def _to_any(table: Table, limit: Any) -> FastPath:
                 if states[key] is not state:
                     return None
                 states[key] = after
-        except KeyError:  # it was reset meanwhile
+        except KeyError:  # the key was reset meanwhile
             return None
         allowed = StateAllowed()
         allowed.basis = limit, after, now, 0
@@ -58,7 +58,7 @@ def _to_any(table: Table, limit: Any) -> FastPath:
 
 
 def _to_bucket(table: Table, limit: TokenBucket) -> FastPath:
-    """The same, with TokenBucket.try_charge written out: a call takes longer than its arithmetic."""
+    """Like `_to_any`, with TokenBucket.try_charge inlined: the call would take longer than its arithmetic."""
     rate, unit, capacity = limit.rate, limit.unit, limit.capacity
 
     def decide(key: Any, cost: Any) -> Decision | None:
@@ -67,7 +67,7 @@ def _to_bucket(table: Table, limit: TokenBucket) -> FastPath:
         now = table.clock() // 1000
         try:
             state = table.states[key]
-        except (KeyError, TypeError):  # the second for a key that is not a text
+        except (KeyError, TypeError):  # TypeError: the key is not hashable
             return None
         if now >= table.wake_at:
             return None
@@ -89,7 +89,7 @@ def _to_bucket(table: Table, limit: TokenBucket) -> FastPath:
                 if states[key] is not state:
                     return None
                 states[key] = after
-        except KeyError:  # it was reset meanwhile
+        except KeyError:  # the key was reset meanwhile
             return None
         allowed = StateAllowed()
         allowed.basis = limit, after, now, 0

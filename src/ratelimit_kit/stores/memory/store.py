@@ -1,8 +1,8 @@
-"""State in this process: exact and fast, for one process only (the guard refuses more).
+"""Counters in memory: exact and fast, for one process only (the guard refuses more).
 
 One lock makes every step atomic, with or without the GIL. There is no timer thread: each call
-sweeps a few states whose time has come, so memory follows the live keys. When `max_keys` are
-alive, no state is evicted: further keys share one strict counter per limit until room returns.
+sweeps a few old states, so memory use follows the number of live keys. When `max_keys` are
+alive, no state is evicted: further keys share one strict counter per limit until there is room again.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class MemoryStore(BaseStore):
     """Counters in this process's memory.
 
     `max_keys` bounds the number of live counters; `clock` returns nanoseconds (default: the
-    monotonic clock, and for calendar windows the wall clock). `fast_path=False` lets every hit take the slow path,
-    which answers the same.
+    monotonic clock, and for calendar windows the wall clock). `fast_path=False` sends every hit through `decide`,
+    with the same results.
     """
 
     scope = Scope.PROCESS
@@ -68,11 +68,11 @@ class MemoryStore(BaseStore):
         return verdicts
 
     def fast_decide(self) -> Callable[[Sequence[Charge]], Decision | None] | None:
-        """What answers like `decide` where counters exist and all admit; None elsewhere."""
+        """A function that decides like `decide` if all counters exist and admit, else returns None."""
         return self._decide_known if self._fast else None
 
     def fast_path(self, namespace: str, limit: Limit) -> FastPath | None:
-        """What decides single hits on keys of one namespace under one limit; fast_path.py says how."""
+        """A function that decides single hits on keys of one namespace under one limit; see fast_path.py."""
         if not self._fast:
             return None
         with self._tables.lock:
@@ -84,7 +84,7 @@ class MemoryStore(BaseStore):
         return path
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
-        """Give costs back: of the hits made at `charged_at` (microseconds), else of the oldest."""
+        """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
         check_charges(charges)
         with self._tables.lock:
             for charge in charges:
@@ -119,13 +119,13 @@ class MemoryStore(BaseStore):
         return allowed
 
     def _forget_parent(self) -> None:
-        """In a forked child: the parent goes on counting, and its lock may be held for ever here."""
+        """Start empty in a forked child: the parent keeps counting, and its lock may stay held here forever."""
         self._forked = self._tables.live
         self._tables.lock = Lock()
         self._tables.clear()
 
     def _tell_of_fork(self) -> None:
-        """Not in the fork itself, where a lock of the listener's may be held for ever."""
+        """Report the fork with the first decision: in the fork itself, a lock of the listener may be held forever."""
         lost, self._forked = self._forked, 0
         message = (
             f"MemoryStore starts empty in a forked process: the {lost} counters from before the fork stay with its parent, so "
@@ -135,14 +135,14 @@ class MemoryStore(BaseStore):
 
 
 def _clocks(clock: Clock | None) -> Clocks:
-    """The clock for spans and the one for calendar windows."""
+    """The clock for durations and the one for calendar windows."""
     chosen = clock or _test_clock
     return chosen or time.monotonic_ns, chosen or time.time_ns
 
 
 def keep_time_by(clock: Clock | None) -> None:
-    """Let every memory store without a clock of its own begin anew by this one (None: by the real clocks); for tests."""
-    global _test_clock  # noqa: PLW0603 - stores that are made later keep this time too
+    """Restart every memory store without a clock of its own on this one (None: the real clocks), for tests."""
+    global _test_clock  # noqa: PLW0603 - stores created later use it too
     _test_clock = clock
     for store in list(STORES):
         store.clear()

@@ -1,8 +1,8 @@
-"""One limit's counters in this process: a state per key, and when to check whether each still matters.
+"""The counters of one limit in this process: a state per key, and when to check whether each still matters.
 
-Used by the memory store under its lock; states are values, so a reader needs none. A counter is checked once its
-limit's `max_lifetime` has passed since it was created; dead states are dropped, live ones wait for another check. So
-each state is checked about once a window, whatever the traffic.
+The memory store uses it under its lock; states are immutable, so readers need no lock. A counter is checked once its
+limit's `max_lifetime` has passed since it was created; dead states are dropped, live ones are checked again later. So
+each state is checked about once per window, whatever the traffic.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ratelimit_kit.core.limit import Limit, Peek
 Key = str | None
 
 OVERFLOW: Final = None
-"""The key of the shared counter, which no text equals."""
+"""The key of the shared counter; no text equals it."""
 
 FOREVER: Final = 2**62
-"""A time that does not come."""
+"""A time that never comes, in microseconds."""
 
 MIN_PEAK: Final = 1024
-"""Keys below which a table is not worth making smaller."""
+"""Number of keys below which a table is not worth shrinking."""
 
 
 def _unused() -> None:
@@ -31,17 +31,17 @@ def _unused() -> None:
 
 
 class _Slot(NamedTuple):
-    """Keys that were created about the same time, to be checked when `due`."""
+    """Keys that were created at about the same time, to be checked at `due` (microseconds)."""
 
     due: int
     keys: list[Key]
 
 
 class Table:
-    """The states of one limit, by key; `clock` gives nanoseconds.
+    """The states of one limit, by key; `clock` returns nanoseconds.
 
-    From `wake_at` on (microseconds) somebody has to check old counters; until then a hit need not.
-    `fast_path` is a weak reference to the fast path to this table, for as long as somebody uses it.
+    Until `wake_at` (microseconds) no hit needs to check old counters. `fast_path` is a weak reference to the fast
+    path to this table, alive while something uses it.
     """
 
     __slots__ = ("_peak", "_slots", "clock", "fast_path", "limit", "lock", "states", "wake_at")
@@ -52,7 +52,7 @@ class Table:
         self.clear(clock, lock)
 
     def clear(self, clock: Callable[[], int], lock: Lock) -> None:
-        """Start from nothing, with that clock and that lock."""
+        """Start empty, with this clock and this lock."""
         self.clock = clock
         self.lock = lock
         self.wake_at = 0
@@ -61,17 +61,17 @@ class Table:
         self._peak = MIN_PEAK
 
     def now(self) -> int:
-        """The limit's time in microseconds."""
+        """The time on the limit's clock, in microseconds."""
         return self.clock() // 1000
 
     def due(self) -> int:
-        """When the oldest counter is to be checked."""
+        """When the oldest counter is to be checked, in microseconds."""
         return self._slots[0].due if self._slots else FOREVER
 
     def peek(self, key: Key, now: int, cost: int) -> Peek:
-        """See whether `cost` fits; changes nothing.
+        """Check whether `cost` fits, without changing anything.
 
-        Several charges that meet in the shared counter may together cost more than it ever admits.
+        Several charges on the shared counter may together cost more than it can ever admit.
         """
         if cost > self.limit.max_cost:
             seen = self.limit.peek(self._state(key), now, 0)
@@ -79,7 +79,7 @@ class Table:
         return self.limit.peek(self._state(key), now, cost)
 
     def charge(self, key: Key, now: int, cost: int) -> Peek:
-        """Record a `cost` that fits, and see what is left."""
+        """Record a `cost` that fits, and return what is left."""
         state = self.limit.try_charge(self._state(key), now, cost)
         if key not in self.states:
             self._schedule(key, now)
@@ -88,7 +88,7 @@ class Table:
         return self.limit.peek(state, now, 0)
 
     def refund(self, key: Key, cost: int, charged_at: int | None) -> None:
-        """Give `cost` back to a key that has a state of its own."""
+        """Refund `cost` to a key, if it has a state of its own."""
         if key not in self.states:
             return
         state = self.limit.refund(self._state(key), self.now(), cost, charged_at)
@@ -98,11 +98,11 @@ class Table:
             self.states[key] = state
 
     def is_idle(self) -> bool:
-        """Whether nothing is counted here, nothing waits to be checked, and nobody has a fast path here."""
+        """Whether the table holds no counters, has none to check, and no fast path leads to it."""
         return not self.states and not self._slots and self.fast_path() is None
 
     def take_over(self, other: Table, prefix: str) -> None:
-        """Move the counters of keys that begin with `prefix` here, without it; what is shared is shared on."""
+        """Move the counters of keys that begin with `prefix` here, without it, and copy the shared counter."""
         now = self.now()
         for key in [key for key in other.states if key is not OVERFLOW and key.startswith(prefix)]:
             self.states[key.removeprefix(prefix)] = other.states.pop(key)
@@ -113,7 +113,7 @@ class Table:
             self._schedule(OVERFLOW, now)
 
     def sweep(self, budget: int) -> int:
-        """Check up to `budget` counters whose time has come; returns what is left of the budget."""
+        """Check up to `budget` counters that are due; returns what is left of the budget."""
         now = self.now()
         if self.due() > now:
             return budget
@@ -128,28 +128,28 @@ class Table:
         return budget
 
     def _shrink(self) -> None:
-        """Let go of a table that was made for many more keys: a dict never shrinks by itself."""
+        """Replace a dict that was sized for many more keys: a dict does not shrink when keys are deleted."""
         if len(self.states) * 8 < self._peak:
             self.states = dict(self.states)
             self._peak = max(MIN_PEAK, len(self.states))
 
     def _state(self, key: Key) -> Any:
-        """A key's state; while the shared counter is alive, a new key inherits what that one has used.
+        """A key's state; while the shared counter is alive, a new key inherits its usage.
 
-        Some of it may have been this key's own.
+        Some of that usage may have been this key's own.
         """
         state = self.states.get(key)
         return self.states.get(OVERFLOW) if state is None else state
 
     def _schedule(self, key: Key, now: int) -> None:
-        """Have a key checked when its state can be dead."""
+        """Schedule a check of a key for when its state may be dead."""
         due = now + self.limit.max_lifetime
         if not self._slots or self._slots[-1].due < due:
             self._slots.append(_Slot(due + self.limit.max_lifetime // 8, []))
         self._slots[-1].keys.append(key)
 
     def _check(self, key: Key, now: int) -> None:
-        """Drop a state that does not matter any more."""
+        """Drop a state that no longer matters."""
         state = self.states.get(key)
         if state is None:
             return

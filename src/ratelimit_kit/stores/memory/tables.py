@@ -1,7 +1,7 @@
-"""All counters of a memory store: a table per limit, how many are alive, and when old ones are checked.
+"""All counters of a memory store: a table per limit, the number of live counters, and the sweep of old ones.
 
-Used under the store's lock, which is what makes every step atomic. A key reads `namespace:text`; a
-limiter has a table of its own for its namespace, whose keys are the bare texts (see fast_path.py).
+Used under the store's lock, which makes every step atomic. A key has the form `namespace:text`; a limiter has a
+table of its own for its namespace, whose keys omit the namespace (see fast_path.py).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.memory.table import OVERFLOW, Key, Table
 
 Clock = Callable[[], int]
-"""Nanoseconds, like `time.monotonic_ns`."""
+"""Returns nanoseconds, like `time.monotonic_ns`."""
 
 Clocks = tuple[Clock, Clock]
-"""The clock for spans, and the one for calendar windows."""
+"""The clock for durations, and the one for calendar windows."""
 
 SWEEP_BUDGET: Final = 64
-"""Counters checked in one call at most, so that no call pays for a million expired keys."""
+"""Maximum number of counters checked in one call, so that no call pays for a million expired keys."""
 
 REST_MICROSECONDS: Final = 10_000
-"""Microseconds for which old counters are not checked after no table had any."""
+"""How long no counters are checked after a round in which no table had old ones."""
 
 
 class _Place(NamedTuple):
@@ -40,9 +40,9 @@ class _Place(NamedTuple):
 
 
 class Tables:
-    """Counters by limit and key, at most `room` of them; `full` is set while a key finds none.
+    """Counters by limit and key, at most `room` of them; `full` is set while there is no room for a new key.
 
-    `clocks` are those for spans and for calendar windows, in nanoseconds.
+    `clocks` are those for durations and for calendar windows, in nanoseconds.
     """
 
     __slots__ = ("_order", "_own", "_quiet", "_room", "_shared", "clocks", "full", "live", "lock")
@@ -60,7 +60,7 @@ class Tables:
         return iter(self._order)
 
     def clear(self) -> None:
-        """Start from nothing, by `clocks` and `lock`; tables stay, for fast paths lead to them."""
+        """Start empty, with `clocks` and `lock`; the tables stay, because fast paths lead to them."""
         for table in self._order:
             table.clear(self._clock(table.limit), self.lock)
         self._quiet = 0
@@ -68,7 +68,7 @@ class Tables:
         self.full = False
 
     def find(self, text: str, limit: Limit) -> tuple[Table | None, str]:
-        """The table that counts this key under this limit, if there is one, and what it is called there."""
+        """The table that counts this key under this limit, or None, and the key's name in that table."""
         if self._own:
             space, colon, key = text.partition(":")
             table = self._own.get((space, limit.id))
@@ -77,7 +77,7 @@ class Tables:
         return self._shared.get(limit.id), text
 
     def own(self, space: str, limit: Limit) -> Table:
-        """The table for the keys of one namespace; it takes over what was counted for them elsewhere."""
+        """The table for the keys of one namespace; a new table takes over their counters from the shared one."""
         table = self._own.get((space, limit.id))
         if table is None:
             table = self._own[space, limit.id] = self._new(limit)
@@ -89,7 +89,7 @@ class Tables:
         return table
 
     def try_charge(self, charges: Sequence[Charge]) -> list[Basis] | None:
-        """Admit charges on keys that are known; None when one does not fit, or `decide` has to be asked."""
+        """Admit charges on known keys; None if one does not fit or only `decide` can tell."""
         charged = []
         for text, limit, cost in charges:
             table, key = self.find(text, limit)
@@ -114,7 +114,7 @@ class Tables:
         places = [self._place(table, key, charge.cost) for (table, key), charge in zip(found, charges, strict=True)]
         asked = _added_up(places) if self.full else places
         peeks = [table.peek(key, now, cost) for table, key, now, cost in asked]
-        if all([peek.fits for peek in peeks]):  # noqa: C419 - a list is quicker for the few there are
+        if all([peek.fits for peek in peeks]):  # noqa: C419 - a list is faster for so few
             peeks = [self._charge(place) if place.cost else peek for place, peek in zip(places, peeks, strict=True)]
         return [
             Verdict(peek.fits, charge.limit, peek.remaining, peek.wait, peek.reset, place.now)
@@ -122,7 +122,7 @@ class Tables:
         ]
 
     def refund(self, charge: Charge, charged_at: int | None) -> None:
-        """Give one charge back."""
+        """Refund one charge."""
         table, key = self._of(charge)
         before = len(table.states)
         table.refund(key, charge.cost, charged_at)
@@ -150,7 +150,7 @@ class Tables:
         return calendar if isinstance(limit, FixedWindow) else steady
 
     def _place(self, table: Table, key: str, cost: int) -> _Place:
-        """Where there is no room for a new key it counts under the shared one."""
+        """Where to count a key: if there is no room for a new one, under the shared key."""
         if key in table.states or self.live < self._room:
             return _Place(table, key, table.now(), cost)
         self.full = True
@@ -161,9 +161,9 @@ class Tables:
         return place.table.charge(place.key, place.now, place.cost)
 
     def _sweep(self, tables: Sequence[Table]) -> None:
-        """Check a few old counters of the limits in use, and of one more, whose turn it is.
+        """Check a few old counters of the limits in use, and of one more, chosen in rotation.
 
-        A limit that counts nothing any more is forgotten then. When all tables were checked and nothing was old,
+        If that one no longer counts anything, it is dropped. When all tables were checked and no counter was old,
         nothing is checked for a moment.
         """
         budget = SWEEP_BUDGET
@@ -192,7 +192,7 @@ class Tables:
 
 
 def _added_up(places: Sequence[_Place]) -> list[_Place]:
-    """What to peek for where several charges may meet in a shared counter: their costs together."""
+    """The places with summed costs, because several charges may be on the shared counter."""
     total: Counter[tuple[int, Key]] = Counter()
     for place in places:
         total[id(place.table), place.key] += place.cost

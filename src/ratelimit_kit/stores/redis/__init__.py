@@ -1,4 +1,4 @@
-"""State in Redis, shared by all who use the server: `redis://` and its relatives."""
+"""Counters in Redis, shared by all processes that use the server: `redis://` and its variants."""
 
 from ratelimit_kit.stores.redis.store import RedisStore
 

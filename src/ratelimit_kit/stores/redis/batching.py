@@ -1,10 +1,10 @@
-"""Decisions that tasks of one event loop ask for at the same time, sent to Redis together.
+"""Batching: decisions that tasks of one event loop request at the same time are sent to Redis together.
 
-Calls made in one turn of the loop, of the same limits and costs over any keys, travel as one script call, in
-which each is decided by itself; calls of other charges follow at once. `pipeline.py` carries the batches.
+Calls made in one iteration of the loop, with the same limits and costs but any keys, travel as one script call, which
+decides each independently; calls with other charges follow in the same write. `pipeline.py` sends the batches.
 
-Who was cancelled before a batch was made is not charged. A call that waits too long to be sent was never sent: the
-store is contended then, and not away.
+A task that was cancelled before its batch was built is not charged. A call that has waited too long to be sent is
+dropped unsent, and the error is that the store is contended, not unavailable.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ratelimit_kit.stores.redis.pipeline import Batch, Call, Pipeline
 from ratelimit_kit.stores.redis.scripts import Arguments, Script
 
 MAX_BATCH_SIZE = 128
-"""Calls that travel together: the server is with them for some 0.3 ms, and meanwhile this process sees to others."""
+"""Maximum number of calls in a batch: the server is busy with it for some 0.3 ms, while this process handles others."""
 
 MIN_SPLIT_SIZE = 16
-"""Calls that are worth two script calls, so that the server has something to do while this process has."""
+"""Calls worth splitting over two script calls, so that the server and this process work at the same time."""
 
 MAX_IDLE_SECONDS = 0.5
-"""A longer quiet has the loop look first whether the server has closed the connection."""
+"""After a longer pause, the loop first checks whether the server has closed the connection."""
 
 
 class Batcher:
-    """The decisions of one event loop; `client` gives the connection that carries them."""
+    """Batches the decisions of one event loop; they travel over a connection of `client`."""
 
     def __init__(self, client: Any, script: Script, arguments: Arguments, failures: Failures) -> None:
         self.client = client
@@ -46,7 +46,7 @@ class Batcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def decide(self, charges: Sequence[Charge], keys: Sequence[str]) -> asyncio.Future[Decision]:
-        """The decision that is to come."""
+        """Queue a call and return a future for its decision."""
         decision: asyncio.Future[Decision] = asyncio.Future(loop=self.loop)
         if len(charges) == 1:
             _, limit, cost = charges[0]
@@ -60,24 +60,24 @@ class Batcher:
             self._schedule_flush()
         calls.append((keys, charges, decision, self._waiting_since))
         if len(calls) == self._early_flush_at and self._pipeline.connected:
-            self._early_flush_at = 0  # the server is idle, and of those whom it has just answered half have asked again
+            self._early_flush_at = 0  # half of the callers of the last batch have asked again, and the server is idle
             self._send()
         return decision
 
     def on_reply(self, batch: Batch, *, idle: bool) -> None:
-        """See to those who wait, after a batch was answered; `idle` when none is under way any more."""
+        """Schedule the waiting calls after the reply to a batch; `idle` if no other batch is in flight."""
         self._schedule_flush()
         if idle and len(batch.calls) >= MIN_SPLIT_SIZE:
             self._early_flush_at = len(batch.calls) // 2
-            self.loop.call_soon(self._forget_early_flush)  # after those who have just been answered
+            self.loop.call_soon(self._forget_early_flush)  # after the callers that have just got their decisions
 
     def on_lost(self, connection: Any) -> None:
-        """Give a connection back that is lost, and see to those who wait."""
+        """Release a connection that was lost, and schedule the waiting calls."""
         self._run(self._pipeline.let_go(connection))
         self._schedule_flush()
 
     def _flush(self) -> None:
-        """Send what was asked for in one turn of the loop."""
+        """Send the calls of one iteration of the loop."""
         self._flush_scheduled = False
         pipeline = self._pipeline
         if not pipeline.stands():
@@ -86,7 +86,7 @@ class Batcher:
                 self._run(self._connect())
         elif pipeline.idle and monotonic() > pipeline.idle_since + MAX_IDLE_SECONDS:
             pipeline.idle_since = monotonic()
-            self._schedule_flush()  # an end that has come meanwhile is heard of before
+            self._schedule_flush()  # if the server has closed the connection, that is noticed first
         else:
             self._send()
 
@@ -108,7 +108,7 @@ class Batcher:
         self._pipeline.send(batches)
 
     def _next_batch(self) -> Batch | None:
-        """Calls of those that wait longest, without those that nobody waits for any more."""
+        """A batch of the calls that have waited longest, without those that were cancelled; None if none is left."""
         alike = next(iter(self._waiting))
         waiting = self._waiting.pop(alike)
         calls: list[Call] = []
@@ -135,11 +135,11 @@ class Batcher:
         return Batch(calls, arguments, self.loop.time() + self._pipeline.timeout)
 
     async def _connect(self) -> None:
-        """Open a connection, and send what waits for it; if there is none, all of them hear why."""
+        """Open a connection and send the waiting calls; on failure, all of them get the error."""
         try:
             await self._pipeline.connect()
             self._send()
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the waiting calls get it
             for decision in self._take_back():
                 decision.set_exception(self._pipeline.failures.told(error))
         except BaseException:  # the loop is being closed
@@ -150,7 +150,7 @@ class Batcher:
             self._pipeline.connecting = False
 
     def _take_back(self) -> list[asyncio.Future[Decision]]:
-        """Those who wait, and need not any more."""
+        """Empty the queue and return its pending futures."""
         waiting, self._waiting = self._waiting, {}
         return [decision for calls in waiting.values() for _, _, decision, _ in calls if not decision.done()]
 
@@ -160,6 +160,6 @@ class Batcher:
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """End the connection; who is under way hears of it."""
+        """Close the connection; calls in flight get an error."""
         self._pipeline.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)

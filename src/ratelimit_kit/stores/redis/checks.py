@@ -1,4 +1,4 @@
-"""What is wrong with a Redis server or client before the first request, as far as it can be seen."""
+"""Startup checks: problems of a Redis server or client that are visible before the first request."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ratelimit_kit.stores.redis.driver import NoPermissionError
 _log = logging.getLogger("ratelimit_kit")
 
 MAX_OFFSET_SECONDS = 2.0
-"""Two clocks may differ by this much before it is worth a warning."""
+"""How far two clocks may differ before it is worth a warning."""
 
 
 def refuse_repeating(client: Any) -> None:
-    """OptionError for a client of the user's own that sends a call again by itself: the first may have been charged."""
+    """Raise OptionError for a user's client that retries calls: the first attempt may have been charged."""
     pool = getattr(client, "connection_pool", None)
     options = getattr(pool, "connection_kwargs", {})
     retry = options.get("retry") if pool is not None else getattr(client, "retry", None)
@@ -44,7 +44,7 @@ def _no_retry(single: bool) -> str:  # noqa: FBT001 - its own module
 
 
 def client_findings(name: str, client: Any) -> Iterator[StartupRefused]:
-    """What is wrong with a client of the user's own; asks nothing of the network."""
+    """Problems of a user's client, found without using the network."""
     pool = getattr(client, "connection_pool", None) or getattr(client, "nodes_manager", None)
     options = getattr(pool, "connection_kwargs", {})
     missing = [option for option in ("socket_timeout", "socket_connect_timeout") if options.get(option, 0) is None]
@@ -59,7 +59,7 @@ def client_findings(name: str, client: Any) -> Iterator[StartupRefused]:
 def server_findings(
     name: str, call: Callable[[Callable[[Any], Any]], Any]
 ) -> Iterator[StartupRefused | StartupWarning]:
-    """What is wrong with the server; `call` runs a function on the client and raises StoreError."""
+    """Problems of the server; `call` runs a function on the client and raises StoreError."""
     begun = time.time()
     seconds, microseconds = _one(call(lambda client: client.time()), tuple)
     offset = seconds + microseconds / 1e6 - (begun + time.time()) / 2
@@ -84,7 +84,7 @@ def server_findings(
 
 
 def server_facts(call: Callable[[Callable[[Any], Any]], Any]) -> dict[str, Any]:
-    """What the server says of itself, for people: its version, role and eviction policy, and how far its clock is off."""
+    """Facts about the server, for people: version, role, eviction policy, and clock offset in seconds."""
     begun = time.time()
     seconds, microseconds = _one(call(lambda client: client.time()), tuple)
     offset = seconds + microseconds / 1e6 - (begun + time.time()) / 2
@@ -100,7 +100,7 @@ def server_facts(call: Callable[[Callable[[Any], Any]], Any]) -> dict[str, Any]:
 
 
 def _info(client: Any) -> dict[str, Any]:
-    """INFO, or nothing where this user may not ask."""
+    """The reply to INFO; empty if this user may not run it."""
     try:
         answer = client.info()
     except NoPermissionError:
@@ -111,7 +111,7 @@ def _info(client: Any) -> dict[str, Any]:
 
 
 def _one(answer: Any, kind: type) -> Any:
-    """The answer of one node, where a cluster client answers for each by name."""
+    """The reply of one node: a cluster client returns a dict of replies by node name."""
     if isinstance(answer, dict):
         first = next(iter(answer.values()), None)
         return first if isinstance(first, kind) and all(isinstance(one, kind) for one in answer.values()) else answer

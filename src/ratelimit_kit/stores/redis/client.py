@@ -1,8 +1,8 @@
-"""How Redis is reached: clients, their connections, deadlines, and what a failure means.
+"""Access to Redis: clients, their connections, deadlines and failures.
 
-Every call keeps to a deadline and is never repeated by itself. The async API keeps one client
-per event loop, for its sockets belong to that loop. A call first acquires a permit: more callers
-than connections are told apart from an outage, so that a flood does not look like one.
+Every call has a deadline and is never retried automatically. The async API keeps one client per event
+loop, because its sockets belong to that loop. A call first acquires a permit, so that having more callers
+than connections does not look like an outage.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ MAX_LOOP_CONNECTIONS = 16
 """Connections per event loop: enough to keep it busy; more tasks wait for one within the deadline."""
 
 BYTES: Any = {NEVER_DECODE: True}
-"""Replies are packed numbers, also for a client that makes texts of all others."""
+"""An option to get replies as bytes even from a client that decodes them: they are packed numbers."""
 
 
 def is_cluster(client: Any) -> bool:
-    """Whether a client of the user's own knows a cluster, where a call may touch only one slot."""
+    """Whether a user's client is for a cluster, where a call may touch only one slot."""
     return isinstance(client, CLUSTERS)
 
 
 class Client:
-    """The client of this process: one for `address`, or the one that the user gave (None: only an async one)."""
+    """The sync client of this process: one for `address`, or the user's own (None if only an async one was given)."""
 
     def __init__(self, address: Address | None, given: Any, failures: Failures) -> None:
         self._address = address
         self._failures = failures
         self._client = given
         self._direct = False
-        if address is not None and address.kind != "cluster":  # which asks the network at once
+        if address is not None and address.kind != "cluster":  # a cluster client connects when it is created
             self._client = make_client(address, failures.timeout, asynchronous=False)
             self._direct = has_private_names(self._client, asynchronous=False)
         self._renew()
         _of_this_process.add(self)
 
     def _renew(self) -> None:
-        """Connections that no other process and no other thread of a parent uses."""
+        """Start with new connections: a parent process, or its threads, may be using the others."""
         self._pool = RedisConnections(MAX_CONNECTIONS, self._client.connection_pool if self._direct else None)
         self._building = Lock()
 
     def call(self, work: Callable[[Any], Any]) -> Any:
-        """Acquire a permit, then run `work` on the client; StoreError for whatever went wrong."""
+        """Acquire a permit, then run `work` on the client; raises StoreError on any failure."""
         pool = self._pool
         if not pool.acquire(self._failures.timeout):
             raise self._failures.contended(pool.size)
@@ -76,9 +76,9 @@ class Client:
             pool.release()
 
     def run(self, script: Script, keys: Sequence[str], arguments: PackedArguments) -> Any:
-        """Call a script: over a connection of ours, or by a client that the user gave or that knows a cluster.
+        """Call a script: over a connection of our own, or through a user's client or a cluster client.
 
-        Only what the server says it does not know is sent again, with its text: then nothing has run.
+        Only a call of a script that the server does not know is sent again, with the text: then nothing has run.
         """
         if not self._direct:
             return self.call(lambda client: _run(client, script, keys, arguments))
@@ -96,7 +96,7 @@ class Client:
             pool.release()
 
     def close(self) -> None:
-        """Close the connections, when no call is under way; a later call opens new ones."""
+        """Close the connections, when no call is in progress; a later call opens new ones."""
         if self._address is None or self._client is None:
             return
         if self._address.kind == "cluster":
@@ -118,7 +118,7 @@ class Client:
 
 
 class _OfALoop(NamedTuple):
-    """What an event loop has for itself."""
+    """The client, permits and batcher of one event loop."""
 
     client: Any
     permits: asyncio.Semaphore
@@ -126,9 +126,9 @@ class _OfALoop(NamedTuple):
 
 
 class AsyncClient:
-    """The client of each event loop: one for `address`, or the one that the user gave (None: only a sync one).
+    """The clients of all event loops: one each for `address`, or the user's own (None if only a sync one was given).
 
-    `batching` is the script that decides, and what makes its arguments, where decisions travel together.
+    `batching` is the deciding script and the builder of its arguments, or None if decisions are not batched.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class AsyncClient:
         _of_this_process.add(self)
 
     def _renew(self) -> None:
-        """No client of another process's event loops."""
+        """Start without clients: the others belong to event loops of a parent process."""
         self._recent: Batcher | None = None
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OfALoop]
         self._loops = weakref.WeakKeyDictionary()
@@ -154,7 +154,7 @@ class AsyncClient:
         self._preparing = weakref.WeakKeyDictionary()
 
     async def call(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Acquire a permit and then wait for the reply, each within the deadline; StoreError for whatever went wrong."""
+        """Acquire a permit, then wait for the reply, each within the deadline; raises StoreError on any failure."""
         if self._address is None:
             return await self._through_given_client(work)
         client, permits, _ = self._of_this_loop()
@@ -180,7 +180,7 @@ class AsyncClient:
         return await self.call(lambda client: _arun(client, script, keys, arguments))
 
     def batcher(self) -> Batcher | None:
-        """Who sends decisions of this event loop together, where that is done."""
+        """The batcher of this event loop, or None if decisions are not batched."""
         if self._batching is None:
             return None
         recent = self._recent
@@ -212,9 +212,9 @@ class AsyncClient:
             raise self._failures.meaning(error) from error
 
     async def _prepared(self, client: Any) -> None:
-        """Let one task at a time learn where the slots are: redis-py drops connections that others use meanwhile.
+        """Let only one task at a time load the slot map: redis-py drops connections that others use meanwhile.
 
-        It goes on when the deadline of who began it has passed: on a slow machine nobody would ever get through.
+        Loading continues past the deadline of the call that started it: else it might never finish on a slow machine.
         """
         loop = asyncio.get_running_loop()
         task = self._preparing.get(loop)
@@ -230,7 +230,7 @@ class AsyncClient:
             client = make_client(self._address, self._failures.timeout, asynchronous=True)
             batcher = None
             if self._batching is not None:
-                address = self._address.in_resp2()  # which is what a ReplyProtocol reads
+                address = self._address.in_resp2()  # a ReplyProtocol reads only RESP2
                 own = make_client(address, self._failures.timeout, asynchronous=True, timed=False)
                 if has_private_names(own, asynchronous=True):
                     batcher = Batcher(own, *self._batching, self._failures)
@@ -254,4 +254,4 @@ async def _arun(client: Any, script: Script, keys: Sequence[str], arguments: Pac
 
 
 _of_this_process: weakref.WeakSet[Any] = each_in_forked_child(lambda client: client._renew())  # noqa: SLF001 - its own module
-"""The clients, which must not use sockets, locks and event loops of a parent."""
+"""All clients, which must not use sockets, locks and event loops of a parent process."""

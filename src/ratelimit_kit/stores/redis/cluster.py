@@ -1,9 +1,8 @@
-"""Charges whose keys lie in several slots of a cluster, which no single step can change.
+"""Charges whose keys are in several slots of a cluster, which no single script call can change.
 
-They are decided slot by slot; when a later slot refuses, the earlier ones are given back, by the
-stamps that they were charged with. A concurrent request may be refused meanwhile; none is
-admitted beyond a limit. The conversation is a generator, which `carry_out` and its async twin
-carry out.
+They are decided slot by slot; if a later slot denies, the earlier charges are refunded by the timestamps
+they were charged with. A concurrent request may be denied meanwhile, but none is admitted beyond a
+limit. A decision is a generator of steps, which `carry_out` and its async twin execute.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from ratelimit_kit.stores import Charge
 
 
 class Ask(NamedTuple):
-    """Decide charges of one slot; answered with the server's time and verdicts, or a StoreError."""
+    """Decide charges of one slot; the result is the server's time and the verdicts, or a StoreError."""
 
     charges: Sequence[Charge]
 
 
 class GiveBack(NamedTuple):
-    """Refund charges of one slot that were made at `charged_at`; answered with nothing, or a StoreError."""
+    """Refund charges of one slot that were made at `charged_at`; the result is None or a StoreError."""
 
     charges: Sequence[Charge]
     charged_at: int
@@ -35,7 +34,7 @@ Conversation = Generator[Ask | GiveBack, Any, Sequence[Verdict]]
 
 
 def by_slot(charges: Sequence[Charge], keys: Sequence[str]) -> list[list[Charge]]:
-    """The charges, in lists of one slot each."""
+    """The charges grouped by slot."""
     slots: dict[int, list[Charge]] = {}
     for charge, key in zip(charges, keys, strict=True):
         slots.setdefault(key_slot(key.encode()), []).append(charge)
@@ -43,7 +42,7 @@ def by_slot(charges: Sequence[Charge], keys: Sequence[str]) -> list[list[Charge]
 
 
 def deciding(charges: Sequence[Charge], parts: Sequence[Sequence[Charge]]) -> Conversation:
-    """Ask one slot after the other; on a denial or a failure give back what was charged."""
+    """Decide one slot after the other; on a denial or failure, refund what was charged."""
     found: dict[Charge, Verdict] = {}
     charged: list[GiveBack] = []
     for part in parts:
@@ -65,7 +64,7 @@ def deciding(charges: Sequence[Charge], parts: Sequence[Sequence[Charge]]) -> Co
 def _looking(
     parts: Sequence[Sequence[Charge]], refused: Sequence[Charge], found: dict[Charge, Verdict]
 ) -> Generator[Ask, Any, None]:
-    """After a denial: what the other slots say, without charging them."""
+    """After a denial, peek at the other slots without charging them, and add their verdicts to `found`."""
     for part in parts:
         if part is refused:
             continue
@@ -84,17 +83,17 @@ def _looking(
 
 
 class Steps(Protocol):
-    """Who takes the steps of a conversation."""
+    """Executes the steps of a conversation."""
 
     def step(self, step: Ask | GiveBack) -> Any:
-        """Take a step, and return its answer."""
+        """Execute a step and return its result."""
 
     async def astep(self, step: Ask | GiveBack) -> Any:
         """Do what `step` does."""
 
 
 def carry_out(conversation: Conversation, steps: Steps) -> Sequence[Verdict]:
-    """Take one step after the other; a step that fails is answered with its error."""
+    """Execute one step after the other; the result of a failed step is its StoreError."""
     answer: Any = None
     while True:
         try:

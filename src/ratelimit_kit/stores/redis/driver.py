@@ -1,8 +1,8 @@
-"""redis-py itself: what of it is used, and its clients as this library wants them.
+"""The redis-py library: the parts in use, and clients configured the way this library needs them.
 
-The one module that imports redis and says what to install where it is missing. What redis-py has no public name for is
-read here and in `protocol.py` only, and looked for once, when a store is made: where it is missing, calls go through
-redis-py's own client, one by one.
+This module imports redis and says what to install if it is missing. Private names of redis-py are used only here and
+in `protocol.py`, and checked once, when a store is created: if they are missing, calls go through redis-py's own
+client, one by one.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ __all__ = [
 ]
 
 FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
-"""All that can go wrong in a call; redis-py's cluster errors are no RedisError."""
+"""Everything a call may raise; redis-py's cluster errors do not derive from RedisError."""
 
 TIMEOUTS = (TimeoutError, redis.TimeoutError)
 
 ConnectionLost = redis.ConnectionError
-"""A connection has ended."""
+"""The connection was closed."""
 
 InvalidReply = redis.InvalidResponse
-"""What came is no answer."""
+"""The bytes received are not a reply."""
 
 CLUSTERS = (redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster)
 
@@ -76,9 +76,9 @@ MAX_CONNECTIONS = 64
 
 
 def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: bool = True) -> Any:
-    """A client that keeps to the deadline and never repeats a call by itself.
+    """A client that enforces the deadline and never retries a call automatically.
 
-    `timed=False` leaves the deadline of calls to the caller: redis-py makes a task for each that it times.
+    `timed=False` leaves the deadline of calls to the caller: redis-py creates a task for each call with a timeout.
     """
     library: Any = redis.asyncio if asynchronous else redis
     options = {
@@ -92,7 +92,7 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
         return library.cluster.RedisCluster(startup_nodes=nodes, **{**options, **address.options})
     options["max_connections"] = MAX_CONNECTIONS
     if address.kind == "sentinel":
-        # Before version 8 redis-py reads a Sentinel's answers in RESP2 only.
+        # Before version 8, redis-py parses a Sentinel's replies in RESP2 only.
         asked = {**options, **address.sentinel_options, "protocol": 2}
         known = library.sentinel.Sentinel(address.nodes, sentinel_kwargs=asked, **{**options, **address.options})
         return known.master_for(address.service)
@@ -109,27 +109,27 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
 
 
 def connection_of(pool: Any) -> Any:
-    """A connection that stands, or for an asynchronous pool the coroutine that gives one."""
+    """An open connection or, from an asynchronous pool, a coroutine that returns one."""
     try:
         return pool.get_connection()
-    except TypeError:  # redis-py before 5.3 wants to know for which command
+    except TypeError:  # redis-py before 5.3 requires the name of a command
         return pool.get_connection("EVALSHA")
 
 
 def error_of(text: str) -> Exception:
-    """An error that the server sent, as redis-py names it."""
+    """The redis-py exception for an error reply of the server."""
     error: Exception = PARSER.parse_error(text)  # type: ignore[union-attr]  # has_private_names has looked
     return error
 
 
 def sentinel_clients(client: Any) -> list[Any]:
-    """The clients for Sentinels behind a client, which closing it leaves open."""
+    """The clients for Sentinels behind a client; closing that client leaves them open."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [] if manager is None else list(manager.sentinels)
 
 
 PRIVATE: Final = {False: "_sock", True: "_writer"}
-"""What connections of redis-py, sync and asynchronous, call what they send over."""
+"""The attribute for the socket or stream of a redis-py connection: sync (False) and asynchronous (True)."""
 
 PARSER: Final = getattr(redis.connection, "DefaultParser", None)
 """Redis-py's reader of replies, which names errors."""
@@ -143,7 +143,7 @@ _told: set[str] = set()
 
 
 def has_private_names(client: Any, *, asynchronous: bool) -> bool:
-    """Whether the connections of a client can be taken over; one log line says where they cannot."""
+    """Whether the connections of a client can be taken over; if not, one log line says so."""
     pool = client.connection_pool
     connection = pool.connection_class(**pool.connection_kwargs)
     missing = [] if hasattr(connection, PRIVATE[asynchronous]) else [f"Connection.{PRIVATE[asynchronous]}"]
@@ -162,7 +162,7 @@ def has_private_names(client: Any, *, asynchronous: bool) -> bool:
 
 
 class Connection:
-    """A connection of redis-py's, and how to see in one system call whether there is something to read."""
+    """A redis-py connection, with a check in one system call for data to read."""
 
     __slots__ = ("_poll", "_socket", "library")
 
@@ -176,9 +176,9 @@ class Connection:
             self._poll = poll.poll
 
     def is_fit(self) -> bool:
-        """Whether the connection stands, and nothing lies in it."""
+        """Whether the connection is open and holds no unread data."""
         if self._poll is not None:
-            return self.library._sock is self._socket and not self._poll(0)  # noqa: SLF001 - it has no name of its own
+            return self.library._sock is self._socket and not self._poll(0)  # noqa: SLF001 - there is no public name
         try:
             return not self.library.can_read(0)
         except Exception:  # noqa: BLE001 - whatever it is, this connection is not used

@@ -1,4 +1,4 @@
-"""What goes wrong with Redis, as a store's error: an outage, or a store that is only busy."""
+"""Translates failures of Redis into store errors: unavailable, or only contended."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ratelimit_kit.stores.redis.driver import (
 )
 
 EXHAUSTED = ("No connection available", "Too many connections")
-"""How a pool of redis-py's says that all its connections are taken: older ones have no class of error for it."""
+"""Messages of redis-py's pools when all connections are in use: older versions have no exception class for it."""
 
 
 def is_demoted(error: BaseException) -> bool:
-    """Whether a server that was the primary is a replica now: another connection may lead to the new primary.
+    """Whether the server has been demoted to a replica: a new connection may lead to the new primary.
 
-    Redis before version 7 names the error of a command only within that of its script.
+    Redis before version 7 reports the error of a command only inside that of its script.
     """
     return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
 
 
 class Failures:
-    """The errors of one store, which is called `name` in them; `timeout` is its deadline in seconds."""
+    """The errors of one store; `name` is its name in messages, `timeout` its deadline in seconds."""
 
     def __init__(self, name: str, timeout: float, *, clustered: bool) -> None:
         self._name = name
@@ -33,7 +33,7 @@ class Failures:
         self._clustered = clustered
 
     def contended(self, connections: int) -> StoreError:
-        """No permit in time: more callers than connections are not an outage."""
+        """The error for a permit that did not come in time: having more callers than connections is not an outage."""
         which = f"all {connections} connections" if connections > 1 else "the connection"
         return StoreContendedError(f"{self._name}: {which} stayed busy for {self.timeout:g} s, nothing was charged")
 
@@ -42,7 +42,7 @@ class Failures:
         return self.meaning(error) if isinstance(error, FAILURES) else error
 
     def meaning(self, error: BaseException) -> StoreError:
-        """What an error of redis-py's means, and what to do about it."""
+        """The store error for a redis-py error, with advice on what to do about it."""
         if isinstance(error, MaxConnectionsError) or any(words in str(error) for words in EXHAUSTED):
             return self.contended(MAX_CONNECTIONS)
         if "max number of clients" in str(error):  # the server is alive, and a flood must not make it fail open

@@ -1,6 +1,6 @@
-"""One connection of an event loop over which batches of decisions travel, several at a time.
+"""An event loop's connection, over which several batches of decisions are in flight at the same time.
 
-Replies come in the order of the questions. An error goes to the callers whose answer is lost with it, and nothing is
+Replies come in the order of the requests. An error goes to all callers whose replies are lost with it, and nothing is
 sent twice unless the server says that it ran nothing.
 """
 
@@ -23,14 +23,14 @@ from ratelimit_kit.stores.redis.scripts import Arguments, PackedArguments, Scrip
 from ratelimit_kit.stores.redis.timeout import LATE_SECONDS, Deadline
 
 MAX_BATCHES = 16
-"""Batches under way, so that the server need not wait for this process."""
+"""Maximum number of batches in flight; several keep the server from waiting for this process."""
 
 Call = tuple[Sequence[str], Sequence[Charge], "asyncio.Future[Decision]", float]
-"""Keys, charges, who waits, and since when."""
+"""Keys, charges, the future of the caller, and since when it waits (monotonic seconds)."""
 
 
 class Batch:
-    """Calls that travel together, what is sent with their keys, and until when (the loop's time) a reply is awaited."""
+    """Calls that travel together, the arguments sent with their keys, and the deadline in the loop's time."""
 
     __slots__ = ("arguments", "by_name", "calls", "deadline", "late")
 
@@ -42,38 +42,38 @@ class Batch:
         self.by_name = True
 
     def encode(self, script: Script) -> bytes:
-        """The one script call for them all."""
+        """The single script call for all of them."""
         keys = [key for call in self.calls for key in call[0]]
         if len(self.calls) == 1:
             return encode_call(script, keys, self.arguments, by_name=self.by_name)
         return encode_call(script, keys, self.arguments, many=len(self.calls[0][0]), by_name=self.by_name)
 
     def succeed(self, reply: Any) -> None:
-        """Give each caller their part of the reply."""
+        """Give each caller its part of the reply."""
         _, found = decisions(self.calls[0][1], reply)
         for (_, _, future, _), decision in zip(self.calls, found, strict=True):
             if not future.done():
                 future.set_result(decision)
 
     def fail(self, error: Callable[[], Exception]) -> None:
-        """Tell every caller, each with an error of their own."""
+        """Fail every call; a store error is an object of each one's own."""
         for _, _, future, _ in self.calls:
             if not future.done():
                 future.set_exception(error())
 
 
 class Owner(Protocol):
-    """Who makes the batches."""
+    """Builds the batches and is notified of their outcome."""
 
     def on_reply(self, batch: Batch, *, idle: bool) -> None:
-        """Hear that a batch was answered; `idle` when none is under way any more."""
+        """Called after the reply to a batch; `idle` if no other batch is in flight."""
 
     def on_lost(self, connection: Any) -> None:
-        """Hear that a connection of redis-py's is lost, and has to be let go."""
+        """Called when a redis-py connection is lost and has to be released."""
 
 
 class Pipeline:
-    """The connection of one event loop, from redis-py's `library_pool`; the batches come from `owner`."""
+    """The connection of one event loop, taken from redis-py's `library_pool`; `owner` builds the batches."""
 
     def __init__(
         self, library_pool: Any, script: Script, arguments: Arguments, failures: Failures, owner: Owner
@@ -91,12 +91,12 @@ class Pipeline:
 
     @property
     def timeout(self) -> float:
-        """Seconds until a reply must have come."""
+        """Seconds within which a reply must arrive."""
         return self.failures.timeout
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection; it may have ended."""
+        """Whether there is a connection; the server may have closed it."""
         return self._protocol is not None
 
     @property
@@ -105,11 +105,11 @@ class Pipeline:
         return not self._under_way
 
     def has_room(self, batches: int) -> bool:
-        """Whether one more batch than these may be sent now."""
+        """Whether another batch may be sent after this many."""
         return len(self._under_way) + batches < MAX_BATCHES
 
     def stands(self) -> bool:
-        """Whether there is a connection that can be used; one that has ended is given up."""
+        """Whether there is a usable connection; one that was closed is given up."""
         if self._protocol is not None and self._protocol.ends:
             self._on_lost(self._protocol, ConnectionLost("the connection was closed"))
         return self._protocol is not None
@@ -123,24 +123,24 @@ class Pipeline:
         self.idle_since = monotonic()
 
     async def let_go(self, connection: Any) -> None:
-        """Give a connection back to its pool, which opens it again for the next."""
+        """Return a connection, closed, to its pool, which reopens it for the next use."""
         await connection.disconnect(nowait=True)
         await self._library_pool.release(connection)
 
     def send(self, batches: Sequence[Batch]) -> None:
-        """Send batches in one write; never waits."""
+        """Send batches in one write, without waiting."""
         if batches and self._protocol is not None:
             self._under_way.extend(batches)
             self._protocol.send(b"".join([batch.encode(self._script) for batch in batches]))
             self._watch_deadline()
 
     def close(self) -> None:
-        """End the connection; who is under way hears of it."""
+        """Close the connection; calls in flight get an error."""
         if self._protocol is not None:
             self._on_lost(self._protocol, ConnectionLost("the store was closed"))
 
     def _on_reply(self, reply: Any) -> None:
-        """The oldest batch is answered, or has to be sent once more."""
+        """Resolve the oldest batch, or send it once more."""
         batch = self._under_way[0]
         if isinstance(reply, NoScriptError):
             batch.by_name = False
@@ -161,7 +161,7 @@ class Pipeline:
         self._owner.on_reply(batch, idle=not self._under_way)
 
     def _on_lost(self, protocol: ReplyProtocol, error: Exception) -> None:
-        """What is under way is lost: nobody knows what was charged."""
+        """Fail all batches in flight: whether they were charged is unknown."""
         if protocol is not self._protocol:
             return
         self._protocol = None
@@ -173,19 +173,19 @@ class Pipeline:
         self._owner.on_lost(protocol.connection)
 
     def _send_again(self, batch: Batch) -> None:
-        """The server has said that it ran nothing."""
+        """Send a batch again, after the server has said that it ran nothing."""
         assert self._protocol is not None
         self._under_way.append(batch)
         self._protocol.send(batch.encode(self._script))
 
     def _watch_deadline(self) -> None:
-        """See to the deadline of the oldest batch: one timer, whatever the number of batches meanwhile."""
+        """Watch the deadline of the oldest batch, with one timer whatever the number of batches."""
         if self._timer is None and self._under_way:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(self._under_way[0].deadline, self._check_deadline)
 
     def _check_deadline(self) -> None:
-        """Give up a connection that was silent for too long; a loop that comes late itself looks once more."""
+        """Give up a connection that was silent for too long; a loop that runs late itself grants one more wait."""
         self._timer = None
         if not self._under_way:
             return

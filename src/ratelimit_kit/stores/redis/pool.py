@@ -1,8 +1,8 @@
-"""Script calls over redis-py's connections, with less around them than a client's command.
+"""Script calls over redis-py's connections, with less overhead than a command of its client.
 
-A connection is taken from the client's pool when a call finds no idle one, and kept. One that the server has closed,
-or that holds an answer nobody has read, is closed and never used for a charge. An error closes the connection, for
-what it would answer next is not known; nothing is sent twice.
+If no connection is idle, a call takes one from the client's pool and keeps it. A connection that the server has closed,
+or that holds an unread reply, is closed and never used for a charge. So is one after an error, because its next reply
+might belong to the failed call; nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ratelimit_kit.stores.redis.failures import is_demoted
 
 
 class RedisConnections(ConnectionPool[Connection]):
-    """The connections of one client, in this process; `library_pool` is redis-py's."""
+    """This process's connections of one client; `library_pool` is redis-py's."""
 
     def __init__(self, size: int, library_pool: Any) -> None:
         super().__init__(size)
         self._library_pool = library_pool
 
     def call(self, command: bytes) -> Any:
-        """Send a packed command, and return the reply; ResponseError for one that the server refused."""
+        """Send a packed command and return the reply; raises ResponseError if the server rejects it."""
         connection = self.take()
         try:
             connection.library.send_packed_command([command])
@@ -37,15 +37,15 @@ class RedisConnections(ConnectionPool[Connection]):
         self.keep(connection)
         return reply
 
-    def connect(self, place: Hashable) -> Connection:  # noqa: ARG002 - there is one
-        """A connection that stands."""
+    def connect(self, place: Hashable) -> Connection:  # noqa: ARG002 - there is only one
+        """An open connection."""
         return Connection(connection_of(self._library_pool))
 
     def is_fit(self, connection: Connection) -> bool:
-        """Whether the connection stands, and nothing lies in it."""
+        """Whether the connection is open and holds no unread data."""
         return connection.is_fit()
 
     def discard(self, connection: Connection) -> None:
-        """Close a connection, and let redis-py forget it."""
+        """Close a connection and return it to redis-py's pool."""
         connection.library.disconnect()
         self._library_pool.release(connection.library)

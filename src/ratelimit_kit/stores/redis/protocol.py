@@ -1,7 +1,7 @@
-"""A connection to Redis that an event loop reads by itself: what comes is parsed where it arrives.
+"""An asyncio protocol for a connection to Redis, which parses replies as they arrive, without a reading task.
 
-redis-py opens it and greets the server (login, TLS, database); then this protocol takes the transport over, and
-gives it back by ending it. Only what script calls are answered in RESP2 is known here: whole numbers, bytes and errors.
+redis-py opens the connection and performs the handshake (TLS, login, database); then this protocol takes over the
+transport, until it aborts it. It knows only the RESP2 replies of script calls: integers, bytes and errors.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from ratelimit_kit.stores.redis.driver import ConnectionLost, InvalidReply, error_of
 
 NUMBER, BYTES, ERROR = b":$-"
-"""How the answers begin that a script gives."""
+"""The first bytes of the replies that a script returns."""
 
 
 class ReplyProtocol(asyncio.Protocol):
-    """One connection; `on_reply` is given each reply, in the order of the questions, and `on_lost` hears of its end."""
+    """One connection; `on_reply` gets each reply, in the order of the requests, and `on_lost` is called at its end."""
 
     def __init__(
         self, connection: Any, on_reply: Callable[[Any], None], on_lost: Callable[[ReplyProtocol, Exception], None]
@@ -26,25 +26,25 @@ class ReplyProtocol(asyncio.Protocol):
         self._on_reply = on_reply
         self._on_lost = on_lost
         self._rest = b""
-        self._transport: Any = connection._writer.transport  # noqa: SLF001 - it has no name of its own
+        self._transport: Any = connection._writer.transport  # noqa: SLF001 - there is no public name
         self._before: Any = self._transport.get_protocol()
         self._transport.set_protocol(self)
 
     @property
     def ends(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether the connection is closing, so that nothing more can be sent."""
         return bool(self._transport.is_closing())
 
     def send(self, questions: bytes) -> None:
-        """Send packed commands; never waits."""
+        """Send packed commands, without waiting."""
         self._transport.write(questions)
 
     def end(self) -> None:
-        """Let nothing more be heard."""
+        """Abort the connection."""
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Pass on every answer that is complete; an error is passed on, not raised."""
+        """Pass on every complete reply; an error reply is passed on, not raised."""
         if self._rest:
             data = self._rest + data
         at, size = 0, len(data)
@@ -70,6 +70,6 @@ class ReplyProtocol(asyncio.Protocol):
         self._rest = data[at:]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell who asks, and redis-py, which may wait for the end."""
+        """Notify the owner, and redis-py, which may be waiting for the end."""
         self._before.connection_lost(exc)
         self._on_lost(self, exc or ConnectionLost("the server closed the connection"))

@@ -1,4 +1,4 @@
-"""What decide.lua replies, as decisions: read at once as far as they say who passes, and else when asked."""
+"""Turns the replies of decide.lua into decisions: admitted or denied right away, the verdicts on demand."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.stores import Charge
 
 Reply = int | bytes
-"""One token bucket is answered with a number, all else with packed numbers."""
+"""A number for a single token bucket, packed numbers for everything else."""
 
 _LENGTHS = {TokenBucket: 1, FixedWindow: 2, SlidingWindow: 3}
-"""Numbers for each kind of limit."""
+"""How many numbers a reply holds for each kind of limit."""
 
 
 class ReplyAllowed(LazyDecision):
-    """An admission: `basis` is what was asked, the server's time, and its numbers."""
+    """An admission: `basis` holds the charges, the server's time, and the numbers of the reply."""
 
     __slots__ = ()
 
@@ -29,14 +29,14 @@ class ReplyAllowed(LazyDecision):
 
 
 class ReplyDenied(ReplyAllowed):
-    """A denial, likewise."""
+    """A denial, with the same `basis`."""
 
     __slots__ = ()
     allowed = False
 
 
 def other_window(reply: Reply) -> int | None:
-    """The server's time, where it lives in another calendar window than we thought and has decided nothing."""
+    """The server's time (microseconds) if it decided nothing, being in another calendar window; else None."""
     if isinstance(reply, int) or len(reply) > 8:
         return None
     (time,) = unpack("<d", reply)
@@ -44,7 +44,7 @@ def other_window(reply: Reply) -> int | None:
 
 
 def decisions(charges: Sequence[Charge], reply: Reply) -> tuple[int, list[Decision]]:
-    """The server's time (0 where it was not told) and the decisions of all calls with such charges."""
+    """The server's time (0 if the reply lacks it) and one decision per call of the batch."""
     if isinstance(reply, int):
         return 0, [_bucket(charges[0], reply)]
     now, *numbers = map(int, unpack(f"<{len(reply) // 8}d", reply))
@@ -61,7 +61,7 @@ def decisions(charges: Sequence[Charge], reply: Reply) -> tuple[int, list[Decisi
 
 
 def _bucket(charge: Charge, reply: int) -> Decision:
-    """A decision of one token bucket: its credits afterwards, or -1 minus its credits when it refuses."""
+    """The decision of a token bucket; `reply` is its credits afterwards, or -1 minus its credits on a denial."""
     if reply >= 0:
         admitted = StateAllowed()
         admitted.basis = charge.limit, (reply, 0), 0, 0

@@ -1,7 +1,7 @@
-"""The scripts that run in Redis, and the arguments they take.
+"""The scripts that run in Redis, and their arguments.
 
-Lua knows no calendar, so fixed windows travel as the ends of the windows around the server's time,
-as far as it is known here; a server that lives in another window says so, and is followed.
+Lua has no calendar, so a fixed window is passed as the ends of the windows around the server's time, as far as
+it is known here; a server whose clock is in another window says so, and the call is repeated with its time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ratelimit_kit.stores import Charge
 
 
 class Script:
-    """Lua files of this package, one after the other, and the name under which Redis caches them."""
+    """Concatenated Lua files of this package, and the SHA-1 under which Redis caches them."""
 
     def __init__(self, *names: str) -> None:
         folder = files("ratelimit_kit.stores.redis").joinpath("lua")
@@ -32,26 +32,26 @@ class Script:
 
 
 def scripts(clock: str) -> tuple[Script, Script]:
-    """The scripts that decide and refund, by the server's clock or by a given one."""
+    """The scripts that decide and refund; `clock` is the Lua file that defines the time."""
     floor = clock, "struct.lua", "states.lua"
     return Script(*floor, "decide.lua"), Script(*floor, "refund.lua")
 
 
 class PackedArguments(list[Any]):
-    """Arguments of a script, which are packed once, however often they are sent."""
+    """Arguments of a script, packed only once, however often they are sent."""
 
     @cached_property
     def packed(self) -> bytes:
-        """As they travel."""
+        """The arguments as sent, in RESP."""
         return _packed(self)
 
 
 def encode_call(
     script: Script, keys: Sequence[str], arguments: PackedArguments, *, many: int = 0, by_name: bool = True
 ) -> bytes:
-    """The packed call of a script, by the name under which Redis caches it, or by its text.
+    """The packed call of a script, by its SHA-1 (`by_name`) or by its text.
 
-    `many` is the number of keys in one decision, where there are several.
+    `many` is the number of keys per decision, for a batch of several decisions.
     """
     head = script.by_name if by_name else _packed(("EVAL", script.source))
     tail = _packed(("many", many)) if many else b""
@@ -74,7 +74,7 @@ MAX_SHAPES = 1024
 
 
 class Arguments:
-    """Makes the scripts' arguments; `clock` (nanoseconds) replaces the server's in tests."""
+    """Builds the scripts' arguments; `clock` (nanoseconds) replaces the server's in tests."""
 
     def __init__(self, clock: Callable[[], int] | None) -> None:
         self._clock = clock
@@ -83,7 +83,7 @@ class Arguments:
         self._known: dict[tuple[Any, ...], PackedArguments] = {}
 
     def decide(self, charges: Sequence[Charge]) -> PackedArguments:
-        """What decide.lua takes; the same object as long as it is the same."""
+        """The arguments of decide.lua; the same object while they do not change."""
         if self._clock is not None:
             return PackedArguments([*self._of(charges), self._clock() // 1000])
         if len(charges) == 1:
@@ -117,7 +117,7 @@ class Arguments:
         return arguments
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None) -> PackedArguments:
-        """What refund.lua takes."""
+        """The arguments of refund.lua."""
         arguments = PackedArguments()
         for _, limit, cost in charges:
             start = cost, charged_at is not None, charged_at or 0
@@ -135,7 +135,7 @@ class Arguments:
         return arguments
 
     def learn_calendar(self, server_time: int) -> None:
-        """Follow the server's clock where this machine's lives in another calendar window."""
+        """Follow the server's clock (microseconds) where this machine's is in another calendar window."""
         self._offset = server_time - self._local_time()
 
     def _local_time(self) -> int:
@@ -162,7 +162,7 @@ def _window_start(limit: FixedWindow, now: int) -> int:
 class _Shape(NamedTuple):
     """How the scripts pack the log of a sliding window.
 
-    The formats of its header and of an entry; what stamps and counts are known modulo; the bytes of an entry.
+    The `struct` formats of its header and of an entry; the moduli of stamps and counts; the bytes of an entry.
     """
 
     header: str
@@ -173,14 +173,14 @@ class _Shape(NamedTuple):
 
 
 def _shape(limit: SlidingWindow) -> _Shape:
-    """As few bytes as tell apart the stamps within a window, and the counts within a limit."""
+    """The shape with the fewest bytes that distinguish all stamps within a window and all counts within a limit."""
     stamp, stamp_modulus, stamp_size = _number(limit.window)
     count, count_modulus, count_size = _number(limit.limit)
     return _Shape(f"<d{count}{count}", f"<{stamp}{count}", stamp_modulus, count_modulus, stamp_size + count_size)
 
 
 def _number(largest: int) -> tuple[str, int, int]:
-    """Format, modulus and bytes of the narrowest number up to `largest`; servers of 32 bits know no `I5`."""
+    """Format, modulus and bytes of the narrowest number up to `largest`; 32-bit servers do not support `I5`."""
     for size in (1, 2, 3, 4):
         if largest < 256**size:
             return f"I{size}", 256**size, size
@@ -188,5 +188,5 @@ def _number(largest: int) -> tuple[str, int, int]:
 
 
 def pack_doubles(*numbers: int) -> bytes:
-    """Whole numbers as the scripts read them: pack_doubles, for Lua has no others."""
+    """Integers as the scripts read them: packed as doubles, the only numbers in Lua."""
     return pack(f"<{len(numbers)}d", *numbers)

@@ -1,7 +1,7 @@
-"""State in Redis, decided by one script call on the server's own clock.
+"""Counters in Redis, decided in one script call on the server's own clock.
 
-A charge is never sent twice unless the server has said that it ran nothing (NOSCRIPT): a call that
-timed out may have been counted. `client.py` knows how to reach the server.
+A charge is never sent twice unless the server has said that it ran nothing, such as NOSCRIPT: a call that
+timed out may have been counted. See `client.py` for how the server is reached.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ratelimit_kit.stores.urls import read_url, taken_out
 
 
 class RedisStore(BaseStore):
-    """Counters in Redis (or a server that speaks its protocol and Lua), shared by all who use it.
+    """Counters in Redis (or a server with its protocol and Lua), shared by all processes that use it.
 
-    `url` is `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, with `valkey`
-    for `redis` where that is nicer; `timeout` is the deadline in seconds for connecting and for a call.
-    Instead of a URL, `client` and `async_client` take redis-py clients of your own, with their own time-outs
-    and `retry=None`. Decisions that tasks of an event loop ask for at once travel together, unless
-    `batching=False`, a cluster or a client of your own. `clock` (nanoseconds) replaces the server's in tests.
+    `url` is `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, optionally with
+    `valkey` for `redis`; `timeout` is the deadline in seconds for connecting and for a call. Instead of a
+    URL, `client` and `async_client` accept redis-py clients of your own, with their own timeouts and
+    `retry=None`. Concurrent decisions of tasks on one event loop are batched, except with `batching=False`, a
+    cluster or a client of your own. `clock` (nanoseconds) replaces the server's in tests.
     """
 
     @known_options
@@ -70,14 +70,14 @@ class RedisStore(BaseStore):
     def decide(self, charges: Sequence[Charge]) -> Verdicts:
         """Admit all charges or write nothing, in one script call.
 
-        In a cluster, charges whose keys lie in several slots are decided slot by slot, with give-back.
+        In a cluster, charges in several slots are decided slot by slot, with refunds on a denial.
         """
         if self.clustered:
             return carry_out(deciding(charges, self._slots(charges)), self)
         return self._decide(charges)[1]
 
     async def adecide(self, charges: Sequence[Charge]) -> Verdicts:
-        """Do what `decide` does, together with others that ask in the same turn of the event loop."""
+        """Do what `decide` does, batched with other calls made in the same iteration of the event loop."""
         if self.clustered:
             return await acarry_out(deciding(charges, self._slots(charges)), self)
         batcher = self._aclient.batcher()
@@ -86,7 +86,7 @@ class RedisStore(BaseStore):
         return (await self._adecide(charges))[1]
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
-        """Give costs back: of the hits made at `charged_at` (microseconds), else of the oldest."""
+        """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
         for part in self._slots(charges) if self.clustered else [charges]:
             self._refund(part, charged_at)
         forget(charges, refunded=True)
@@ -110,12 +110,12 @@ class RedisStore(BaseStore):
         forget(charges)
 
     def clear(self) -> None:
-        """Delete every key with this store's prefix, on every primary: for tests, and never in one step."""
+        """Delete every key with this store's prefix, on every primary; not atomic, for tests."""
         self._client.call(lambda client: _delete_all(client, f"{self._prefix}:*"))
         forget_all()
 
     def ping(self) -> None:
-        """Return when Redis answers; raise StoreUnavailableError when it does not."""
+        """Return if Redis responds; raise StoreUnavailableError if it does not."""
         self._client.call(lambda client: client.ping())
 
     async def aping(self) -> None:
@@ -123,17 +123,17 @@ class RedisStore(BaseStore):
         await self._aclient.call(lambda client: client.ping())
 
     def examine(self) -> Iterator[StartupRefused | StartupWarning]:
-        """What is wrong with this client or its server; raises StoreUnavailableError when Redis does not answer."""
+        """Problems of the client or its server; raises StoreUnavailableError if Redis does not respond."""
         for client in self._given:
             yield from client_findings(repr(self), client)
         yield from server_findings(repr(self), self._client.call)
 
     def facts(self) -> dict[str, Any]:
-        """What the server says of itself, for `doctor`; raises StoreUnavailableError when it does not answer."""
+        """Facts about the server, for `doctor`; raises StoreUnavailableError if it does not respond."""
         return server_facts(self._client.call)
 
     def close(self) -> None:
-        """Close the connections, when no call is under way; a later call opens new ones."""
+        """Close the connections, when no call is in progress; a later call opens new ones."""
         self._client.close()
 
     async def aclose(self) -> None:
@@ -141,7 +141,7 @@ class RedisStore(BaseStore):
         await self._aclient.aclose()
 
     def _decide(self, charges: Sequence[Charge]) -> tuple[int, Decision]:
-        """One script call: the server's time (microseconds) and the verdicts."""
+        """Decide in one script call; returns the server's time (microseconds) and the decision."""
         keys = self._keys(charges)
         if not keys:
             return 0, Decision([])
@@ -177,7 +177,7 @@ class RedisStore(BaseStore):
         await self._aclient.call(lambda client: client.delete(*keys))
 
     def step(self, step: Ask | GiveBack) -> Any:
-        """Take a step of a decision over several slots of a cluster."""
+        """Execute a step of a decision over several slots of a cluster."""
         if isinstance(step, Ask):
             time, decision = self._decide(step.charges)
             return time, decision.verdicts
@@ -204,7 +204,7 @@ class RedisStore(BaseStore):
 
 
 def _reach(url: str | None, clients: Sequence[Any], timeout: float) -> tuple[Address | None, float]:
-    """The address that a URL names, None where clients are given, and the deadline; OptionError for both or neither."""
+    """The address a URL names (None if clients are given) and the deadline; raises OptionError for both or neither."""
     if (url is None) == all(client is None for client in clients):
         raise OptionError("RedisStore takes either a URL such as 'redis://127.0.0.1:6379/0' or clients")
     address = None

@@ -1,8 +1,8 @@
-"""A deadline that an event loop cannot miss by being late itself.
+"""A deadline that does not expire just because the event loop itself is late.
 
-`asyncio.timeout` gives up when its moment has passed, even where the answer has come in time and the loop
-was too busy to look: a flood of tasks would then look like an outage. Here a loop that was late looks once
-more before it gives up.
+`asyncio.timeout` gives up when its time has passed, even if the reply arrived in time and the loop was
+too busy to read it: a flood of tasks would then look like an outage. Here a late loop checks once more
+before it gives up.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Final
 
 LATE_SECONDS: Final = 0.02
-"""Seconds within which a loop that is not too busy keeps its appointments."""
+"""How late a timer of a loop that is not overloaded may be."""
 
 
 class Deadline:
-    """Cancels what it encloses at `moment` of the loop's time, and raises TimeoutError; by `seconds` later in a late loop."""
+    """Async context manager: TimeoutError at `moment` (the loop's time), or up to `seconds` later in a late loop."""
 
     __slots__ = ("_handle", "_loop", "_moment", "_timeout")
 

@@ -1,12 +1,12 @@
-"""What a Redis URL says: one server, a primary that Sentinels know, or a cluster.
+"""Redis URLs: a single server, a primary monitored by Sentinels, or a cluster.
 
     redis://  rediss://  unix://          one server; rediss is TLS
     redis+sentinel://h1:26379,h2/name/0   the primary called `name`, database 0
     redis+cluster://h1:6379,h2            a cluster, by some of its nodes
 
-`valkey` may stand for `redis` everywhere, and `rediss+...` or `valkeys+...` means TLS. A user and password
-before the hosts are those of Redis; Sentinels take `?sentinel_username=...&sentinel_password=...`, and all take
-`?protocol=3` for RESP3.
+`valkey` may replace `redis` everywhere, and `rediss+...` or `valkeys+...` means TLS. The user and password before
+the hosts are for Redis; those for Sentinels are `?sentinel_username=...&sentinel_password=...`. `?protocol=3`
+selects RESP3.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ OF_ONE_SERVER = frozenset(
     {"timeout", "db", "client_name", "health_check_interval", "socket_keepalive"}
     | {name for name in _OPTIONS if not name.startswith("sentinel_")}
 )
-"""The options of a URL for one server that are worth naming; redis-py knows a few more."""
+"""The options of a single-server URL that messages suggest; redis-py accepts a few more."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where Redis is. `url` is one that redis-py reads, for a single server; `options` are for connections."""
+    """The address of Redis; `url`, for a single server, is passed to redis-py; `options` are for connections."""
 
     kind: Literal["single", "sentinel", "cluster"]
     url: str = field(default="", repr=False)
@@ -52,10 +52,10 @@ class Address:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     sentinel_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     shown: str = field(default="", compare=False)
-    """The URL as messages show it."""
+    """The redacted URL, for messages."""
 
     def in_resp2(self) -> Address:
-        """The same address, whatever protocol it wants to be spoken to in."""
+        """The same address with RESP2, whatever protocol it asks for."""
         base, mark, query = self.url.partition("?")
         kept = "&".join(pair for pair in query.split("&") if pair.partition("=")[0] != "protocol")
         options = {name: value for name, value in self.options.items() if name != "protocol"}
@@ -63,7 +63,7 @@ class Address:
 
 
 def read_address(text: str) -> Address:
-    """The address that a URL gives; StoreURLError for one that gives none."""
+    """The address in a URL; raises StoreURLError if it is not a Redis URL."""
     url = read_url(text)
     url = replace(url, scheme=url.scheme.replace("valkey", "redis"))
     scheme, _, kind = url.scheme.partition("+")
@@ -79,7 +79,7 @@ def read_address(text: str) -> Address:
 
 
 def _single(url: StoreURL) -> Address:
-    """redis-py reads the rest; what it would overlook in silence is refused here."""
+    """The address of a single server; rejects what redis-py would silently ignore, and leaves the rest to it."""
     if url.scheme == "unix":
         if url.hosts or not url.path.strip("/"):
             raise url.refused("does not name a socket. For example: 'unix:///run/redis.sock?db=0'")
@@ -95,7 +95,7 @@ def _single(url: StoreURL) -> Address:
 
 
 def _without_login(url: StoreURL) -> Address:
-    """redis-py is given user and password by themselves: it quotes URLs in its errors."""
+    """The address with user and password apart from the URL, because redis-py quotes URLs in its errors."""
     return Address("single", url=replace(url, login="").text(), options=_login(url))
 
 
@@ -130,7 +130,7 @@ def _database(url: StoreURL, text: str) -> int:
 
 
 def _options(url: StoreURL, *, secure: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    """The options of all connections, and those of connections to Sentinels besides."""
+    """The options of all connections, and the additional ones for Sentinels."""
     for name in url.options:
         if name not in _OPTIONS:
             raise url.refused(f"has no option {name!r}; {nearest(name, _OPTIONS)}")

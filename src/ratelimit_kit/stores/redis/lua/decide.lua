@@ -1,25 +1,25 @@
 -- Decide a list of charges: admit all of them or write nothing. The twin of core/*.py.
 --
 -- KEYS[i]   the state of charge i
--- ARGV      per charge: algorithm, and its numbers, packed
+-- ARGV      per charge: the algorithm, and its numbers, packed
 --             tb  cost, capacity, unit, rate
---             fw  cost, limit, and four ends of calendar windows, ascending: the server's time must
---                 lie between the first and the last, else the answer is one number: minus the time
---             sw  cost, limit, window, resolution, granule, stamp_modulus, count_modulus, and the bytes of a entry; then,
---                 as arguments of their own, the formats of the header and of a entry
--- Answers   for one token bucket its credits afterwards, or -1 minus its credits when it refuses; else
---           packed numbers: the time, 1 or 0, then per charge what is there after an admission, before a denial
---             tb  credits
---             fw  end of the window (0 for none) and count
---             sw  units left, time until the cost (or one unit) fits, time until all is forgotten
+--             fw  cost, limit, and four ends of calendar windows, ascending: the server's time must be
+--                 between the first and the last, else the reply is a single number: minus the time
+--             sw  cost, limit, window, resolution, granule, stamp_modulus, count_modulus and the bytes of an entry;
+--                 then, as separate arguments, the formats of the header and of an entry
+-- Reply     for a single token bucket its credits afterwards, or -1 minus its credits on a denial; else
+--           packed numbers: the time, 1 or 0, then per charge, after an admission or before a denial,
+--             tb  the credits
+--             fw  the end of the window (0 for none) and the count
+--             sw  the units left, the time until the cost (or one unit) fits, the time until all has expired
 --
--- Many decisions of the same charges over other keys may come in one call, each all or nothing by itself:
--- then ARGV begins with 'many' and the number of charges in one, and the answer has the time once, and then
--- what each would be answered; a token bucket by itself is one number there too.
+-- A call may hold many decisions with the same limits and costs over different keys, each decided independently:
+-- then ARGV begins with 'many' and the number of charges per decision, and the reply has the time once, followed
+-- by the reply to each decision; a single token bucket is one number there too.
 --
--- Each charge gives the state `after` it ('' to leave it, nil where the cost does not fit), the time `reset`
--- for which that one matters, and what to answer. One charge is written and answered at once; several are
--- written when all fit, and looked at a second time, as `refused`, when one does not.
+-- Each charge yields the state `after` it ('' to leave it unchanged, nil if the cost does not fit), the time
+-- `reset` for which that state matters, and the values of the reply. A single charge is written immediately;
+-- several are written if all fit, and computed a second time, as `refused`, if one does not.
 
 local many = ARGV[1] == 'many' and ARGV[2] + 0
 local charges = many or #KEYS

@@ -1,11 +1,12 @@
--- Give costs back. The twin of the `refund` functions in core/*.py.
+-- Refund costs. The twin of the `refund` methods in core/*.py.
 --
 -- KEYS[i]   the state of charge i
--- ARGV      per charge: algorithm, and its numbers, packed; the first three are the cost, 1 where the hits to
---           give back are known by their time (else 0), and that time; then
+-- ARGV      per charge: the algorithm, and its numbers, packed; the first three are the cost, 1 if the time of
+--           the hits to refund is known (else 0), and that time; then
 --             tb  capacity, unit, rate
 --             fw  the end of the calendar window of those hits
---             sw  window, stamp_modulus and count_modulus; then, as arguments of their own, the formats of the header and of a entry
+--             sw  window, stamp_modulus and count_modulus; then, as separate arguments, the formats of the header
+--                 and of an entry
 
 local refund, max, min = {}, math.max, math.min
 

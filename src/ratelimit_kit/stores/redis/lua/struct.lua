@@ -1,7 +1,7 @@
--- The two functions of Redis's struct library that the scripts use, for servers whose Lua has none, such as fakeredis.
+-- The two functions of Redis's struct library that the scripts use, for servers whose Lua lacks it, such as fakeredis.
 --
 -- A format is '<' and then, for each number, 'd' (8 bytes, IEEE 754) or 'I' with a number of bytes; all numbers
--- are whole.
+-- are integers.
 
 local struct = struct or (function()
   local floor = math.floor
