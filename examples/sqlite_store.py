@@ -27,22 +27,24 @@ class SQLiteStore(BaseStore):
         self._opened = []
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
             database.execute("PRAGMA journal_mode=WAL")
-            database.execute("CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, state TEXT)")
+            database.execute("CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, expires INTEGER, state TEXT)")
+            database.execute("CREATE INDEX IF NOT EXISTS expiry ON counters (expires)")
 
     def decide(self, charges):
         check_charges(charges)
         with self._transaction() as database:
             now = self._clock() // 1000
+            database.execute("DELETE FROM counters WHERE expires < ?", [now])
             states = [self._read(database, charge) for charge in charges]
             peeks = [charge.limit.peek(state, now, charge.cost) for charge, state in zip(charges, states, strict=True)]
             if all(peek.fits for peek in peeks):
                 for index, charge in enumerate(charges):
                     if charge.cost:
                         state = charge.limit.try_charge(states[index], now, charge.cost)
-                        self._write(database, charge, state)
+                        self._write(database, charge, state, now)
                         peeks[index] = charge.limit.peek(state, now, 0)
         return [
-            Verdict(peek.fits, charge.limit, peek.remaining, peek.wait, peek.reset)
+            Verdict(peek.fits, charge.limit, peek.remaining, peek.wait, peek.reset, charged_at=now)
             for charge, peek in zip(charges, peeks, strict=True)
         ]
 
@@ -51,12 +53,12 @@ class SQLiteStore(BaseStore):
             now = self._clock() // 1000
             for charge in charges:
                 state = self._read(database, charge)
-                self._write(database, charge, charge.limit.refund(state, now, charge.cost, charged_at))
+                self._write(database, charge, charge.limit.refund(state, now, charge.cost, charged_at), now)
 
     def reset(self, charges):
         with self._transaction() as database:
             for charge in charges:
-                self._write(database, charge, None)
+                self._write(database, charge, None, 0)
 
     def ping(self):
         with self._transaction():
@@ -71,9 +73,20 @@ class SQLiteStore(BaseStore):
     async def aclose(self):
         """The connections of threads stay until `close`."""
 
+    @contextlib.contextmanager
     def _transaction(self):
-        """One writer at a time: BEGIN IMMEDIATE takes the lock before anything is read."""
-        return _Transaction(self._connection())
+        """One writer at a time: BEGIN IMMEDIATE takes the lock before anything is read. Any failure is an outage."""
+        try:
+            database = self._connection()
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                yield database
+                database.execute("COMMIT")
+            finally:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"SQLite gave no decision: {error}") from error
 
     def _connection(self):
         if not hasattr(self._local, "database"):
@@ -87,28 +100,14 @@ class SQLiteStore(BaseStore):
         row = database.execute("SELECT state FROM counters WHERE name = ?", [_name(charge)]).fetchone()
         return charge.limit.load(json.loads(row[0])) if row else None
 
-    def _write(self, database, charge, state):
+    def _write(self, database, charge, state, now):
+        """Write a state for as long as it matters, and a minute more for a clock that is corrected."""
         if state is None:
             database.execute("DELETE FROM counters WHERE name = ?", [_name(charge)])
         else:
-            database.execute(
-                "REPLACE INTO counters VALUES (?, ?)", [_name(charge), json.dumps(charge.limit.dump(state))]
-            )
-
-
-class _Transaction:
-    def __init__(self, database):
-        self._database = database
-
-    def __enter__(self):
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise StoreUnavailableError(f"SQLite gave no decision: {error}") from error
-        return self._database
-
-    def __exit__(self, kind, *_):
-        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+            expires = now + charge.limit.peek(state, now, 0).reset + 60_000_000
+            row = [_name(charge), expires, json.dumps(charge.limit.dump(state))]
+            database.execute("REPLACE INTO counters VALUES (?, ?, ?)", row)
 
 
 def _name(charge):

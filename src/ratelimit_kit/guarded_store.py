@@ -92,7 +92,7 @@ class GuardedStore:
             return self._outages.decide(charges, on_outage, self._breaker.error)
         begun = time.monotonic()
         try:
-            decision = as_decision(self.store.decide(charges))
+            decision = as_decision(self.store.decide(charges), charges)
         except StoreError as error:
             return self._outages.failed(charges, on_outage, error)
         if self._breaker.error is not None:
@@ -114,7 +114,7 @@ class GuardedStore:
             return self._outages.decide(charges, on_outage, self._breaker.error)
         begun = time.monotonic()
         try:
-            decision = as_decision(await self.store.adecide(charges))
+            decision = as_decision(await self.store.adecide(charges), charges)
         except StoreError as error:
             return self._outages.failed(charges, on_outage, error)
         if self._breaker.error is not None:

@@ -60,14 +60,19 @@ class TestSQLiteExample(StoreConformance):
         self.made = 0
 
     def make_store(self, clock: Clock) -> Store:
-        spec = importlib.util.spec_from_file_location("sqlite_store", EXAMPLES / "sqlite_store.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
         self.made += 1
-        store: Store = module.SQLiteStore(self.folder / f"{self.made}.db", clock=clock)
+        store: Store = sqlite_store(self.folder / f"{self.made}.db", clock=clock)
         return store
+
+
+def sqlite_store(path: Path, **options: Any) -> Any:
+    """The store of the example, which is no module of the package."""
+    spec = importlib.util.spec_from_file_location("sqlite_store", EXAMPLES / "sqlite_store.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SQLiteStore(path, **options)
 
 
 class Generous(MemoryStore):

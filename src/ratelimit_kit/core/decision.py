@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.errors import ConfigurationError
 
 Basis = tuple[Any, Any, int, int]
 """What a Verdict is computed from on demand: the limit, a state, the time in microseconds, and the cost to peek for
@@ -129,9 +130,15 @@ class Decision:
         )
 
 
-def as_decision(answer: Sequence[Verdict] | Decision) -> Decision:
-    """A store's reply as a Decision."""
-    return answer if isinstance(answer, Decision) else Decision(answer)
+def as_decision(reply: Sequence[Verdict] | Decision, charges: Sequence[Any]) -> Decision:
+    """A store's reply to these charges as a Decision; ConfigurationError unless it has one Verdict for each."""
+    if isinstance(reply, Decision):
+        return reply
+    if len(reply) != len(charges):
+        raise ConfigurationError(
+            f"a store's decide must return one Verdict for each charge, in order: it returned {len(reply)} for {len(charges)}"
+        )
+    return Decision(reply)
 
 
 class LazyDecision(Decision):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -248,11 +249,7 @@ def open_store(store: str | Store | None) -> Store:
     if store is None:
         store = variable(STORE) or "memory://"
     if not isinstance(store, str):
-        if not isinstance(store, Store):
-            raise StoreURLError(
-                f"a {type(store).__name__} is not a store or a store URL. For example: 'redis://127.0.0.1:6379/0'"
-            )
-        return store
+        return _checked(store)
     scheme, mark, _ = store.partition("://")
     if not mark or scheme not in _STORES:
         found = scheme if mark else store.partition(":")[0]
@@ -263,6 +260,26 @@ def open_store(store: str | Store | None) -> Store:
     module, _, function = _STORES[scheme].partition(":")
     opened: Store = getattr(import_module(module), function)(store)
     return opened
+
+
+def _checked(store: Store) -> Store:
+    """A store of the user's own, if it has what the contract asks for; else an error that says what is missing."""
+    if isinstance(store, type):
+        raise StoreURLError(f"store={store.__name__} is a class, not a store: write store={store.__name__}(...)")
+    kind = type(store).__name__
+    if not isinstance(store, Store):
+        raise StoreURLError(
+            f"an object of type {kind} is not a store or a store URL. For example: 'redis://127.0.0.1:6379/0'"
+        )
+    if not isinstance(store.scope, Scope):
+        raise OptionError(f"{kind}.scope must be a Scope, got {store.scope!r}. For example: scope = Scope.PROCESS")
+    for name in ("decide", "refund", "reset", "ping", "close"):
+        method = getattr(type(store), name, None)
+        if method is not None and method is vars(BaseStore)[name] and name in {"decide", "refund", "reset"}:
+            raise OptionError(f"{kind} has no method {name}: every store needs decide, refund and reset")
+        if inspect.iscoroutinefunction(method):
+            raise OptionError(f"{kind}.{name} is a coroutine function: call it a{name}, and write a sync {name} too")
+    return store
 
 
 def check_charges(charges: Sequence[Charge]) -> None:

@@ -135,7 +135,7 @@ class StoreConformance:
         """A peek changes nothing."""
         with self._open(api) as (_, store):
             for _ in range(limit.max_cost + 1):
-                _equal(store.decide([Charge("key", limit, 0)])[0].remaining, limit.max_cost, "remaining after looking")
+                _equal(store.decide([Charge("key", limit, 0)])[0].remaining, limit.max_cost, "remaining after a peek")
 
     def test_refunds_and_resets(self, limit: Limit, api: type[API]) -> None:
         """Refunded units can be used again, but never more than were charged."""
@@ -151,6 +151,17 @@ class StoreConformance:
             store.decide(full)
             store.reset(full)
             _equal(store.decide(full)[0].allowed, True, "after a reset")
+
+    def test_a_refund_finds_its_hit(self, api: type[API]) -> None:
+        """A verdict tells when its hit was made, and a refund for that time gives back that hit, not an older one."""
+        limit = SlidingWindow(3, per=60)
+        with self._open(api) as (clock, store):
+            store.decide([Charge("key", limit)])
+            clock.advance(50)
+            (verdict,) = store.decide([Charge("key", limit)])
+            store.refund([Charge("key", limit)], verdict.charged_at or None)
+            clock.advance(10)
+            _equal(store.decide([Charge("key", limit, 0)])[0].remaining, 3, "remaining once the older hit has expired")
 
     def test_counters_do_not_meet(self, api: type[API]) -> None:
         """Different keys, whatever their text, and one key under several limits are separate counters."""
@@ -196,7 +207,7 @@ class StoreConformance:
             _equal(asyncio.run(hits()), min(CLIENTS, limit.max_cost), "admissions")
             store.close()
 
-    def test_both_faces_count_together(self, limit: Limit) -> None:
+    def test_both_apis_count_together(self, limit: Limit) -> None:
         """What one API admits is used up for the other; a closed store reopens."""
         store = self.make_store(ManualClock(start=START))
         for _ in range(limit.max_cost):

@@ -4,9 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from ratelimit_kit.errors import IdentityError
+from ratelimit_kit.errors import IdentityError, OptionError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def check_callable(option: str, function: Function, subject: str) -> Function:
+    """The callable itself, if it can be called with one argument, the `subject`; else OptionError."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some that are written in C
+        return function
+    try:
+        signature.bind(subject)
+    except TypeError:
+        name = getattr(function, "__qualname__", repr(function))
+        raise OptionError(
+            f"{option}={name} is called with one argument, the {subject}, but its parameters are {signature}. "
+            f"For example: {option}=lambda {subject}: ..."
+        ) from None
+    return function
 
 
 def called(function: Callable[[Any], Any], subject: Any) -> Any:

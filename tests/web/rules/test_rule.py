@@ -285,3 +285,27 @@ def test_a_refund_in_an_outage_leaves_the_hit_counted(caplog: pytest.LogCaptureF
     site.check(request()).finish(Response(200, {}))
     assert statuses(site, request()) == [429]
     assert "stays counted" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("make", "hint"),
+    [
+        (lambda wrong: Rule("5/minute", key=wrong), "key=.* called with one argument, the request"),
+        (lambda wrong: Rule("5/minute", key=["ip", wrong]), "key=.* the request"),
+        (Rule, "limits=.* the request"),
+        (lambda wrong: Rule("5/minute", when=wrong), "when=.* the request"),
+        (lambda wrong: Rule("5/minute", exempt=wrong), "exempt=.* the request"),
+        (lambda wrong: Rule("5/minute", cost=wrong), "cost=.* the request"),
+        (lambda wrong: Rule("5/minute", count=wrong), "count=.* the response"),
+        (lambda wrong: Policy(Rule("5/minute"), exempt=wrong), "exempt=.* the request"),
+        (lambda wrong: Policy(Rule("5/minute"), denial=wrong), "denial=.* the denial"),
+    ],
+)
+@pytest.mark.parametrize("wrong", [lambda: "x", lambda one, two: "x"], ids=["none", "two"])
+def test_a_callable_that_cannot_be_called_is_refused_when_it_is_given(make: Any, hint: str, wrong: Any) -> None:
+    with pytest.raises(OptionError, match=hint):
+        make(wrong)
+
+
+def test_a_callable_may_have_more_parameters_with_defaults() -> None:
+    Rule("5/minute", key=lambda request, more="x": more, cost=max)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
-from ratelimit_kit.errors import StoreURLError
+from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores.urls import StoreURL, read_url
 
 _CONNECTING: Final = frozenset({"username", "password", "db", "protocol", "socket_timeout"})
@@ -156,7 +156,14 @@ def _single(url: str, options: Options) -> tuple[StoreURL, dict[str, Any]]:
     options.finish()
     timeout = query.pop("socket_timeout", None) or taken["socket_timeout"]
     found = replace(known, login=f"{user}{colon}{password}", path=path, options=query)
-    return found, {} if timeout is None else {"timeout": float(timeout)}
+    return found, {} if timeout is None else {"timeout": _seconds(timeout)}
+
+
+def _seconds(timeout: Any) -> float:
+    try:
+        return float(timeout)
+    except (TypeError, ValueError):
+        raise OptionError(f"socket_timeout must be a number of seconds, got {timeout!r}") from None
 
 
 def _tls(options: Options) -> Iterator[tuple[str, str]]:

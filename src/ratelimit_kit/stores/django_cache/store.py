@@ -46,7 +46,10 @@ RATELIMIT_KIT = {"store": "django-cache://ratelimit", ...}"""
 
 def from_url(url: str) -> Store:
     """A store on the server of the cache that `django-cache://alias` names."""
-    alias = read_url(url).hosts
+    parsed = read_url(url)
+    if parsed.login or parsed.path.strip("/") or parsed.options:
+        raise parsed.refused("names a cache and nothing else: write 'django-cache://default'; options go into CACHES")
+    alias = parsed.hosts
     caches: Mapping[str, Mapping[str, Any]] = settings.CACHES
     if alias not in caches:
         raise StoreURLError(f"store={redacted(url)!r}: the setting CACHES has no {alias!r}; {nearest(alias, caches)}")

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import IdentityError, OptionError
-from ratelimit_kit.web.callables import acalled, called
+from ratelimit_kit.web.callables import acalled, called, check_callable
 from ratelimit_kit.web.http.cookies import cookie_values
 from ratelimit_kit.web.http.messages import FIELD_NAME, Request
 from ratelimit_kit.web.identity.address import ClientAddress
@@ -46,7 +46,10 @@ def read_key(key: Key) -> tuple[Part, ...]:
 
 
 def _check(part: Part) -> None:
-    if callable(part) or part in _WORDS:
+    if callable(part):
+        check_callable("key", part, "request")
+        return
+    if part in _WORDS:
         return
     if isinstance(part, str):
         word, mark, name = part.partition(":")
@@ -58,7 +61,7 @@ def _check(part: Part) -> None:
         if mark and word in _NAMED and _NAMED[word].fullmatch(name):
             return
     hint = nearest(str(part), [*_WORDS, "header:NAME", "cookie:NAME", "path:NAME"])
-    raise OptionError(f"key={part!r} names nothing to count by; {hint} Or give a callable")
+    raise OptionError(f"key={part!r} names nothing to count by; {hint} A callable of the request works too")
 
 
 def identify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> Sequence[str]:

@@ -11,6 +11,7 @@ from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.outage import OnOutage
+from ratelimit_kit.web.callables import check_callable
 from ratelimit_kit.web.http.messages import Header, Request
 from ratelimit_kit.web.response.denial import Denial, Respond, say
 from ratelimit_kit.web.response.headers import FAMILIES, Item, exposing, no_fields, retry_after
@@ -35,7 +36,7 @@ class Responder:
         self._store = store
         self._fields = FAMILIES[headers]
         self._expose = expose_headers
-        self._denial = denial
+        self._denial = None if denial is None else check_callable("denial", denial, "denial")
         self._cost_status = cost_status
 
     def allowed(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:

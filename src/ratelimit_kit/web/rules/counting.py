@@ -12,6 +12,7 @@ from typing import Any
 
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import OptionError
+from ratelimit_kit.web.callables import check_callable
 from ratelimit_kit.web.http.messages import Response
 
 Counts = Callable[[Response], Any]
@@ -37,7 +38,7 @@ class Statuses:
 def read_count(count: Any) -> Counts | None:
     """A test of responses, None where every request counts; OptionError for what is none."""
     if callable(count):
-        own: Counts = count
+        own: Counts = check_callable("count", count, "response")
         return own
     if isinstance(count, list | tuple | set | frozenset) and count:
         statuses = frozenset(count)

@@ -13,8 +13,9 @@ class Exemption:
     __slots__ = ("_of_all", "_of_own", "exists")
 
     def __init__(self, exempt: Exempt) -> None:
-        self._of_all = exempt if callable(exempt) else None
-        self._of_own = None if callable(exempt) else read_exempt(exempt)
+        test = read_exempt(exempt)
+        self._of_all = test if callable(exempt) else None
+        self._of_own = None if callable(exempt) else test
         self.exists = self._of_all is not None or self._of_own is not None
 
     def frees(self, request: Request, *, own: bool) -> bool:

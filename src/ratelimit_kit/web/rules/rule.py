@@ -15,7 +15,7 @@ from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import alike, check_switch, known_options
 from ratelimit_kit.errors import OptionError, QuotaError
 from ratelimit_kit.outage import OnOutage, outage_policy
-from ratelimit_kit.web.callables import acalled, called
+from ratelimit_kit.web.callables import acalled, called, check_callable
 from ratelimit_kit.web.http.messages import Request, Response
 from ratelimit_kit.web.identity.keys import Key, read_key
 from ratelimit_kit.web.rules.counting import read_count
@@ -76,7 +76,7 @@ class Rule:
         name: str | None = None,
         on_outage: OnOutage | None = None,
     ) -> None:
-        self.tiers = limits[0] if limits and callable(limits[0]) else None
+        self.tiers = check_callable("limits", limits[0], "request") if limits and callable(limits[0]) else None
         if self.tiers is not None and len(limits) > 1:
             raise OptionError("a callable replaces all limits of a rule: let it return the others too")
         self.limits = () if self.tiers is not None else read_limits(limits)  # type: ignore[arg-type]
@@ -94,11 +94,13 @@ class Rule:
         self._exempt = read_exempt(exempt)
         if when is not None and not callable(when):
             raise OptionError(f"when must be a callable that takes the request and returns true or false, got {when!r}")
-        self._when = when
+        self._when = None if when is None else check_callable("when", when, "request")
         asks = when is not None or self._exempt is not None
         self.always = paths is None and methods is None and not asks
         self.by_index = not asks and (self.paths is None or not self.paths.expressions)
-        if not callable(cost):
+        if callable(cost):
+            check_callable("cost", cost, "request")
+        else:
             for limit in self.limits:
                 limit.check_cost(cost)
         self.cost = cost
@@ -158,7 +160,7 @@ def tier(limits: Any, rule: Rule) -> tuple[Limit, ...]:
 def read_exempt(exempt: Exempt) -> Test | None:
     """A test for requests that are not limited: by path, or a callable; None where none is exempt."""
     if callable(exempt):
-        return exempt
+        return check_callable("exempt", exempt, "request")
     listed = exempt if isinstance(exempt, str) else list(exempt) if isinstance(exempt, Iterable) else exempt
     if listed in ([], ()):
         return None
