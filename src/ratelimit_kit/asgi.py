@@ -164,7 +164,7 @@ class _Finishing:
             message = await self._finished(message, message["status"])
         elif kind == "websocket.accept":
             message = await self._finished(message, 101)
-        elif kind == "websocket.close" and not self._begun:  # closed before it was accepted: the server responds with 403
+        elif kind == "websocket.close" and not self._begun:  # closed without being accepted: servers send 403
             await self._finished(message, 403)
         await self._send(message)
 

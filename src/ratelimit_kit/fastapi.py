@@ -64,7 +64,7 @@ class RateLimited(HTTPException):
 
 
 class RateLimit:
-    """A dependency that limits the endpoints of a route, a router or an application; takes the limits and options of Rule.
+    """A dependency that limits the endpoints of a route, router or application; takes the limits and options of Rule.
 
     Without `name`, each path has its own counters, as written in the route: "/items/{id}" is one path.
     """

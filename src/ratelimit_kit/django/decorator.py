@@ -100,9 +100,9 @@ async def _aguarded(rule: Rule, page: Page, view: Callable[..., Any], args: Any,
 
 
 def _awaits(args: Any) -> bool:
-    """Whether this is the `dispatch` of a class with async handlers: a plain function that returns a coroutine.
+    """Whether this is the `dispatch` of a class with async handlers: plain, but it returns a coroutine.
 
-    A view of Django REST framework may receive a request that wraps Django's. OptionError if there is no request.
+    A view of Django REST framework may be given a request that wraps Django's.
     """
     request: Any = args[0] if args else None
     if not isinstance(request, HttpRequest) and not isinstance(getattr(request, "_request", None), HttpRequest):
@@ -135,7 +135,7 @@ def _place(request: HttpRequest) -> str:
 
 
 def _page_of(page: Page, rule: Rule, request: HttpRequest, view: Callable[..., Any]) -> Page:
-    """The page; an unnamed method is named after the class that the URL leads to, because all are named `dispatch`."""
+    """The page; an unnamed method is named after the class that the URL leads to, because all `dispatch` look alike."""
     match = request.resolver_match
     if page.name:
         return page if match else page._replace(late=False)

@@ -75,7 +75,7 @@ def _headers(request: HttpRequest) -> Mapping[str, str]:
 
 
 def _ledger(request: HttpRequest) -> MutableSequence[Any]:
-    """What was charged already, shared with a middleware around Django: in META (the WSGI environ) or the ASGI scope."""
+    """What was charged already, shared with a middleware around Django through META (the WSGI environ) or the scope."""
     place: MutableMapping[str, Any] = getattr(request, "scope", None) or request.META
     already_charged: MutableSequence[Any] = place.setdefault(ALREADY_CHARGED, [])
     return already_charged

@@ -10,7 +10,7 @@ from ratelimit_kit.errors import IdentityError
 
 
 def called(function: Callable[[Any], Any], subject: Any) -> Any:
-    """The function's value for a request or response; IdentityError if it is a coroutine, which nobody would await."""
+    """The function's value for a request or response; IdentityError if it is awaitable, as nobody would await it."""
     value = function(subject)
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):

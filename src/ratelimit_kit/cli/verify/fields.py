@@ -45,7 +45,7 @@ def _value(text: str) -> Any:
 
 @dataclass(slots=True)
 class Told:
-    """What a response says about limits; `family` is "" if nothing, `malformed` names the fields that cannot be read."""
+    """What a response says about limits; `family` is "" if nothing, `malformed` names fields that cannot be read."""
 
     family: str = ""
     quotas: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Policies from plain data: one schema for Django's setting, a TOML file, the environment and the command line.
+"""Policies from plain data: one schema for the settings of Django and Flask, TOML files and the command line.
 
 Plain data cannot hold callables or compiled expressions: "import:package.module:name" stands for a callable, and a
 path such as "re:..." for an expression.

@@ -45,7 +45,7 @@ class Reports:
             took = None  # the store was asked once, for all rules together
 
     def tell_of_shadow(self, charges: Sequence[RuleCharges], decision: Decision) -> None:
-        """Report which shadow rules would have refused a request."""
+        """Report which rules would have refused a request, were they not in shadow mode."""
         if decision.allowed:
             return
         for one, verdicts in _parts(charges, decision):
@@ -66,7 +66,7 @@ class Reports:
                 self.tell_of_shadow([one], decision)
 
     def notice_proxy(self, address: ClientAddress, request: Request) -> None:
-        """Warn once of a proxy that is not trusted or sends no field: all its clients share one address and quota."""
+        """Warn once about a proxy that is not trusted or sends no field: all its clients share an address and quota."""
         if request.already_charged is self._seen:  # a decorator, after the middleware
             return
         self._seen = request.already_charged
@@ -78,7 +78,7 @@ class Reports:
             self._tell_of_proxy(address, request)
 
     def _look_for_silence(self, address: ClientAddress, request: Request) -> None:
-        """Warn of a trusted proxy that sends no field, so that all its clients share one address."""
+        """Warn about a trusted proxy that sends no field, so that all its clients share one address."""
         if not address.is_trusted(request):
             return
         self._silent = 0 if address.header in request.headers else self._silent + 1

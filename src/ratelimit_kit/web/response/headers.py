@@ -183,7 +183,7 @@ def is_shared(headers: Mapping[str, str]) -> bool:
         return False
     if "age" in headers:
         return True
-    if "x-accel-expires" in headers and headers["x-accel-expires"].strip() != "0":  # nginx then ignores the other fields
+    if "x-accel-expires" in headers and headers["x-accel-expires"].strip() != "0":  # nginx then ignores others
         return True
     for name in _CDN_CONTROLS:
         if name in headers and not _keeps_out(headers[name]):

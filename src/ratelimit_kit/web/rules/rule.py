@@ -129,7 +129,7 @@ class Rule:
         return Rule(*limits, key="ip", shadow=self.shadow, on_outage=self.on_outage)
 
     def _is_for(self, request: Request) -> bool:
-        """Whether path and method match; HEAD also matches GET, unless another rule names HEAD."""
+        """Whether path and method match; HEAD also matches rules for GET, unless another rule names HEAD."""
         if self.paths is not None and not self.paths.match(request.spellings):
             return False
         if self.methods is None or request.method in self.methods:
