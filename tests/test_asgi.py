@@ -128,7 +128,7 @@ async def test_the_user_comes_from_the_scope() -> None:
 
 
 async def talk(application: Any, messages: int) -> list[dict[str, Any]]:
-    """A WebSocket that sends so many messages; what the server is sent."""
+    """What the application sends to the server when a WebSocket sends this number of messages."""
     sent: list[dict[str, Any]] = []
     received = iter([{"type": "websocket.connect"}, *[{"type": "websocket.receive", "text": "x"}] * messages])
 

@@ -1,4 +1,4 @@
-"""Every benchmark scenario runs, with the peers; how quick anybody is, is not asked here."""
+"""Every benchmark scenario runs, with the other libraries; speed is not tested here."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ ANCHORS = {
 
 
 def anchors(page: Path) -> set[str]:
-    """What Sphinx makes an id of: each heading in both of its spellings, and what is written beside it to keep an old one."""
+    """The ids that Sphinx creates: for each heading in both spellings, and for the anchors that keep an old one."""
     text = page.read_text()
     found: set[str] = set()
     for included in INCLUDE.findall(text):

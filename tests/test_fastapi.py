@@ -21,7 +21,7 @@ from ratelimit_kit.errors import ConfigurationError, OptionError
 from ratelimit_kit.fastapi import RateLimit, RateLimited, install, ratelimit
 
 SOCKET_REFUSED: Any = getattr(testclient, "WebSocketDenialResponse", WebSocketDisconnect)
-"""Before 0.37 Starlette's test client offers no answer to a refused handshake: it sees the bare close."""
+"""Before 0.37, Starlette's test client sees no response to a refused handshake, only that it is closed."""
 
 
 def site(*rules: Rule, **options: Any) -> FastAPI:

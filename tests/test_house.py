@@ -1,4 +1,4 @@
-"""The house keeps itself in order: floors, twins, public names, file sizes, error codes, pages for those who carry on."""
+"""The structure of the project: import layers, sync/async twins, public names, sizes, codes, maintainers' pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FLOORS = [
     ["testing", "cli"],
     ["apps", "__init__", "__main__"],
 ]
-"""The rooms of the package from the ground up: a room imports from itself and from lower floors."""
+"""The modules and subpackages ("rooms") in layers ("floors"), lowest first: each imports only itself and lower ones."""
 
 INNER_FLOORS = {
     "web": [["callables"], ["http"], ["identity"], ["rules"], ["response"], ["policy"], ["request", "problem"]],
@@ -55,10 +55,10 @@ INNER_FLOORS = {
         ["__init__"],
     ],
 }
-"""The same inside the rooms that have rooms of their own."""
+"""The same inside the subpackages that have layers of their own."""
 
 APART = {("web", "limiter"), ("decorator", "web")}
-"""Rooms that could import each other by their floors, and have no business with each other."""
+"""Rooms that must not import each other, although their floors would allow it."""
 
 GUESTS = {
     "wrapt": {"decorator"},
@@ -88,7 +88,7 @@ SUBMODULES = {name_of(path).removesuffix(".__init__") for path in MODULES}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """What this file imports, now, later or for type checkers: modules, and names that may be modules."""
+    """What this file imports, at the top, inside functions or for type checkers: modules, or names in modules."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             named = {f"{node.module}.{alias.name}" for alias in node.names}
@@ -98,7 +98,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def ours(path: Path) -> Iterator[str]:
-    """The modules of this package that a file imports; a folder is its __init__."""
+    """The modules of this package that a file imports; a package is represented by its __init__."""
     modules = {name_of(one) for one in MODULES}
     for name in imports(path):
         found = name if name in modules else f"{name}.__init__"
@@ -127,7 +127,7 @@ def test_a_floor_imports_only_what_is_below_it(path: Path) -> None:
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
-    """Not for type checkers and not late either; importing a module imports the folders that it lies in."""
+    """Not even for type checkers or inside functions; importing a module also imports the packages that contain it."""
     graph: dict[str, set[str]] = {}
     for path in MODULES:
         here = name_of(path)
@@ -163,12 +163,12 @@ def test_files_stay_small(path: Path) -> None:
 
 
 HOLDERS = {"Request", "Rule"}
-"""Values that have an attribute for each thing that a user writes or a client sends."""
+"""Classes with an attribute for each option that a user writes, or each part that a client sends."""
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_classes_stay_small(path: Path) -> None:
-    """About 150 lines, of which a docstring for users is not counted, and about 8 attributes."""
+    """About 150 lines, without the docstring, and about 8 attributes."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ClassDef):
             lines = (node.end_lineno or 0) - node.lineno + 1 - len((ast.get_docstring(node) or "").splitlines())
@@ -195,7 +195,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Twins(NamedTuple):
-    """A sync function and its async twin, by the place where they stand."""
+    """A sync function and its async twin, with the place where they are."""
 
     place: str
     sync: ast.FunctionDef
@@ -207,7 +207,7 @@ def functions_of(node: ast.Module | ast.ClassDef) -> dict[str, Function]:
 
 
 def every_pair() -> Iterator[Twins]:
-    """Two functions in one place, of which one has an `a` in front of its name; and the methods of X and AsyncX."""
+    """Functions in the same place whose names differ by a leading `a`, and the methods of X and AsyncX."""
     for path in MODULES:
         file = path.relative_to(PACKAGE).as_posix()
         tree = ast.parse(path.read_text())
@@ -244,14 +244,14 @@ APART_TWINS = {
     "web/callables.py:called": "only the async API can await what a callable returns",
     "web/http/messages.py:Request.user_id": "not every framework finds its user by awaiting",
 }
-"""Pairs that are not the same, and why."""
+"""Pairs that differ, and why."""
 
 NAMES = {pair.place.rpartition(":")[2].rpartition(".")[2] for pair in PAIRS} | {"sleep", "client", "_client"}
-"""Names that have a twin with an `a` in front."""
+"""Names that have a twin with a leading `a`."""
 
 
 class Bare(ast.NodeTransformer):
-    """Removes `await`, `async`, docstrings, and the `a` in front of the names that have a twin."""
+    """Removes `await`, `async`, docstrings, and the leading `a` of names that have a twin."""
 
     def visit_Await(self, node: ast.Await) -> ast.AST:
         return self.visit(node.value)

@@ -14,7 +14,7 @@ from ratelimit_kit.testing import ManualClock
 
 
 class BrokenStore(MemoryStore):
-    """A store whose server is gone."""
+    """A store whose server is down."""
 
     def decide(self, charges: Any) -> Any:
         raise StoreUnavailableError("the server is gone")

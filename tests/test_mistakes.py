@@ -1,4 +1,4 @@
-"""What users get wrong, or do in ways of their own: each is told clearly, or simply works."""
+"""Mistakes and unusual usage: each is reported clearly, or simply works."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_an_annotated_request_is_seen() -> None:
 
 def test_flask_gives_back_where_an_error_is_passed_on_to_a_debugger() -> None:
     app = Flask("shop")
-    app.testing = True  # as in debug mode: errors pass
+    app.testing = True  # as in debug mode: errors propagate
     RateLimit(app, policy())
 
     @app.get("/")
@@ -91,7 +91,7 @@ def test_flask_gives_back_where_an_error_is_passed_on_to_a_debugger() -> None:
 
 
 def test_flask_tells_an_application_that_is_given_the_same_environ_later_nothing_of_this_one() -> None:
-    """As dispatchers do that try one application after the other."""
+    """As with dispatchers that try one application after another."""
     first, second = Flask("first"), Flask("second")
     for app in (first, second):
         RateLimit(

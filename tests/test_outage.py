@@ -1,4 +1,4 @@
-"""What an outage costs, who asks the store during it, and what each policy answers."""
+"""What an outage costs, which calls reach the store during it, and what each outage policy decides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.test_wsgi import call, hello
 
 
 class Flaky(MemoryStore):
-    """A store that can be taken away; counts who asks."""
+    """A store that can be made unavailable; counts its calls."""
 
     scope = Scope.SHARED
 
@@ -159,7 +159,7 @@ def test_a_local_denial_is_429_and_an_outage_that_denies_503(store: Flaky) -> No
         hello, Policy(Rule("1/minute"), store=store, on_outage="local", start_without_store=True)
     )
     assert [call(local)[0][:3] for _ in range(2)] == ["200", "429"]
-    assert local.policy.health().status == "warn"  # a ping answers, and decisions were made without the store
+    assert local.policy.health().status == "warn"  # the store replies to a ping, but decisions were made without it
     deny = RateLimitMiddleware(hello, Policy(Rule("1/minute"), store=store, on_outage="deny", start_without_store=True))
     assert call(deny)[0][:3] == "503"
 

@@ -1,4 +1,4 @@
-"""What users install: the wheel and the sdist, built here, and tried without the source tree."""
+"""What users install: the wheel and the sdist, built here and tested without the source tree."""
 
 from __future__ import annotations
 

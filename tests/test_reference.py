@@ -1,4 +1,4 @@
-"""The reference is complete and true: every option has its place, and its tables are what the code does."""
+"""The reference is complete and correct: every option is listed, and its tables agree with the code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def section(page: str, heading: str) -> str:
 
 
 def table(text: str) -> list[list[str]]:
-    """The cells of the first table, without its head."""
+    """The cells of the first table, without its header."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 

@@ -1,4 +1,4 @@
-"""The help for users' tests, as their tests would use it."""
+"""The testing helpers, used as in users' tests."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ _LATE = {
     "Reply": "ratelimit_kit.web.response.denial",
     "Rule": "ratelimit_kit.web.rules.rule",
 }
-"""Names that need a client library, or that only web applications need."""
+"""Names that are imported on first use: they need a client library, or only web applications need them."""
 
 
 def __getattr__(name: str) -> Any:

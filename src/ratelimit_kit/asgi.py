@@ -1,8 +1,8 @@
 """The ASGI integration: `application = RateLimitMiddleware(application, policy)`.
 
-It limits HTTP requests, WebSocket handshakes and, by rules with messages=True, the messages that a
-WebSocket receives. It touches no body, and lets everything else pass. At the end of the lifespan it
-closes its event loop's connections to the store.
+It limits HTTP requests, WebSocket handshakes and, by rules with messages=True, the messages that a WebSocket receives.
+It never touches a body, and lets everything else pass. At the end of the lifespan it closes its event loop's
+connections to the store.
 
 Starlette and FastAPI build their middleware only when the lifespan begins, where an exception does
 not stop the server, so a refusal is sent as `lifespan.startup.failed`.
@@ -31,14 +31,14 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TRY_AGAIN_LATER = 1013
-"""The close code for a WebSocket that sent too much (the registry of RFC 6455)."""
+"""The close code for a WebSocket that sent too much (from the registry of RFC 6455)."""
 
 
 class RateLimitMiddleware:
     """Limits every request to an ASGI application by a policy.
 
-    Building it raises StartupRefused when the policy could not be enforced here. `assets` is a prefix of
-    paths, such as "/ratelimit-kit", under which it serves the browser module and its stylesheet.
+    Creating it raises StartupRefused if the policy could not be enforced here. `assets` is a path prefix, such as
+    "/ratelimit-kit", under which it serves the browser module and its stylesheet.
     """
 
     needs_rules = True
@@ -83,7 +83,7 @@ class RateLimitMiddleware:
             raise
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle what no rule limits."""
+        """Handle everything that rules do not limit."""
         if self._refusal is not None:
             await _refuse(scope, receive, send, self._refusal)
         elif scope["type"] == "lifespan":
@@ -130,7 +130,7 @@ class RateLimitMiddleware:
 class HealthApplication:
     """Responds to every request with the health of a policy; mount it where no rule applies.
 
-    With `live=True` it is a liveness probe, which does not ask the store: it shows that this process responds.
+    With `live=True` it is a liveness probe: it does not contact the store, and shows only that this process responds.
     """
 
     def __init__(self, policy: Policy, *, live: bool = False) -> None:
@@ -164,12 +164,12 @@ class _Finishing:
             message = await self._finished(message, message["status"])
         elif kind == "websocket.accept":
             message = await self._finished(message, 101)
-        elif kind == "websocket.close" and not self._begun:  # before it was accepted: the server responds with 403
+        elif kind == "websocket.close" and not self._begun:  # closed without being accepted: servers send 403
             await self._finished(message, 403)
         await self._send(message)
 
     async def fail(self) -> None:
-        """The application raised: if no response was started, that counts as one with status 500."""
+        """Handle an exception of the application; if no response was started, it counts as one with status 500."""
         if not self._begun:
             for result in self.results:
                 await result.afail()
@@ -187,7 +187,7 @@ class _Finishing:
 
 
 class _Conversation:
-    """A WebSocket whose received messages are counted; one too many closes it, and the application is told."""
+    """A WebSocket whose received messages are counted; one too many closes it and disconnects the application."""
 
     def __init__(self, policy: Policy, scope: Scope, receive: Receive, send: Send) -> None:
         self._policy = policy
@@ -210,17 +210,17 @@ class _Conversation:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: ConfigurationError) -> None:
-    """Fail the start, and any later request of a server."""
+    """Fail the start-up; if the server sends requests all the same, raise the error."""
     if scope["type"] != "lifespan":
         raise error
     await receive()
     await send({"type": "lifespan.startup.failed", "message": await lifespan_message(error)})
-    if detected() is None:  # Starlette's TestClient waits for ever unless the application raises too, as Starlette does
+    if detected() is None:  # Starlette's TestClient waits forever unless the application raises too, as Starlette does
         raise RuntimeError(f"the application does not start: {error}")
 
 
 async def _deny(scope: Scope, receive: Receive, send: Send, result: CheckResult) -> None:
-    """Respond directly; a WebSocket that cannot be sent a response is closed, which servers turn into 403."""
+    """Send the denial; if the server cannot send one to a WebSocket, close it, which servers turn into 403."""
     prefix = ""
     if scope["type"] == "websocket":
         await receive()

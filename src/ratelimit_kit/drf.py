@@ -5,8 +5,8 @@
         "DEFAULT_THROTTLE_RATES": {"user": "1000/day"},
     }
 
-All of a view's throttles of this module are decided at once, on the store of the setting RATELIMIT_KIT, and
-add the RateLimit fields to the response. Rates are written like all limits of this library.
+All of a view's throttles from this module are decided in one step, on the store in the setting RATELIMIT_KIT, and add
+the RateLimit fields to the response. Rates are written like all limits of this library.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ __all__ = [
 ]
 
 DECIDED = "_ratelimit_kit_throttled"
-"""The attribute of Django's request that keeps what the first throttle of a view has decided for all."""
+"""The attribute of Django's request that holds what the first throttle of a view decided for all of them."""
 
 OWN_KEYS = "_ratelimit_kit_keys"
-"""The attribute that keeps, by class, what throttles with a key of their own count a request by."""
+"""The attribute of Django's request that holds, by class, the keys of throttles with a key of their own."""
 
 
 _OVERLOOKED = frozenset({*options_of(Rule.__init__), "limit"}) - {"key", "cost"} | frozenset(
     {"parse_rate", "throttle_success", "throttle_failure", "cache", "timer", "num_requests", "duration"}
 )
-"""What rules or Django REST framework's throttles have, but ours do not support; and a misspelling of `limits`."""
+"""Attributes of rules or Django REST framework's throttles that ours do not support, and a misspelling of `limits`."""
 
 
 class StoreUnavailable(APIException):  # type: ignore[misc]  # Django REST framework is not typed
-    """The store is unavailable, and by on_outage="deny" nobody is served meanwhile."""
+    """The store is unavailable, and by on_outage="deny" requests are refused meanwhile."""
 
     status_code = 503
     default_detail = "Temporarily unavailable."
@@ -71,7 +71,7 @@ class StoreUnavailable(APIException):  # type: ignore[misc]  # Django REST frame
 
 
 class RequestTooCostly(APIException):  # type: ignore[misc]  # Django REST framework is not typed
-    """A request costs more than its limit ever admits, and the policy has cost_status=413."""
+    """A request costs more than its limit can ever admit, and the policy has cost_status=413."""
 
     status_code = 413
     default_detail = "This request asks for an amount that its limit never allows."
@@ -79,7 +79,7 @@ class RequestTooCostly(APIException):  # type: ignore[misc]  # Django REST frame
 
 
 class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST framework is not typed
-    """A throttle: subclass it with `limits`, a `rate` or a `scope` of DEFAULT_THROTTLE_RATES, and a `key` as rules have.
+    """A throttle: subclass it with `limits`, a `rate` or a `scope` of DEFAULT_THROTTLE_RATES, and a `key` as in rules.
 
     What subclasses of Django REST framework's own throttles may define works here too: `rate`, `THROTTLE_RATES`,
     `get_rate`, `get_cache_key` (None: no limit), `get_ident` and `allow_request`.
@@ -93,7 +93,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
     cache_format = "throttle_%(scope)s_%(ident)s"
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Raise for attributes that would be ignored silently."""
+        """Raise OptionError for attributes that would be silently ignored."""
         super().__init_subclass__(**options)
         for name in sorted(_OVERLOOKED & vars(cls).keys()):
             raise OptionError(
@@ -112,7 +112,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         return rates
 
     def get_rate(self) -> str | None:
-        """The limit of this throttle's scope; OptionError where there is none."""
+        """The limit of this throttle's scope; OptionError if there is none."""
         rate = self.THROTTLE_RATES.get(self.scope) if self.scope else None
         if rate is None:
             raise OptionError(
@@ -122,11 +122,11 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         return rate
 
     def get_ident(self, request: Any) -> str:
-        """The client's address, as the policy finds it behind its trusted proxies."""
+        """The client's address, as the policy determines it behind its trusted proxies."""
         return site_policy().address_of(translate(request._request))  # noqa: SLF001 - its public way to Django's request
 
     def get_cache_key(self, request: Any, view: Any) -> str | None:  # noqa: ARG002 - subclasses look at the view
-        """What a subclass extends: the scope, and the user or else the address."""
+        """The key, for subclasses to extend: the scope, and the user or else the address."""
         user = user_text(request.user)
         return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request) if user is None else user}
 
@@ -142,7 +142,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         return _named(policy, *self._names(), _limits(limits), cast("Any", type(self)), own is not None)
 
     def allow_request(self, request: Any, view: Any) -> bool:
-        """Whether the view may respond; the first throttle of a view decides for all that do not override this method."""
+        """Whether the request may pass; a view's first throttle decides for all that do not override this method."""
         alone = _overrides(self, "allow_request")
         decided = getattr(request._request, DECIDED, None)  # noqa: SLF001 - its public way to Django's request
         if not alone and decided is not None and decided[0] is view:
@@ -167,7 +167,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         return self._wait
 
     def _names(self) -> tuple[str, str]:
-        """The name of the counter, and that in fields: by scope; by class where it has limits of its own and no scope."""
+        """The names in the counter and in fields: by scope, or by class if it has its own limits and no scope."""
         kind = type(self)
         own = bool(self.limits or self.rate) or any(_overrides(self, name) for name in ("get_rate", "THROTTLE_RATES"))
         if self.scope and (not own or "scope" in vars(self) or _overrides(self, "scope")):
@@ -175,7 +175,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         return f"throttle.{kind.__module__}.{kind.__qualname__}", f"throttle.{kind.__name__}"
 
     def _own_key(self, request: Any, view: Any) -> str | None:
-        """What a subclass counts by; "" for a request that it skips, None if `key` decides."""
+        """The key from a subclass's own method; "" for a request that it skips, None if `key` decides."""
         if _overrides(self, "get_cache_key"):
             return self.get_cache_key(request, view) or ""
         if _overrides(self, "get_ident") and (self.key == "ip" or _is_anonymous(request)):
@@ -189,38 +189,38 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
 
 
 class UserRateThrottle(RateLimitThrottle):
-    """Limits each user, and each address without one: the rate "user"."""
+    """Limits each user, or the address of a request without one, by the rate "user"."""
 
     scope = "user"
 
 
 class AnonRateThrottle(RateLimitThrottle):
-    """Limits each address, but not signed-in users: the rate "anon"."""
+    """Limits each address, but not signed-in users, by the rate "anon"."""
 
     scope = "anon"
     key = "ip"
 
     def get_cache_key(self, request: Any, view: Any) -> str | None:
-        """What a subclass extends: the scope and the address; None for signed-in users."""
+        """The key, for subclasses to extend: the scope and the address; None for signed-in users."""
         return super().get_cache_key(request, view) if _is_anonymous(request) else None
 
     def named(self, policy: Policy, request: Any, view: Any) -> BoundRule | None:
-        """The rule, for users who are not signed in."""
+        """The rule that this throttle applies; None for signed-in users."""
         if not _is_anonymous(request) and not _overrides(self, "get_cache_key"):
             return None
         return super().named(policy, request, view)
 
 
 class ScopedRateThrottle(RateLimitThrottle):
-    """Limits each user, or address, by the rate that a view's `throttle_scope` names; views of one scope count together.
+    """Limits each user or address by the rate that a view's `throttle_scope` names; views in one scope count together.
 
-    A subclass may name another attribute of the view, as its `scope_attr`.
+    A subclass may name another attribute of the view in `scope_attr`.
     """
 
     scope_attr = "throttle_scope"
 
     def named(self, policy: Policy, request: Any, view: Any) -> BoundRule | None:
-        """The rule of the view's scope; none for a view without one."""
+        """The rule of the view's scope; None for a view without one."""
         self.scope = getattr(view, self.scope_attr, None)
         return super().named(policy, request, view) if self.scope else None
 
@@ -230,7 +230,7 @@ def _is_anonymous(request: Any) -> bool:
 
 
 def _overrides(throttle: RateLimitThrottle, name: str) -> bool:
-    """Whether a subclass, not a class of this module, defines a method."""
+    """Whether a subclass outside this module defines a method."""
     definer = next(kind for kind in type(throttle).__mro__ if name in vars(kind))
     return definer.__module__ != __name__
 
@@ -242,7 +242,7 @@ def _of(view: Any) -> list[RateLimitThrottle]:
 
 
 def _finish_with(view: Any, result: CheckResult) -> None:
-    """Finish the view's response: only then is it known what a cache may do with it."""
+    """Finish the result when the view's response is final: only then is it known what caches may do with it."""
     if not result.touches:
         return
     finalize = view.finalize_response
@@ -272,13 +272,13 @@ def _named(
 
 
 def _own_key(throttle: type, request: Request) -> str:
-    """What a throttle class counts the request by."""
+    """The key by which a throttle class counts the request."""
     key: str = getattr(request.raw._request, OWN_KEYS)[throttle]  # noqa: SLF001 - its public way to Django's request
     return key
 
 
 def _request(request: Any) -> Request:
-    """Django's request with the user whom the API has authenticated."""
+    """Django's request, with the user that the API authenticated."""
     seen = translate(request._request)  # noqa: SLF001 - its public way to Django's request
     return Request(
         method=seen.method,

@@ -1,8 +1,8 @@
 """The environment variables that the library reads, and misspelt ones.
 
-RATELIMIT_KIT_STORE    the store, instead of what a configuration says
-RATELIMIT_KIT_WORKERS  how many worker processes there are, all hosts together
-RATELIMIT_KIT_MODE     enforce, shadow or off: the rollback switch, overrides every other setting
+RATELIMIT_KIT_STORE    the store, instead of the configured one
+RATELIMIT_KIT_WORKERS  the number of worker processes on all hosts together
+RATELIMIT_KIT_MODE     enforce, shadow or off: the switch for a rollback, overrides every other setting
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ KNOWN: Final = (STORE, WORKERS, MODE)
 
 
 def variable(name: str) -> str | None:
-    """The value of a variable, None where it is unset or empty; OptionError for a misspelt one.
+    """The value of a variable, None if it is unset or empty; OptionError if one is misspelt.
 
-    Other variables with our prefix may come from elsewhere: Kubernetes sets some for a service of that name.
+    Other variables with our prefix may come from elsewhere: Kubernetes sets some for a service with that name.
     """
     for other in os.environ:
         if other.startswith(PREFIX) and other not in KNOWN and alike(other, KNOWN, 0.85):

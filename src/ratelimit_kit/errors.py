@@ -11,9 +11,9 @@
     │       ├── UnsafeWorkersError     RLK201   a per-process store under several workers
     │       ├── LateWorkersError       RLK202   a running server adds workers to a per-process store
     │       ├── UnsafeCacheError       RLK203   a Django cache that cannot count
-    │       ├── StoreUnreachableError  RLK204   the store does not answer at start
+    │       ├── StoreUnreachableError  RLK204   the store does not reply at start
     │       ├── ReplicaError           RLK205   the store is a replica, which does not accept writes
-    │       ├── NoTimeoutError         RLK206   a client would wait for the store for ever
+    │       ├── NoTimeoutError         RLK206   a client would wait for the store forever
     │       ├── UnreachableLimitError  RLK207   another limit always refuses first
     │       ├── LostCountersError      RLK208   a limiter is built in each request, with new counters
     │       ├── UnusedRulesError       RLK209   rules that no integration applies
@@ -99,7 +99,7 @@ class DependencyError(ConfigurationError, ImportError):
 
     @classmethod
     def missing(cls, what: str, needs: str, extra: str) -> DependencyError:
-        """The error for `what` that `needs` a package, which the `extra` of this one installs."""
+        """The error for `what`, which `needs` a package that the `extra` of this library installs."""
         return cls(f"{what} needs {needs}, which is not installed: pip install 'ratelimit-kit[{extra}]'")
 
 
@@ -123,7 +123,7 @@ class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - the name s
         self.code = EXIT_STATUS
 
     def without_exit(self) -> ConfigurationError:
-        """The same refusal as a plain error, for processes that the server would restart for ever if they exited."""
+        """The same refusal as a plain error, for processes that the server would restart forever if they exited."""
         plain = ConfigurationError("")
         plain.args = self.args
         plain.rlk = plain.code = self.rlk
@@ -149,7 +149,7 @@ class UnsafeCacheError(StartupRefused):
 
 
 class StoreUnreachableError(StartupRefused):
-    """The store does not answer when the application starts."""
+    """The store does not reply when the application starts."""
 
     rlk = "RLK204"
 
@@ -227,7 +227,7 @@ class UntrustedProxyWarning(StartupWarning):
 
 
 class ModeWarning(StartupWarning):
-    """The mode is "shadow" or "off", so no request is refused; somebody chose that, and may have forgotten it."""
+    """The mode is "shadow" or "off", so no request is refused; someone chose that, and may have forgotten it."""
 
     rlk = "RLK256"
 

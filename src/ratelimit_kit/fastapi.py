@@ -2,9 +2,9 @@
 
     install(app, policy)
     @app.post("/login", dependencies=[Depends(RateLimit("5/minute", key="ip"))])
-    @app.get("/report") over @ratelimit("1/second", key="user")
+    @app.get("/report") above @ratelimit("1/second", key="user")
 
-The dependency and the decorator use the policy of the middleware that the request has passed.
+The dependency and the decorator use the policy of the middleware that the request has passed through.
 """
 
 import inspect
@@ -47,14 +47,14 @@ __all__ = ["RateLimit", "RateLimited", "install", "ratelimit"]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 DEPENDENCIES = "ratelimit_kit.dependencies"
-"""Where a request's dependencies are listed: a key of the scope."""
+"""The key of the scope that lists a request's dependencies."""
 
 PARAMETER = "ratelimit_kit_request"
-"""The parameter through which the decorator gets the request of an endpoint that does not take it."""
+"""The parameter through which the decorator gets the request if the endpoint does not take it."""
 
 
 class RateLimited(HTTPException):
-    """An endpoint was refused by its own limit; an `exception_handler` for it, or for 429, may write the response."""
+    """An endpoint's own limit refused a request; an `exception_handler` for this or for 429 may write the response."""
 
     def __init__(self, result: CheckResult) -> None:
         fields = {name: value for name, value in result.headers if not _describes_body(name)}
@@ -64,17 +64,17 @@ class RateLimited(HTTPException):
 
 
 class RateLimit:
-    """A dependency that limits the endpoints of a route, a router or an application; takes the limits and options of Rule.
+    """A dependency that limits the endpoints of a route, router or application; takes the limits and options of Rule.
 
-    Without `name` each path has counters of its own, as it is written in the route: "/items/{id}" is one path.
+    Without `name`, each path has its own counters, as written in the route: "/items/{id}" is one path.
     """
 
     def __init__(self, *limits: str | Limit | Tiers, **options: Any) -> None:
         self._rule = Rule(*limits, **options)
 
-    # FastAPI reads the annotation; up to 0.123 it cannot resolve one that is text on a callable object.
+    # FastAPI reads the annotation; up to 0.123 it cannot resolve a string annotation on a callable object.
     async def __call__(self, request: HTTPConnection) -> None:
-        """Let the request pass, or raise RateLimited; called again, as for each message of a WebSocket, charge again."""
+        """Let the request pass, or raise RateLimited; further calls, as for a WebSocket's messages, charge again."""
         others: list[RateLimit] = request.scope.setdefault(DEPENDENCIES, [])
         again = self in others
         if not again:
@@ -82,7 +82,7 @@ class RateLimit:
         await _aguard(request, self._rule, self._page(request, others), again=again)
 
     def _page(self, connection: HTTPConnection, others: "list[RateLimit]") -> Page:
-        """The route, and which of its dependencies this is, in the order in which FastAPI asks them."""
+        """The page: the route, and which of its dependencies this is, in the order in which FastAPI calls them."""
         before = [one._rule for one in others[: others.index(self)]]  # noqa: SLF001 - its own class
         if self._rule.name is not None:
             return Page(self._rule.name, None, before)
@@ -91,10 +91,10 @@ class RateLimit:
 
 
 def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoint], Endpoint]:
-    """Limit an endpoint, below its route; takes the limits and options of Rule.
+    """Limit an endpoint, written below its route; takes the limits and options of Rule.
 
-    Without `name` each endpoint has counters of its own, whatever its paths. The endpoint keeps its signature; one
-    that does not take the request gets one more parameter, which is not passed on.
+    Without `name`, each endpoint has its own counters, whatever its paths. The endpoint keeps its signature; if it does
+    not take the request, FastAPI sees an extra parameter for it, which is not passed on.
     """
     rule = Rule(*limits, **options)
 
@@ -119,15 +119,15 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
 def install(app: Any, policy: Policy) -> None:
     """Limit a FastAPI or Starlette application by a policy, which also writes the refusals of endpoints.
 
-    Install it before the CORS middleware: what is added last is outermost. A policy without rules serves
-    dependencies and decorators only.
+    Install it before the CORS middleware, because the middleware added last is outermost. A policy without rules
+    serves dependencies and decorators only.
     """
     app.add_middleware(_Middleware, policy=policy)
     app.add_exception_handler(RateLimited, _refusal)
 
 
 class _Middleware(RateLimitMiddleware):
-    """Before the first lifespan or request it also checks how endpoints are decorated."""
+    """The ASGI middleware, which before the first lifespan or request also checks how endpoints are decorated."""
 
     needs_rules = False
     _looked = False
@@ -150,8 +150,8 @@ async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response |
     response.raw_headers = scope.raw_fields(error.result.headers)
     if not isinstance(connection, WebSocket):
         return response
-    # Starlette sends the returned response only from 0.41 on, and then also to servers that cannot pass it on.
-    deny = getattr(connection, "send_denial_response", None)  # from 0.37 on
+    # Starlette sends a returned response only since 0.41, and then even if the server cannot pass it on.
+    deny = getattr(connection, "send_denial_response", None)  # since 0.37
     begun = connection.application_state is not WebSocketState.CONNECTING
     if deny is None or begun or "websocket.http.response" not in connection.scope.get("extensions", {}):
         await connection.close(TRY_AGAIN_LATER)
@@ -161,7 +161,7 @@ async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response |
 
 
 def _guard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
-    """Before an endpoint: its own rule; `again` charges a request once more."""
+    """Check an endpoint's own rule before it is called; `again` charges a request once more."""
     policy = _policy(connection)
     request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
     bound = bound_rule(policy, rule, page, lambda: _route(connection))
@@ -224,7 +224,7 @@ def _connection(endpoint: Callable[..., Any], args: Any, kwargs: dict[str, Any])
 def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
     """Add a parameter for the request, if the endpoint has none.
 
-    Annotations become objects: FastAPI before 0.123.7 looks for their names in the module of the wrapper, this one.
+    Annotations become objects: FastAPI before 0.123.7 looks up their names in the wrapper's module, which is this one.
     """
     signature = wrapper.__signature__ = evaluated(endpoint)
     if any(_takes_request(parameter) for parameter in signature.parameters.values()):

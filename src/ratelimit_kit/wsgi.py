@@ -1,7 +1,7 @@
 """The WSGI integration: `application = RateLimitMiddleware(application, policy)`.
 
-It decides before the application is called, passes the application's own iterable through, and
-never calls the application twice.
+It decides before the application is called, passes the application's own iterable through, and never calls the
+application twice.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = ["HealthApplication", "RateLimitMiddleware"]
 class RateLimitMiddleware:
     """Limits every request to a WSGI application by a policy.
 
-    Building it raises StartupRefused when the policy could not be enforced here. `assets` is a prefix of
-    paths, such as "/ratelimit-kit", under which it serves the browser module and its stylesheet.
+    Creating it raises StartupRefused if the policy could not be enforced here. `assets` is a path prefix, such as
+    "/ratelimit-kit", under which it serves the browser module and its stylesheet.
     """
 
     def __init__(self, application: WSGIApplication, policy: Policy, *, assets: str | None = None) -> None:
@@ -62,7 +62,7 @@ class RateLimitMiddleware:
 class HealthApplication:
     """Responds to every request with the health of a policy; mount it where no rule applies.
 
-    With `live=True` it is a liveness probe, which does not ask the store: it shows that this process responds.
+    With `live=True` it is a liveness probe: it does not contact the store, and shows only that this process responds.
     """
 
     def __init__(self, policy: Policy, *, live: bool = False) -> None:
@@ -77,7 +77,7 @@ class HealthApplication:
 
 
 class _Finishing:
-    """A `start_response` that adds the result's fields to every response: another one may follow, with `exc_info`."""
+    """A `start_response` that adds the result's fields to every response; a second one may follow, with `exc_info`."""
 
     def __init__(self, result: CheckResult, start_response: StartResponse) -> None:
         self._result = result
@@ -99,6 +99,6 @@ class _Finishing:
 
 
 def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
-    """Whether the response can no longer change: its body is complete, or a file for the server."""
+    """Whether the response can no longer change: its body is complete, or a file that the server sends."""
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(body, list | tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper))

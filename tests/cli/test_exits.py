@@ -1,4 +1,4 @@
-"""The statuses that the reference promises: a finding is 1, a misunderstanding 2, work that could not be done 3."""
+"""The exit statuses that the reference promises: 1 for a finding, 2 for a usage error, 3 for work that failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ name = "site"
 
 @pytest.fixture
 def policy(tmp_path: Path) -> str:
-    """A file that is right, and a store that nobody serves."""
+    """A valid file, with a store that is not running."""
     file = tmp_path / "ratelimit.toml"
     file.write_text(POLICY.format(port=free_port()))
     return str(file)

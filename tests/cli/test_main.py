@@ -1,4 +1,4 @@
-"""The command line as a whole: help that teaches, statuses that mean the same everywhere, text that is safe to print."""
+"""The command line as a whole: useful help, consistent exit statuses, and output that is safe to print."""
 
 from __future__ import annotations
 

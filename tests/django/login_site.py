@@ -1,4 +1,4 @@
-"""A program: a project with accounts in a database, and the login of examples/django_login.py. Prints what it answers."""
+"""A program: a project with accounts in a database and the login of examples/django_login.py; prints its responses."""
 
 from __future__ import annotations
 

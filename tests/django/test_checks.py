@@ -1,4 +1,4 @@
-"""Django's system checks say what the front doors would refuse, under the same codes."""
+"""Django's system checks report what the integrations would refuse, under the same codes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_can_be_seen_without_the_network(settings: Any, expected: list[str]
 
 def test_the_store_is_asked_for_a_deployment() -> None:
     settings = config(store="django-cache://default")
-    assert found(deploy=True, **settings) == ["ratelimit_kit.E203"]  # once, by the check that asks nobody
+    assert found(deploy=True, **settings) == ["ratelimit_kit.E203"]  # once, by the check that needs no network
     assert found(deploy=True, **config(workers=4)) == ["ratelimit_kit.E201"]
     assert found(deploy=True, **config(store="redis://127.0.0.1:1/0")) == ["ratelimit_kit.E204"]
 

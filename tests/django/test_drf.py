@@ -1,4 +1,4 @@
-"""Throttles under the names of Django REST framework's own: atomic, all at once, with fields."""
+"""Throttles with the names of Django REST framework's own: atomic, decided in one step, with fields."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Nobody(AnonRateThrottle):
 
 
 def asked(page: Any, number: int, user: Any = None, **fields: str) -> list[int]:
-    """From a new address each time."""
+    """The statuses of requests, each from a new address."""
     found = []
     for at in range(number):
         request = APIRequestFactory().get("/", REMOTE_ADDR=f"192.0.2.{at}", **fields)

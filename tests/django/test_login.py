@@ -1,4 +1,4 @@
-"""Django's own LoginView under the decorator: what it answers with 200 is a wrong password."""
+"""Django's own LoginView under the decorator: a response with status 200 means a wrong password."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def test_wrong_passwords_count_and_right_ones_do_not() -> None:
-    """In a process of its own: accounts need a database, and settings can be made only once."""
+    """In a process of its own, because accounts need a database, and settings can be configured only once."""
     command = [sys.executable, "-m", "tests.django.login_site"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Views of Django REST framework and several methods of one class under the decorator for Django's."""
+"""Django's view decorator on views of Django REST framework, and on several methods of one class."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print every finding; 1 when one would refuse the start."""
+    """Print every finding; the exit status is 1 if one would refuse the start."""
     rules: list[dict[str, Any]] = []
     found = [
         {

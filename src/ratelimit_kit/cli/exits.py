@@ -11,10 +11,10 @@ FOUND: Final = 1
 """Something needs to be fixed: a check failed, a limit does not hold, a client is refused now."""
 
 USAGE: Final = 2
-"""The command line, or a file that it names, cannot be understood (argparse ends with it too)."""
+"""The command line, or a file that it names, cannot be understood (argparse uses it too)."""
 
 FAILED: Final = 3
-"""The command could not do its work: the store or the site does not answer, or refuses."""
+"""The command could not do its work: the store or the site does not reply, or refuses."""
 
 INTERRUPTED: Final = 130
 """Ctrl+C."""

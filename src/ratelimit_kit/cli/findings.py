@@ -31,7 +31,7 @@ CHECKS = {
     "RLK252": "cluster slots",
     "RLK253": "clock",
 }
-"""The check that an error belongs to, by code; every other one is about the configuration."""
+"""The check that an error belongs to, by code; all other errors are about the configuration."""
 
 FIXES = {
     "RLK201": 'store = "redis://127.0.0.1:6379/0" in the policy (or run one worker process)',
@@ -58,7 +58,7 @@ class Finding:
 
 
 def of_error(error: RateLimitKitError, fix: str = "") -> Finding:
-    """The finding that an error or a warning of the library is."""
+    """The finding for an error or a warning of the library."""
     status: Status = "warn" if isinstance(error, StartupWarning) else "fail"
     found = str(error).removesuffix(f"[{error.rlk}]").strip()
     return Finding(CHECKS.get(error.rlk, "configuration"), status, found, fix or FIXES.get(error.rlk, ""), error.rlk)
@@ -73,18 +73,18 @@ def counted(findings: Iterable[Finding]) -> dict[Status, int]:
 
 
 def status_of(findings: Sequence[Finding], *, strict: bool) -> int:
-    """The exit status that a report deserves."""
+    """The exit status for a report."""
     numbers = counted(findings)
     return exits.FOUND if numbers["fail"] or (strict and numbers["warn"]) else exits.FINE
 
 
 def as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """The findings for machines."""
+    """The findings as JSON values."""
     return [asdict(finding) for finding in findings]
 
 
 def print_line(finding: Finding) -> None:
-    """Print one finding: its status, its check, what was found; below it the fix."""
+    """Print one finding: its status, its check and what was found, with the fix below."""
     code = f" [{finding.code}]" if finding.code else ""
     first, *rest = finding.found.split("\n")
     print(f"{WORDS[finding.status]}  {finding.check:<15} {shown(first)}{code}")

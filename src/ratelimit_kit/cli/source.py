@@ -1,7 +1,7 @@
 """Where a command finds its rules and its store: a policy file, a Django project, or a store's URL.
 
-Every command that needs them takes the same options. A URL in place of a file is taken as the store,
-so that a password in it is never printed as a file name.
+Every command that needs them takes the same options. A URL in place of a file is treated as the store, so that a
+password in it is never printed as part of a file name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def add_source(parser: argparse.ArgumentParser, *, positional: bool) -> None:
 
 
 def check_source(options: argparse.Namespace) -> None:
-    """Raise OptionError unless the options name one thing to look at."""
+    """Raise OptionError unless the options name exactly one source."""
     if options.file is not None and "://" in options.file and options.store is None:
         options.file, options.store = None, options.file
     if sum(one is not None for one in (options.file, options.django or None, options.store)) != 1:
@@ -41,7 +41,7 @@ def check_source(options: argparse.Namespace) -> None:
 
 
 def read_source(options: argparse.Namespace) -> Mapping[str, Any]:
-    """The configuration that the options name; a bare store has no rules. OptionError where it cannot be read."""
+    """The configuration that the options name; a bare store has no rules. OptionError if it cannot be read."""
     check_source(options)
     import_from_here()
     if options.django or (options.store or "").startswith("django-cache://"):
@@ -57,7 +57,7 @@ def import_from_here() -> None:
 
 
 def _of_django(store: str | None) -> Mapping[str, Any]:
-    """The project's setting, or a store that is one of its caches; the project is looked for where we are."""
+    """The Django project's setting, or a store that is one of its caches; OptionError if it cannot be loaded."""
     if not os.environ.get(DJANGO):
         raise OptionError(f"{DJANGO} is not set: for example {DJANGO}=mysite.settings ratelimit-kit ...")
     try:

@@ -1,8 +1,8 @@
-"""What commands print: text that cannot steer a terminal, JSON, and progress while something takes long.
+"""What commands print: text that cannot control the terminal, JSON, and progress during long work.
 
-Keys, log lines and answers of servers come from strangers: nothing of them is printed before `shown`
-has made its control characters visible. Progress goes to standard error, and only to a terminal: as a
-bar where rich is installed (the extra `cli`), as plain lines elsewhere.
+Keys, log lines and server responses come from strangers: none of it is printed before `shown` has made its control
+characters visible. Progress goes to standard error, and only to a terminal: as a bar if rich is installed (the extra
+`cli`), else as plain lines.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Advance = Callable[[int], None]
-"""Told how much more of the work is done."""
+"""Called with the amount of work done since the last call."""
 
 
 def shown(text: str) -> str:
-    r"""The text in one line, with what could steer a terminal spelt out: ESC as `\x1b`, a line feed as `\n`."""
+    r"""The text on one line, with control characters spelt out: ESC as `\x1b`, a line feed as `\n`."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def shown_lines(text: str) -> str:
-    """A message of our own, which may have several lines, with what it quotes made safe."""
+    """One of our own messages, which may have several lines, with what it quotes made safe."""
     return "\n".join(shown(line) for line in text.split("\n"))
 
 
@@ -36,7 +36,7 @@ def complain(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print for machines; everything that is not ASCII is escaped."""
+    """Print as JSON; everything that is not ASCII is escaped."""
     print(json.dumps(value, indent=2))
 
 
@@ -49,7 +49,7 @@ def never_fail_to_print() -> None:
 
 @contextlib.contextmanager
 def progress(label: str, total: int | None) -> Iterator[Advance]:
-    """Show how far some work is; `total` is None where nobody knows how much there is."""
+    """Show the progress of some work; `total` is None if the amount is unknown."""
     if not sys.stderr.isatty():
         yield _unseen
         return

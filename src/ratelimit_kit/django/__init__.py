@@ -1,6 +1,6 @@
 """The Django integration: a middleware for the site, decorators for single views, health views.
 
-All read the setting RATELIMIT_KIT, a mapping for `Policy.from_config`.
+All read the setting RATELIMIT_KIT: a mapping for `Policy.from_config`, or the path of a TOML file.
 """
 
 from __future__ import annotations

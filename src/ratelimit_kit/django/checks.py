@@ -1,7 +1,7 @@
 """Django's system checks: the start-up checks of the policy in the setting RATELIMIT_KIT.
 
-`manage.py check` checks what can be seen without the network; `manage.py check --deploy` checks the store
-too. Codes are those of the library: RLK201 is `ratelimit_kit.E201`, RLK251 is `ratelimit_kit.W251`.
+`manage.py check` checks what can be seen without the network; `manage.py check --deploy` checks the store too. The
+codes are those of the library: RLK201 is `ratelimit_kit.E201`, RLK251 is `ratelimit_kit.W251`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Found = ConfigurationError | CostError | StartupWarning
 
 @checks.register(checks.Tags.security)
 def check_policy(**_: Any) -> list[checks.CheckMessage]:
-    """What can be seen without the network."""
+    """The findings that need no network."""
     return [_message(found) for found in _findings(live=False)]
 
 
 @checks.register(checks.Tags.security, deploy=True)
 def check_store(**_: Any) -> list[checks.CheckMessage]:
-    """What only the store can show."""
+    """The findings that only the store can show."""
     known = {str(found) for found in _findings(live=False)}
     return [_message(found) for found in _findings(live=True) if str(found) not in known]
 

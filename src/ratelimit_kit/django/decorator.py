@@ -1,7 +1,7 @@
 """The view decorator: `@ratelimit("5/minute", key="user")` responds with 429 instead of calling the view too often.
 
-It counts on the store of the setting RATELIMIT_KIT, with the same options, and works on function
-views and, through `method_decorator`, on class-based views, sync and async.
+It counts on the store in the setting RATELIMIT_KIT, with the same options, and works on function views and, through
+`method_decorator`, on class-based views, sync and async.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[View], View]:
     """Limit a view; takes the limits and options of Rule (key, methods, when, cost, count, shadow, name, ...).
 
-    Without `name` each view has counters of its own, whatever its URLs.
+    Without `name`, each view has its own counters, whatever its URLs.
     """
     rule = Rule(*limits, **options)
 
@@ -118,7 +118,7 @@ def _awaits(request: HttpRequest) -> bool:
 
 
 def _page(view: Callable[..., Any], rule: Rule) -> Page:
-    """`method_decorator` decorates a method again in each request, so it is named after its class, found by the URL."""
+    """The page of a view; a method is decorated again in each request, so `_page_of` names it after its class."""
     if isinstance(view, partial) and inspect.ismethod(view.func):
         beside = getattr(view, RULES, ())
         return Page(rule.name or "", None if rule.name else label(beside), beside)
@@ -127,18 +127,18 @@ def _page(view: Callable[..., Any], rule: Rule) -> Page:
 
 @cache
 def _check_workers(policy: Policy) -> None:
-    """Run the start-up checks with the first use of a view: the site may have no middleware that did."""
+    """Check the workers when a view is first used: the site may have no middleware that did."""
     policy.check_workers()
 
 
 def _place(request: HttpRequest) -> str:
-    """What Django calls the page."""
+    """Django's name for the page."""
     match = request.resolver_match
     return "" if match is None else match.view_name or match.route
 
 
 def _page_of(page: Page, rule: Rule, request: HttpRequest, view: Callable[..., Any]) -> Page:
-    """The page; an unnamed method is named after the class that the URL leads to, because every `dispatch` is alike."""
+    """The page; an unnamed method is named after the class that the URL leads to, because all `dispatch` look alike."""
     match = request.resolver_match
     if page.name:
         return page if match else page._replace(late=False)
@@ -155,7 +155,7 @@ def _page_of(page: Page, rule: Rule, request: HttpRequest, view: Callable[..., A
 
 @cache
 def _classes(urlconf: Any) -> Mapping[type, int]:
-    """The number of each class among those of its name, in the order of the URLs: the classes of one factory."""
+    """The number of each class among those with its name, such as those of one factory, in the order of the URLs."""
     known: dict[str, list[type]] = {}
     ahead = list(get_resolver(urlconf).url_patterns)
     while ahead:

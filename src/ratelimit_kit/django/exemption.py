@@ -1,7 +1,7 @@
 """`@exempt`: views that the site's rules do not limit, such as a webhook with a limit of its own.
 
-Rules are checked before Django looks for the view, so that paths without one are limited too. The URL is
-resolved an extra time, before Django does, only if some view is exempt.
+Rules are checked before Django looks for the view, so that paths without one are limited too. If any view is exempt,
+the URL is resolved an extra time, before Django does.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ View = TypeVar("View", bound=Callable[..., Any])
 MARK = "ratelimit_kit_exempt"
 
 _any: list[bool] = []
-"""Not empty once a view was marked in this process."""
+"""Not empty once a view has been marked in this process."""
 
 _loaded: list[bool] = []
-"""Not empty once the views were imported: a view that is marked later marks `_any` itself."""
+"""Not empty once the views have been imported; a view that is marked later sets `_any` itself."""
 
 
 def exempt(view: View) -> View:
@@ -51,7 +51,7 @@ def exempt(view: View) -> View:
 
 
 def is_exempt(request: HttpRequest) -> bool:
-    """Whether the request leads to a view that is marked."""
+    """Whether the request leads to an exempt view."""
     if not _any and _loaded:
         return False
     urlconf = getattr(request, "urlconf", None) or get_urlconf()

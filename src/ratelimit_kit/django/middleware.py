@@ -15,8 +15,7 @@ from ratelimit_kit.django.site import afinished, denial, finished, site_policy, 
 class RateLimitMiddleware:
     """Limits every request to the site by the policy in the setting RATELIMIT_KIT.
 
-    Django builds it when the server starts; building it raises StartupRefused when the policy
-    could not be enforced there.
+    Django creates it when the server starts; that raises StartupRefused if the policy could not be enforced there.
     """
 
     sync_capable = True

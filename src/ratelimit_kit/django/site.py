@@ -31,7 +31,7 @@ SETTING = "RATELIMIT_KIT"
 
 @cache
 def site_policy() -> Policy:
-    """The policy of the setting; OptionError without one, because a guessed store would protect nothing."""
+    """The policy in the setting; OptionError without one, because a guessed store would protect nothing."""
     config = getattr(settings, SETTING, None)
     if isinstance(config, str | PathLike):
         return Policy.from_file(Path(config))
@@ -44,7 +44,7 @@ def site_policy() -> Policy:
 
 
 def _forget(*, setting: str, **_: Any) -> None:
-    """Tests override settings; the next request reads them again."""
+    """Forget the policy when a test overrides its settings; the next request reads them again."""
     if setting in {SETTING, "CACHES"}:
         site_policy.cache_clear()
 
@@ -69,13 +69,13 @@ def translate(request: HttpRequest) -> Request:
 
 
 def _headers(request: HttpRequest) -> Mapping[str, str]:
-    """The fields as the client sent them: in META some releases of Django join those with underscores to others (ASGI)."""
+    """The fields as the client sent them: in META, under ASGI, some releases of Django merge names with underscores."""
     scope = getattr(request, "scope", None)
     return EnvironHeaders(request.META) if scope is None else RawFields(scope["headers"])
 
 
 def _ledger(request: HttpRequest) -> MutableSequence[Any]:
-    """Shared with a middleware around Django: WSGI's environ is META, and ASGI's scope is kept by the request."""
+    """What was charged already, shared with a middleware around Django through META (the WSGI environ) or the scope."""
     place: MutableMapping[str, Any] = getattr(request, "scope", None) or request.META
     already_charged: MutableSequence[Any] = place.setdefault(ALREADY_CHARGED, [])
     return already_charged
@@ -118,7 +118,7 @@ def health(request: HttpRequest) -> HttpResponse:
 
 
 def liveness(request: HttpRequest) -> HttpResponse:
-    """A view for a liveness probe, which must not ask the store: this process responds. Add its path to "exempt"."""
+    """A view for a liveness probe: this process responds, whatever the state of the store. Add its path to "exempt"."""
     return _told(request, LIVE)
 
 
@@ -130,7 +130,7 @@ def _told(request: HttpRequest, found: Health) -> HttpResponse:
 
 
 def finished(result: CheckResult, response: Any, request: HttpRequest) -> Any:
-    """The response, with the rate-limit fields; what it does not count is given back once it is being sent."""
+    """The response with the rate-limit fields; what it does not count is refunded once it can no longer change."""
     if not result.touches:
         return response
     if not _is_unsettled(result, response, request):
@@ -154,13 +154,13 @@ async def afinished(result: CheckResult, response: Any, request: HttpRequest) ->
 
 
 def _is_unsettled(result: CheckResult, response: Any, request: HttpRequest) -> bool:
-    """Whether an error may still make another response of it: under WSGI a body that is made while it is sent, and no file."""
+    """Whether an error may still replace the response: under WSGI, if its body is streamed and not from a file."""
     made = getattr(response, "streaming", False) and getattr(response, "file_to_stream", None) is None
     return bool(result.pending) and made and not hasattr(request, "scope")
 
 
 def _settle_with(request: HttpRequest, result: CheckResult) -> None:
-    """Settle the result at the end of the request: another response may replace this one, such as a 304."""
+    """Settle the result at the end of the request, because another response, such as a 304, may replace this one."""
     close = request.close
 
     def closed() -> None:
@@ -173,8 +173,8 @@ def _settle_with(request: HttpRequest, result: CheckResult) -> None:
 
 
 def failed_with(error: BaseException) -> Response:
-    """The status that Django gives an error that a view raises (django.core.handlers)."""
-    status = getattr(error, "status_code", None)  # of Django REST framework's
+    """A response with the status that Django gives an exception raised by a view (django.core.handlers)."""
+    status = getattr(error, "status_code", None)  # Django REST framework's exceptions
     if isinstance(error, Http404):
         status = 404
     elif isinstance(error, PermissionDenied):
@@ -185,14 +185,14 @@ def failed_with(error: BaseException) -> Response:
 
 
 class _ClientFields(ResponseHeaders):
-    """The fields of a response, some of them for one client only: nobody else may get those.
+    """The fields of a response, some of which are for one client only and must not reach others.
 
-    Whether a cache may keep the response is often said further out, as by `cache_page`, so it is looked at
-    when the fields are sent; and what a cache of Django's keeps is pickled without them.
+    Whether a cache may store the response is often decided further out, as by `cache_page`, so this is checked when the
+    fields are sent; and the response that Django's own caches pickle does not contain them.
     """
 
     own: frozenset[str] = frozenset()
-    """The names of those, in lower case."""
+    """The names of the fields for one client only, in lower case."""
 
     def __iter__(self) -> Iterator[str]:
         names = list(super().__iter__())
@@ -205,13 +205,13 @@ class _ClientFields(ResponseHeaders):
 
 
 def add_fields(fields: Sequence[Header], response: Any) -> Any:
-    """The response with the rate-limit fields; items of a list join those that it has."""
+    """The response with the rate-limit fields; list fields are appended to existing ones."""
     if not fields:
         return response
     join_to(response.headers, fields)
     own = {name.lower() for name, _ in fields} - {"access-control-expose-headers"}
     if type(response.headers) is ResponseHeaders:
-        response.headers.__class__ = _ClientFields  # a copy would be checked and encoded once more
+        response.headers.__class__ = _ClientFields  # a copy would check and encode all fields again
     if isinstance(response.headers, _ClientFields):
         response.headers.own |= own
     return response

@@ -31,9 +31,9 @@ Limited = TypeVar("Limited", bound=Any)
 
 
 def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Limited], Limited]:
-    """Limit a view, below its `route`, or all views of a blueprint together; takes the limits and options of Rule.
+    """Limit a view (below its `route`), or all views of a blueprint together; takes the limits and options of Rule.
 
-    Without `name` each view has counters of its own, whatever its URLs.
+    Without `name`, each view has its own counters, whatever its URLs.
     """
     rule = Rule(*limits, **options)
 
@@ -64,7 +64,7 @@ def exempt(limited: Limited) -> Limited:
 
 
 def is_exempt() -> bool:
-    """Whether the request leads to a view or a blueprint that is marked."""
+    """Whether the current request leads to an exempt view or blueprint."""
     app, request = flask.current_app, flask.request
     view = app.view_functions.get(request.endpoint or "")
     blueprints = [app.blueprints[name] for name in request.blueprints]
@@ -72,14 +72,14 @@ def is_exempt() -> bool:
 
 
 def _guard(rule: Rule, page: Page) -> None:
-    """Before a decorated view: its own rule."""
+    """Check a decorated view's own rule before it is called."""
     policy = policy_in_force()
     bound = bound_rule(policy, rule, page, lambda: flask.request.endpoint or "")
     decided(policy.check(translate(), [bound], page.beside))
 
 
 def _of_blueprint(blueprint: flask.Blueprint, rule: Rule) -> Page:
-    """All views of a blueprint are one page; the list of its rules is kept, for more of them may follow."""
+    """The page of a blueprint, which all its views share; the list of its rules is kept, because more may follow."""
     rules: list[Rule] = vars(blueprint).setdefault(RULES, [])
     before = list(rules)
     rules.append(rule)

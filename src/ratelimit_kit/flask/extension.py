@@ -60,7 +60,7 @@ def _configured(app: flask.Flask) -> Policy:
 
 
 def _limit() -> None:
-    """Before each request: the extension's rules; before the first also a check of how views are decorated."""
+    """Check the extension's rules before each request, and before the first one also how views are decorated."""
     app = flask.current_app
     if LOOKED not in app.extensions:
         refusal = misplaced(app.view_functions.values(), "@app.route(...)")

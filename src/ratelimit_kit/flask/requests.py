@@ -37,7 +37,7 @@ def translate() -> Request:
 
 
 def decided(result: CheckResult) -> None:
-    """Raise a refusal; keep results that need the response."""
+    """Raise if the request was refused; keep results that need the response."""
     if result.denied or result.touches:
         if EXTENSION not in flask.current_app.extensions and RESULTS not in flask.request.environ:
             flask.after_this_request(finish)
@@ -48,7 +48,7 @@ def decided(result: CheckResult) -> None:
 
 
 def finish(response: flask.Response) -> flask.Response:
-    """After each request: give back what does not count, add the fields."""
+    """After each request, refund what does not count and add the fields."""
     for result in flask.request.environ.pop(RESULTS, ()):
         if result.denied:
             kept = {name.lower() for name, _ in response.headers}
@@ -60,14 +60,14 @@ def finish(response: flask.Response) -> flask.Response:
             seen = Response(response.status_code, Headers(lambda: response.headers), response)
             if result.pending and response.is_streamed and not response.direct_passthrough:
                 join_to(response.headers, result.judge(seen))
-                response.response = UnsettledBody(response.response, result)  # an error may still make a 500 of it
+                response.response = UnsettledBody(response.response, result)  # an error may still turn it into a 500
             else:
                 join_to(response.headers, result.finish(seen))
     return response
 
 
 def fail(_error: BaseException | None) -> None:
-    """At the end of a request without a response, whose error was passed on: that counts as one with status 500."""
+    """Handle the end of a request whose error left it without a response: it counts as one with status 500."""
     for result in flask.request.environ.pop(RESULTS, ()):
         if not result.denied:
             result.fail()
@@ -79,7 +79,7 @@ def _tells_of_limits(field: Header) -> bool:
 
 
 def _user() -> str | None:
-    """Flask-Login's user; without it the one that the server has authenticated."""
+    """Flask-Login's user, or without Flask-Login the one that the server authenticated; IdentityError if none."""
     if hasattr(flask.current_app, "login_manager"):
         from flask_login import current_user
 

@@ -18,7 +18,7 @@ def health() -> flask.Response:
 
 
 def liveness() -> flask.Response:
-    """A view for a liveness probe, which must not ask the store: this process responds. No rule limits it."""
+    """A view for a liveness probe: this process responds, whatever the state of the store. No rule limits it."""
     return _told(LIVE)
 
 
@@ -32,6 +32,6 @@ exempt(liveness)
 
 
 def assets(prefix: str = "/ratelimit-kit") -> flask.Blueprint:
-    """The browser module and its stylesheet: `app.register_blueprint(assets())`. No rule limits them."""
+    """A blueprint with the browser module and its stylesheet: `app.register_blueprint(assets())`. No rule limits it."""
     folder = "static/ratelimit_kit"
     return exempt(flask.Blueprint("ratelimit_kit", "ratelimit_kit", static_folder=folder, static_url_path=prefix))

@@ -1,4 +1,4 @@
-"""The web without a framework: requests, identities, rules, policy, headers and denials.
+"""Everything about HTTP that needs no framework: requests, identities, rules, policies, headers and denials.
 
-The integrations (wsgi.py, asgi.py, django/) translate requests and responses, and decide nothing.
+The integrations (wsgi.py, asgi.py, django/ and others) only translate requests and responses; they decide nothing.
 """

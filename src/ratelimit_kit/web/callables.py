@@ -1,4 +1,4 @@
-"""Calls a rule's callables: an async one must be awaited, which only an async integration can do."""
+"""Calls a rule's callables; async ones must be awaited, which only an async integration can do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_callable(option: str, function: Function, subject: str) -> Function:
 
 
 def called(function: Callable[[Any], Any], subject: Any) -> Any:
-    """What a callable returns for a request or response; IdentityError for a coroutine, which would not be awaited."""
+    """The function's value for a request or response; IdentityError if it is awaitable, as nobody would await it."""
     value = function(subject)
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
@@ -40,6 +40,6 @@ def called(function: Callable[[Any], Any], subject: Any) -> Any:
 
 
 async def acalled(function: Callable[[Any], Any], subject: Any) -> Any:
-    """Do what `called` does; a callable may be a coroutine function."""
+    """Do what `called` does; the function may be a coroutine function."""
     value = function(subject)
     return await value if inspect.isawaitable(value) else value

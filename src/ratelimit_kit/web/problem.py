@@ -1,4 +1,4 @@
-"""The public path of Denial and Reply, for annotations of a policy's `denial` callable."""
+"""Denial and Reply under their public import path, for annotating a policy's `denial` callable."""
 
 from ratelimit_kit.web.response.denial import Denial, Reply
 

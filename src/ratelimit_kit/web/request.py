@@ -1,4 +1,4 @@
-"""The public path of Request and Response, for annotations of a rule's callables."""
+"""Request and Response under their public import path, for annotating a rule's callables."""
 
 from ratelimit_kit.web.http.messages import Request, Response
 

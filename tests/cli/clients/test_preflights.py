@@ -1,4 +1,4 @@
-"""`inspect` and `reset` know the counters of preflights, which stand beside those of their rules."""
+"""`inspect` and `reset` know the counters of preflights, which exist beside those of their rules."""
 
 from __future__ import annotations
 

@@ -59,11 +59,11 @@ def test_the_eleventh_request_within_a_minute_is_refused(simulated: Simulated) -
 
 def test_the_window_slides_by_the_time_of_the_log(simulated: Simulated) -> None:
     lines = [line(0), line(59), line(60), line(61), line(119), line(120)]
-    assert simulated(lines, "--limit", "2/minute")["denied"] == 1  # at 61; at 119 the hit of 59 is a minute old
+    assert simulated(lines, "--limit", "2/minute")["denied"] == 1  # at 61; at 119 the hit at 59 is a minute old
 
 
 def test_it_decides_as_a_store_does(simulated: Simulated) -> None:
-    """The same random trace, given to a store by hand."""
+    """The same random trace, passed to a store directly."""
     random.seed(7)
     trace = sorted((random.randrange(300), f"198.51.100.{random.randrange(4)}") for _ in range(400))
     clock, limit = ManualClock(), SlidingWindow(20, 60)
@@ -176,7 +176,7 @@ def test_odd_requests_are_read() -> None:
 
 @given(st.text() | st.from_regex(r'1\.2\.3\.4 \S+ \S+ \[[^\]]*\] "[^"]*" \d{3} -(?: "[^"]*"){0,3}'))
 def test_no_line_breaks_the_reading(text: str) -> None:
-    """A line was written by whoever sent the request."""
+    """The content of a line comes from whoever sent the request."""
     found = read_line(1, text)
     assert isinstance(found, Hit | Malformed)
     if isinstance(found, Hit):
@@ -187,7 +187,7 @@ def test_gzip_and_standard_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = gzip.compress("\n".join(line(second) for second in range(15)).encode())
-    log = tmp_path / "access.log.1"  # by what it holds, not by its name
+    log = tmp_path / "access.log.1"  # recognised by its content, not its name
     log.write_bytes(data)
     assert main(["simulate", str(log), "--limit", "10/minute", "--json"]) == 0
     from_file = json.loads(capsys.readouterr().out)

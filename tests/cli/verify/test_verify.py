@@ -1,4 +1,4 @@
-"""What `ratelimit-kit verify` makes of answers; tests/live/cli/test_commands.py drives real sites."""
+"""What `ratelimit-kit verify` concludes from responses; tests/live/cli/test_commands.py runs it on real sites."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_structured_fields_are_read_strictly(text: str, items: object) -> None:
 
 @given(st.text() | st.text(alphabet='"a;=,q1 \\\\'), st.text())
 def test_no_field_breaks_the_reading(field: str, other: str) -> None:
-    """A site may answer anything."""
+    """A site may send anything."""
     read_list(field)
     told({"ratelimit": field, "ratelimit-policy": other})
     told({"x-ratelimit-limit": field, "x-ratelimit-remaining": other})

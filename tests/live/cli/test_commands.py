@@ -242,7 +242,7 @@ def test_verify_tells_a_wrong_limit(redis: RedisServer, capsys: pytest.CaptureFi
 
 
 class Liar(BaseHTTPRequestHandler):
-    """Refuses everybody for ever, and says that a second is enough; sends what could steer a terminal."""
+    """Refuses everyone forever, but says that a second is enough; sends bytes that could control a terminal."""
 
     def do_GET(self) -> None:
         self.send_response(429)
@@ -362,7 +362,7 @@ def test_reset_gives_the_quota_back_and_says_what_it_did(
     status, found = inspected("203.0.113.7", "--policy", str(policy), capsys=capsys, command="reset")
     assert status == 0
     assert left(found, "site") == [0, 97]
-    assert "all" not in found  # the counter of everybody is only reset by its name
+    assert "all" not in found  # a counter that all clients share is reset only by its name
     assert visit(live, "/") == 200
     assert main(["reset", "global", "--policy", str(policy)]) == 0
     assert capsys.readouterr().out == "all  global\n  50/minute: reset; 46 of 50 were left\n"

@@ -1,4 +1,4 @@
-"""The deploy set: Compose files that mean what they say, run natively; rules and dashboard on metrics that exist."""
+"""The deployment files: Compose files, run natively, do what they say; rules and dashboard use metrics that exist."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_the_image_has_what_the_site_imports() -> None:
     copied = re.search(r"^COPY (.*) \./$", text, re.MULTILINE)
     assert copied
     assert all((DEPLOY / file).is_file() for file in copied[1].split())
-    assert re.search(r"^ENV BIND=0\.0\.0\.0:8000$", text, re.MULTILINE)  # its own network; elsewhere loopback
+    assert re.search(r"^ENV BIND=0\.0\.0\.0:8000$", text, re.MULTILINE)  # in the container; elsewhere loopback
     assert '"BIND", "127.0.0.1:8000"' in (DEPLOY / "gunicorn.conf.py").read_text()
 
 
@@ -167,7 +167,7 @@ def native(service: dict[str, Any], port: int) -> list[str]:
 
 @contextlib.contextmanager
 def composed(name: str, folder: Path) -> Iterator[int]:
-    """The processes of a Compose file, started by its own commands; the port of the site."""
+    """Run the processes of a Compose file by its own commands; yields the port of the site."""
     services = yaml.safe_load((DEPLOY / name).read_text())["services"]
     app = services.pop("app")
     with contextlib.ExitStack() as stack:
@@ -186,7 +186,7 @@ def composed(name: str, folder: Path) -> Iterator[int]:
 
 
 def samples(port: int) -> dict[tuple[str, str], float]:
-    """What Prometheus reads, by rule and outcome."""
+    """The values that Prometheus reads, by rule and outcome."""
     text = request(port, "/metrics", method="GET").body.decode()
     return {
         (sample.labels["rule"], sample.labels["outcome"]): sample.value
@@ -198,7 +198,7 @@ def samples(port: int) -> dict[tuple[str, str], float]:
 
 @pytest.mark.parametrize("name", COMPOSE)
 def test_the_composed_site_holds_its_limits_and_counts_every_request(name: str, tmp_path: Path) -> None:
-    """Four workers, one counter: the sums in Prometheus are the requests that were sent."""
+    """Four workers, one counter: the sums in Prometheus equal the requests that were sent."""
     with composed(name, tmp_path) as port:
         health = request(port, "/healthz", method="GET")
         assert (health.status, json.loads(health.body)["status"]) == (200, "pass")

@@ -1,4 +1,4 @@
-"""The deployment guide, step by step as it is written, and the rollback drill on a site that runs.
+"""The deployment guide, step by step as written, and the rollback drill on a running site.
 
 `ROLLBACK_TABLE=docs/how-to/rollback-table.md` lets the drill write its log into the guide.
 """
@@ -78,7 +78,7 @@ def test_every_step_of_the_guide_does_what_it_says(tmp_path: Path) -> None:
                 for line in expected:
                     assert line in said, (command, line, said)
         finally:
-            if (folder / "site.pid").exists():  # the last step has failed, or was not reached
+            if (folder / "site.pid").exists():  # the last step failed or was not reached
                 subprocess.run(["bash", "-c", "kill $(cat site.pid)"], cwd=folder, check=False)
 
 
@@ -89,26 +89,26 @@ def test_the_guide_has_its_eight_sections() -> None:
 
 
 def switch(policy: Path, mode: str) -> None:
-    """Replace the file as an editor or a deployment does: in one step."""
+    """Replace the file in one step, as an editor or a deployment does."""
     new = policy.with_suffix(".new")
     new.write_text(re.sub(r"^mode = .*", f'mode = "{mode}"', policy.read_text(), flags=re.MULTILINE))
     new.replace(policy)
 
 
 def hammer(port: int) -> Counter[int]:
-    """A hundred logins, many at once, so that every worker is met."""
+    """A hundred concurrent logins, so that every worker gets some."""
     with ThreadPoolExecutor(16) as pool:
         return Counter(pool.map(lambda _: request(port, "/login").status, range(100)))
 
 
 def follow(process: Process, status: int) -> float:
-    """Ask until all workers answer with this status; the seconds that it took."""
+    """Send requests until all workers respond with this status; returns the seconds that it took."""
     begun = time.monotonic()
     found: Counter[int] = Counter()
     while time.monotonic() < begun + 10:
         seconds = time.monotonic() - begun
         found = hammer(process.port)
-        if found == {status: 100} and seconds > RECHECK_SECONDS:  # by now each has looked, or looks before it answers
+        if found == {status: 100} and seconds > RECHECK_SECONDS:  # each has checked the file, or does so first
             return seconds
     log = "\n".join(line for line in process.text().splitlines() if "HTTP/1.1" not in line)
     raise AssertionError(f"not every answer became {status}: {found}\n{log}")
@@ -120,7 +120,7 @@ def workers_of(master: int) -> set[int]:
 
 
 def test_the_rollback_drill(redis: RedisServer, tmp_path: Path) -> None:
-    """Enforce, off, shadow, enforce: every worker follows, and none is started anew."""
+    """Enforce, off, shadow, enforce: every worker follows, and none is restarted."""
     folder = tmp_path / "deploy"
     shutil.copytree(EXAMPLES / "deploy", folder)
     (tmp_path / "metrics").mkdir()

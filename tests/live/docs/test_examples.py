@@ -1,4 +1,4 @@
-"""Every example under its real server, with several workers and a real Redis: exact counts, by every kind of limit."""
+"""Every example on its real server, with several workers and a real Redis: exact counts for every kind of limit."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_websockets(redis: RedisServer) -> None:
 
 @pytest.mark.parametrize("file", ["test_fastapi_app.py", "test_django_site.py"])
 def test_the_tests_among_the_examples_pass(file: str) -> None:
-    """As a user runs them: in a process of their own, with the fixtures that pytest finds by itself."""
+    """As a user runs them: in a separate process, with the fixtures that pytest finds by itself."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-c", os.devnull, file]
     done = subprocess.run(
         command,

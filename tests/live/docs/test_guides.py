@@ -1,4 +1,4 @@
-"""What the pages promise beside their snippets: commands that parse, policies that build, tests that exist, rights that do."""
+"""What the pages promise besides their snippets: commands parse, policies are valid, tests exist, rights suffice."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_command_on_a_page_is_understood(command: str) -> None:
         words = words[1:]
     assert words[0] == "ratelimit-kit"
     example = [{"N": "4", "URL": "http://127.0.0.1/"}.get(word, word) for word in words[1:]]
-    if len(example) > 1:  # else the command is only named
+    if len(example) > 1:  # else the command is only mentioned
         parser().parse_args(example)
 
 

@@ -1,4 +1,4 @@
-"""Before and after: the same site on another library and on this one answers the same requests the same way."""
+"""Before and after a migration: a site responds to the same requests in the same way on another library and on this."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAIRS = sorted({path.stem.rsplit("_", 1)[0] for path in FOLDER.glob("*.py")})
 
 
 def loaded(name: str, url: str) -> dict[str, Any]:
-    """What the file defines, with the store of this test."""
+    """The definitions in the file, with the store of this test."""
     namespace: dict[str, Any] = {"__name__": name}
     text = (FOLDER / f"{name}.py").read_text().replace("redis://127.0.0.1:6379/0", url)
     exec(compile(text, name, "exec"), namespace)

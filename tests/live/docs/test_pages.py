@@ -27,7 +27,7 @@ def name_of(page: Path) -> str:
 
 
 def application(environ: Any, start_response: Any) -> Iterable[bytes]:
-    """The application that a reader has already."""
+    """The application that a reader already has."""
     start_response("200 OK", [])
     return []
 

@@ -1,4 +1,4 @@
-"""Bodies pass untouched, to the byte and in the same framing; a view that raises is called once, and its error passes."""
+"""Bodies pass unchanged, in every byte and in framing; a view that raises is called once, and its error propagates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.live
 
 @dataclass
 class Site:
-    """A server of the applications, and the file in which views note that they were called."""
+    """A server with the applications, and the file in which views record that they were called."""
 
     process: Process
     calls: Path

@@ -1,4 +1,4 @@
-"""What scripts of another origin get through Starlette's CORS middleware, around the rate limit and within it."""
+"""What scripts from another origin see through Starlette's CORS middleware, outside and inside the rate limit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_cors_within_the_limit_cannot_let_scripts_read_refusals(server: Process)
 
 
 def test_a_cors_middleware_with_fields_of_its_own_has_the_last_word_on_what_is_exposed(server: Process) -> None:
-    """Which is why the documentation says to list the fields there too."""
+    """This is why the documentation says to list the fields there too."""
     _, answers = conversation(server.port, "exposing")
     assert [(one.status, one.headers[EXPOSED]) for one in answers] == [
         (200, "X-Total"),

@@ -1,4 +1,4 @@
-"""A request that meets one rule in several layers is charged once: in Django, in Flask and in FastAPI."""
+"""A request that passes the same rule in several layers is charged once: in Django, in Flask and in FastAPI."""
 
 from __future__ import annotations
 

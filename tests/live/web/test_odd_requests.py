@@ -1,4 +1,4 @@
-"""Requests that no browser sends: none makes the limiter fail, none escapes it, none shares another's counter."""
+"""Requests that no browser sends: none makes the limiter fail, escapes it, or shares another client's counter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A policy file that changes under four workers: every worker follows, or all keep what they have and say so once."""
+"""A policy file that changes under four workers: all of them follow, or all keep their rules and say so once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def policy(store: str, *, limit: str = "10/minute", mode: str = "enforce") -> st
 
 
 def replace(file: Path, text: str) -> None:
-    """As deployments do it: a new file takes the place of the old one at once."""
+    """Replace the old file by a new one in one step, as deployments do."""
     new = file.with_suffix(".new")
     new.write_text(text)
     new.rename(file)
@@ -33,7 +33,7 @@ def replace(file: Path, text: str) -> None:
 
 @contextmanager
 def site(file: Path, *, wait: bool = True, **env: str) -> Iterator[Process]:
-    """The site, with all its workers up: one that starts later would read a later file."""
+    """The site with all its workers up, because one that starts later would read a later file."""
     port = free_port()
     command = [python_program("gunicorn"), "reloading:application", "--workers", str(WORKERS), "--log-level", "warning"]
     with running(
@@ -50,7 +50,7 @@ def at_once(process: Process, times: int = 60, path: str = "/") -> list[Response
 
 
 def workers(process: Process) -> set[bytes]:
-    """Those that answer, each with its number."""
+    """The responding workers, each with its number."""
     return {one.body for one in at_once(process, path="/pid")}
 
 
@@ -101,7 +101,7 @@ def test_a_broken_file_keeps_the_rules_and_each_worker_says_so_once(redis: Redis
             replace(file, text)
             until(lambda told=number * WORKERS: counted(process) == {429: 60} and told <= tellings(process), process)
         end = time.monotonic() + RECHECK_SECONDS * 1.5
-        while time.monotonic() < end:  # more looks at the same file
+        while time.monotonic() < end:  # more checks of the same file
             assert counted(process) == {429: 60}
         assert tellings(process) == len(broken) * WORKERS
         assert "rule 1 has no option 'limit'; did you mean 'limits'?" in process.text()
@@ -127,7 +127,7 @@ def test_the_environment_is_above_the_file(redis: RedisServer, tmp_path: Path) -
 
 
 def test_off_starts_even_without_a_store(tmp_path: Path) -> None:
-    """The switch for the day on which the store fails must not need the store."""
+    """The switch for the day when the store fails must not need the store."""
     file = tmp_path / "ratelimit.toml"
     with redis_server() as server:
         replace(file, policy(server.url()))

@@ -1,4 +1,4 @@
-"""What a client reads, to the byte: every family of fields and every form, from a real gunicorn and a real uvicorn."""
+"""Responses, byte for byte: every family of fields and every body format, from a real gunicorn and a real uvicorn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ACCEPTS = {
     "image": ("image/png", "application/problem+json"),
     "HEAD": ("text/plain", "text/plain; charset=utf-8"),
 }
-"""What is asked for, and the media type of a refusal."""
+"""The Accept field, and the media type of a refusal."""
 
 FIELDS = {
     200: {
@@ -58,7 +58,7 @@ FIELDS = {
     },
     503: {"draft11": [], "draft6": [], "x-ratelimit": [], "none": []},
 }
-"""The fields about limits, in their order."""
+"""The rate-limit fields, in order."""
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -93,7 +93,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[Process, Process]]:
 
 @pytest.fixture(scope="module")
 def answers(server: tuple[Process, Process]) -> Answers:
-    """Each status in each family and form, and what else is asked below; then the store is stopped."""
+    """Each status in each family and format, and the other responses used below; then the store is stopped."""
     process, store = server
     found: Answers = {}
 
@@ -135,7 +135,7 @@ def refusal(status: int, kind: str) -> bytes:
 
 
 def golden(status: int, family: str, accept: str) -> tuple[list[str], bytes]:
-    """The field lines and the body that are expected."""
+    """The expected field lines and body."""
     if status == 200:
         return ["Content-Type: text/plain", "Content-Length: 7", *FIELDS[200][family]], b"Hello!\n"
     kind = ACCEPTS[accept][1]
@@ -145,7 +145,7 @@ def golden(status: int, family: str, accept: str) -> tuple[list[str], bytes]:
 
 
 def with_known_time(line: str, at: float) -> str:
-    """A time of the epoch says what it is from now; the others stay as they are."""
+    """The line with a time since the epoch relative to now; other lines are unchanged."""
     name, _, value = line.partition(": ")
     if name.lower() != "x-ratelimit-reset":
         return line
@@ -154,7 +154,7 @@ def with_known_time(line: str, at: float) -> str:
 
 
 def lower(lines: list[str]) -> list[str]:
-    """ASGI servers send names in lower case; HTTP makes no difference."""
+    """The lines with lower-case names, as ASGI servers send them; HTTP names are case-insensitive."""
     return [":".join([line.partition(":")[0].lower(), line.partition(":")[2]]) for line in lines]
 
 

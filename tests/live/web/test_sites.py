@@ -1,4 +1,4 @@
-"""The main job: real servers with several workers, a real Redis, exact counts."""
+"""The main purpose: exact counts on real servers with several workers and a real Redis."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_four_workers_share_what_many_clients_at_once_send(redis: RedisServer) -
 
 
 def test_a_django_cache_is_used_with_its_own_prefix_user_password_and_database(tmp_path: Path) -> None:
-    """A Redis user that may touch nothing but what begins with the cache's KEY_PREFIX is enough."""
+    """A Redis user that may access only keys that begin with the cache's KEY_PREFIX is enough."""
     user = ["--user", "site", "on", ">pa ss", "~shop:*", "+@all"]
     with redis_server(*user) as server, connect(server) as raw:
         (tmp_path / "cached.py").write_text(

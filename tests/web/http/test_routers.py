@@ -1,4 +1,4 @@
-"""Routers in their default settings: whatever spelling they take for /login, the rule for /login has seen."""
+"""Routers with their default settings: the rule for /login limits every spelling that they accept for it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def of_bottle(ran: Ran) -> Any:
 
 
 def of_pyramid(ran: Ran) -> Any:
-    from pyramid.config import Configurator  # it stands on modules that Python is about to remove, and is told so
+    from pyramid.config import Configurator  # importing it warns of deprecated modules
     from pyramid.response import Response
 
     with Configurator() as config:
@@ -155,7 +155,7 @@ def _quiet() -> Iterator[None]:
 
 async def _asked(site: Any, spelling: str, number: int) -> None:
     for _ in range(number):
-        with contextlib.suppress(Exception):  # what a framework cannot answer has not reached the view
+        with contextlib.suppress(Exception):  # a request that a framework cannot handle has not reached the view
             await asyncio.wait_for(ask_asgi(site, spelling, "POST", [("content-length", "0")], "203.0.113.9"), 5)
 
 

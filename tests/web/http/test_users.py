@@ -1,4 +1,4 @@
-"""Signed-in users: what tells one from another, and the error for those of whom nothing does."""
+"""Signed-in users: what distinguishes them, and the error for those that nothing distinguishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One key, token or session, however a client writes it: repeated, padded, quoted, escaped, in several lines."""
+"""One key, token or session, however a client writes it: repeated, padded, quoted, escaped, on several lines."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_credentials_have_one_form() -> None:
     ids=["a second line", "blanks", "the scheme's case", "a second cookie", "octal"],
 )
 def test_a_client_has_its_limit_in_every_integration(name: str, key: str, fields: Any) -> None:
-    """Under WSGI a field that was sent twice is one text, which no framework takes for the valid key."""
+    """Under WSGI, a field that was sent twice becomes one text, which no framework accepts as the valid key."""
     with integrations.site(name, Rule("3/minute", key=key, name="api")) as site:
         answers = [site.ask(fields=fields(number)) for number in range(8)]
         joined = not site.asgi and [one for one in fields(0) if one[0] == "x-api-key"][1:]
@@ -203,6 +203,6 @@ def test_bottle_and_pyramid_end_a_cookie_elsewhere(text: str, values: list[str])
 
 
 def test_a_cookie_of_text_with_commas_is_one_value_where_the_framework_is_known() -> None:
-    """Else all whose text begins alike would share a counter."""
+    """Otherwise all clients with the same beginning would share a counter."""
     text = 'state={"id": 5, "a": [1]}'
     assert cookie_values(text, "state", loosely=False) == ['{"id": 5, "a": [1]}']

@@ -1,4 +1,4 @@
-"""What clients send is read in time that grows with its length, and no further than any honest length."""
+"""What clients send is read in linear time, and only up to a length that no honest client exceeds."""
 
 from __future__ import annotations
 
@@ -101,12 +101,12 @@ HOSTILE = [
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
 def test_reading_takes_time_in_proportion(reader: str) -> None:
-    """Eight times the length takes ten times as long at most, or no time: where it takes 64 times, a client stops a worker."""
+    """Eight times the length takes at most ten times as long, or no time; with 64 times, a client blocks a worker."""
     read = READERS[reader]
     for pattern in HOSTILE:
         for before, after in (("", ""), ('"', ""), ("a=", ', for=1.2.3.4"'), (" ", "x")):
             small, large = (before + pattern * (size // len(pattern)) + after for size in (8_000, 64_000))
-            for _ in range(5):  # a busy machine is not a slow reader
+            for _ in range(5):  # a busy machine must not look like a slow parser
                 short, long = (min(_seconds(read, text) for _ in range(3)) for text in (small, large))
                 if long <= max(10 * short, 0.02):
                     break

@@ -1,4 +1,4 @@
-"""A trusted proxy whose field never arrives leaves all its clients with one address: that is said, once."""
+"""A trusted proxy whose field never arrives leaves all its clients with one address: there is one warning of it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_request_is_counted_once_by_a_middleware_and_a_decorator(way: str) -> 
 
 
 async def test_a_field_with_underscores_is_another_field_in_django_under_asgi() -> None:
-    """Some releases of Django join the two in META, as WSGI servers do."""
+    """Some releases of Django merge the two in META, as WSGI servers do."""
     from django.core.handlers.asgi import ASGIRequest
 
     from ratelimit_kit.django.site import translate

@@ -1,4 +1,4 @@
-"""What clients and proxies may write, under every setting, and the key that results."""
+"""What clients and proxies may send, under every setting, and the resulting key."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.web.identity.test_address import request
 
 
 class BrokenStore(MemoryStore):
-    """A store whose server is gone."""
+    """A store whose server is down."""
 
     def decide(self, charges: Any) -> Any:
         raise StoreUnavailableError("the server is gone")
@@ -31,7 +31,7 @@ def clock() -> ManualClock:
 
 
 def fields(answer: CheckResult) -> list[tuple[str, str]]:
-    """What a plain response gets."""
+    """The fields that a plain response gets."""
     return answer.finish(Response(200, {}))
 
 
@@ -288,7 +288,7 @@ def test_plain_data_that_cannot_be_read_is_an_error(config: Any, hint: str) -> N
 
 
 class Counted(MemoryStore):
-    """A store whose denials hold, and that notes how often it is asked."""
+    """A store with cacheable denials, which counts how often it is called."""
 
     denials_cacheable = True
     asked = 0

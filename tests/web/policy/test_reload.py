@@ -1,4 +1,4 @@
-"""Policies from files: what a file may say, and what happens when it changes while the server runs."""
+"""Policies from files: what a file may contain, and what happens when it changes while the server runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def replace(file: Path, text: str) -> None:
-    """As a deployment does it: the new file takes the place of the old one in one step."""
+    """Replace the old file by a new one in one step, as a deployment does."""
     new = file.with_suffix(".new")
     new.write_text(text)
     new.replace(file)
@@ -97,7 +97,7 @@ def test_the_file_is_looked_at_at_most_once_a_second(file: Path, monkeypatch: py
 
 
 def test_a_change_while_the_policy_is_built_is_not_missed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that starts slowly has read the old file when the new one comes."""
+    """A worker that starts slowly has read the old file when the new one arrives."""
     build = Policy.from_config.__func__  # type: ignore[attr-defined]  # a class method has one
 
     def slowly(cls: type[Policy], config: Any) -> Policy:

@@ -1,4 +1,4 @@
-"""The two files for the browser: what is served, and that nothing else is."""
+"""The two files for the browser are served, and nothing else is."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_an_asset_has_one_of_two_names(name: str) -> None:
 
 
 def test_the_module_stands_alone() -> None:
-    """Django's hashed names would break an import, and its collectstatic a source map that is not there."""
+    """Django's hashed file names would break an import, and a missing source map would break its collectstatic."""
     text = asset("ratelimit.js").data.decode()
     assert "sourceMappingURL" not in text
     assert not [line for line in text.splitlines() if line.lstrip().startswith("import ")]
@@ -113,7 +113,7 @@ async def over_asgi(application: Any, path: str, method: str = "GET") -> tuple[i
         sent.append(message)
 
     async def receive() -> Message:
-        return await asyncio.Future()  # the client says no more
+        return await asyncio.Future()  # the client sends nothing more
 
     scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "root_path": "", "headers": []}
     await application({**scope, "query_string": b"", "client": ("127.0.0.1", 1)}, receive, send)

@@ -1,4 +1,4 @@
-"""Which responses count: the one that the client really gets, in every integration on WSGI and on ASGI."""
+"""The response that the client really gets decides what counts, in every integration on WSGI and on ASGI."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def policy(count: Any = "failures", limit: int = 2) -> Policy:
 
 
 def replaced(environ: Any, start_response: Any) -> Any:
-    """Begun as 200, and taken back."""
+    """Starts a response with 200, then replaces it."""
     start_response("200 OK", [])
     try:
         raise PermissionError
@@ -90,7 +90,7 @@ SUCCESSES = [failing_later, written, streamed, empty]
 
 
 def asked(site: Any, number: int = 6) -> int:
-    """How many requests reached the application."""
+    """The number of requests that reached the application."""
     reached = 0
     for _ in range(number):
         try:
@@ -237,7 +237,7 @@ def request_of_a_login() -> Any:
 
 
 def asked_of_django(view: Any, *, middleware: Sequence[str] = (), number: int = 6) -> int:
-    """How many requests reach a view that is decorated by 2/minute of failures."""
+    """The number of requests that reach a view with a limit of two failures per minute."""
     ran: list[int] = []
 
     def counted(request: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One client's numbers stay off whatever a shared cache may keep (RFC 9111, RFC 9213), whoever says so and when."""
+"""No client's numbers in responses that a shared cache may store (RFC 9111, RFC 9213), wherever that is decided."""
 
 from __future__ import annotations
 

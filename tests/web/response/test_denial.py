@@ -1,4 +1,4 @@
-"""A policy may word its refusals; the fields about limits stay."""
+"""A policy may customise its refusals; the rate-limit fields stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health as load balancers and people read it."""
+"""Health reports as load balancers and people read them."""
 
 from __future__ import annotations
 

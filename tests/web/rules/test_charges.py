@@ -1,4 +1,4 @@
-"""What a policy and a decorator of one name charge together: once, and never less than what is enforced."""
+"""A policy and a decorator with one name charge a request once, and never less than is enforced."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_rule_that_only_looks_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", DECORATORS)
 def test_what_may_be_given_back_has_not_paid_for_what_counts_always(name: str) -> None:
-    """Until it is given back it takes the place of one more."""
+    """Until it is refunded, it takes the place of another request."""
     assert passed(name, Rule("3/minute", name="login", count="failures")) in {2, 3}
     assert passed(name, Rule("3/minute", name="login", count="failures", shadow=True)) in {2, 3}
     assert passed(name, Rule("3/minute", name="login", count=[403]), count=[403]) == 8

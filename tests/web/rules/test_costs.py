@@ -1,4 +1,4 @@
-"""Costs that a client chooses: what no limit ever admits is refused, and is never an error of the server."""
+"""Costs that a client chooses: one that no limit can ever admit is refused, and never causes a server error."""
 
 from __future__ import annotations
 

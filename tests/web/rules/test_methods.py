@@ -1,4 +1,4 @@
-"""Methods: without regard to case, HEAD with GET, and preflights with a budget of their own, in every integration."""
+"""Methods: in any case, HEAD together with GET, and preflights with a budget of their own, in every integration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.web.identity.test_address import request
 PREFLIGHT = [("Origin", "https://example.org"), ("Access-Control-Request-Method", "POST")]
 
 ROUTED_BY_CASE = {"fastapi decorator"}
-"""Starlette answers `head` with 405, before any decorator."""
+"""Starlette responds to `head` with 405, before any decorator is called."""
 
 
 @pytest.mark.parametrize("way", WAYS)

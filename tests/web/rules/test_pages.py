@@ -1,4 +1,4 @@
-"""Unnamed decorators: every decorated view has a counter of its own, whatever it is and whatever leads to it."""
+"""Unnamed decorators: every decorated view has its own counter, whatever its kind and whichever URLs lead to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LIMIT = "2/minute"
 
 
 class CallableView:
-    """An object that is a view."""
+    """A view that is a callable object."""
 
     def __init__(self, word: str) -> None:
         self.word = word
@@ -418,7 +418,7 @@ def test_partials_that_take_over_a_name_are_views_by_themselves() -> None:
 
 
 def django_statuses(views: list[Any]) -> list[list[int]]:
-    """Of three requests to each view."""
+    """The statuses of three requests to each view."""
     urls = type("Urls", (), {"urlpatterns": [path(str(at), view) for at, view in enumerate(views)]})
     with override_settings(ROOT_URLCONF=urls, RATELIMIT_KIT={"store": MemoryStore(), "rules": [{"limits": "99/s"}]}):
         site = Site(WSGIHandler(), asgi=False, ran=[])
@@ -439,7 +439,7 @@ def test_blueprints_of_one_name_count_for_themselves() -> None:
 
 
 def test_views_that_are_decorated_while_a_request_is_served_are_told_by_their_page() -> None:
-    """As in an application that is built for its first request."""
+    """As in an application that is built on its first request."""
     built: list[flask.Flask] = []
 
     def application(environ: Any, start_response: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Paths: their canonical form, what rules and exemptions see of them, and what no pattern may be."""
+"""Paths: their canonical form, how rules and exemptions match them, and which patterns are invalid."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ SPELLINGS = [
     "http://example.org/login",
     "http://example.org//login",
 ]
-"""What some router, server or proxy takes for /login."""
+"""Spellings that some router, server or proxy accepts for /login."""
 
 OTHERS = ["/LOGIN", "/login ", "/login;a", "\\login", "/login\u2028", "/logins", "/login.", "/a/login", "/", ""]
-"""What none does."""
+"""Paths that none accepts for /login."""
 
 
 @pytest.mark.parametrize("path", SPELLINGS)
@@ -122,7 +122,7 @@ def test_an_exemption_is_compared_as_it_is_written() -> None:
     ],
 )
 def test_a_mount_point_alone_frees_nothing(pattern: Any, path: str, mount: str, free: bool) -> None:
-    """Some servers take it from a field (SCRIPT_NAME), which a client may send."""
+    """Some servers read it from a field (SCRIPT_NAME) that a client may send."""
     assert read_exempt_paths("exempt", [pattern])(path, mount) is free
 
 
@@ -172,7 +172,7 @@ def test_a_rule_may_name_the_path_with_or_without_the_mount(name: str, mounted: 
 @pytest.mark.parametrize("pattern", ["/login", "/api/login"])
 @pytest.mark.parametrize("name", ["asgi", "fastapi"])
 def test_a_root_path_is_no_way_around_a_rule(name: str, path: str, pattern: str) -> None:
-    """Starlette's router takes a path with the root path and one without it for the same."""
+    """Starlette's router treats a path with the root path and one without it alike."""
     with integrations.site(name, Rule("2/minute", paths=[pattern])) as site:
         assert site.statuses(3, path, root_path="/api") == [200, 200, 429]
 

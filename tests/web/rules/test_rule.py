@@ -225,7 +225,7 @@ def test_observers_hear_of_every_decision() -> None:
     ]
     assert {one.store for one in heard.decided} == {"MemoryStore"}
     timed = [one.seconds is not None for one in heard.decided]
-    assert timed == [True, True, False, True, False]  # one question to the store each
+    assert timed == [True, True, False, True, False]  # one call to the store each
     outage = Heard()
     statuses(policy(Rule("1/minute"), store=BrokenStore(), observer=outage), request())
     assert [(one.outcome, one.degraded) for one in outage.decided] == [("allowed", True)]

@@ -1,7 +1,7 @@
-"""A client as a person names it, and the counters that the rules keep of it: for `inspect` and `reset`.
+"""A client as a person names it, and the counters that the rules keep for it: for `inspect` and `reset`.
 
-The person writes `203.0.113.7`, `user:42` or `header:x-api-key=...`; the text under which a rule counts
-comes from the rule's own key, called with a request of that client, so the two can never differ.
+The person writes `203.0.113.7`, `user:42` or `header:x-api-key=...`; the text under which a rule counts is derived by
+the rule's own key from a request of that client, so the two can never differ.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def add_client(parser: argparse.ArgumentParser) -> None:
 
 
 def counters(options: argparse.Namespace, *, shared: bool) -> tuple[Store, list[Counter]]:
-    """The store and the client's counters there; OptionError where nothing can be looked at.
+    """The store and the client's counters there; OptionError if there is nothing to read.
 
-    `shared` includes rules that count all clients together, although nobody named them.
+    `shared` includes rules that count all clients together, even if they were not named.
     """
     if bool(options.key) == (options.raw is not None):
         raise OptionError("name one client: a KEY such as 203.0.113.7, or --raw TEXT")
@@ -125,7 +125,7 @@ def _of_rules(
 def _of_preflights(
     policy: Policy, named: BoundRule, request: Request | None, address: ClientAddress, options: argparse.Namespace
 ) -> Iterator[Counter]:
-    """The counter of an address's questions for CORS permission, which every rule without methods has beside its own."""
+    """The counter for an address's CORS preflights, which every rule without methods has besides its own."""
     if named.preflights is None or request is None or "ip" not in request.raw:
         return
     name = named.preflights.name
@@ -147,14 +147,14 @@ def _spelt(rule: Rule) -> str:
 
 
 def _counts_by(rule: Rule, named: set[str], *, shared: bool) -> bool:
-    """Whether a rule counts by something that was named; who has no user and no such field is counted by address."""
+    """Whether a rule counts by something that was named; a client without the user or field is counted by address."""
     if rule.key == ("global",):
         return shared or "global" in named
     return all(not callable(part) and (part == "global" or part.lower() in named or "ip" in named) for part in rule.key)
 
 
 def as_request(words: Sequence[str]) -> Request:
-    """A request of the client that the words name; `raw` is the set of what they name."""
+    """A request of the client that the words name; `raw` is the set of the kinds that they name."""
     peer: str | None = None
     user: str | None = None
     headers: dict[str, str] = {}

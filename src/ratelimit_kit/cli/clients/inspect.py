@@ -36,7 +36,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what is left under each limit; 1 when one would refuse."""
+    """Print what is left under each limit; the exit status is 1 if one would refuse."""
     store, found = counters(options, shared=True)
     looked = [(counter, counter.peek(store)) for counter in found]
     store.close()
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def print_counter(counter: Counter, decision: Decision) -> None:
-    """Print one rule's counters, a line per limit."""
+    """Print one rule's counters, with a line per limit."""
     print(f"{shown(counter.rule)}  {shown(counter.identity)}")
     for verdict in decision.verdicts:
         state = "allowed" if verdict.allowed else f"REFUSES for {verdict.retry_after:.3f} s"
@@ -58,7 +58,7 @@ def print_counter(counter: Counter, decision: Decision) -> None:
 
 
 def as_json(counter: Counter, decision: Decision) -> dict[str, Any]:
-    """One rule's counters for machines; times are seconds."""
+    """One rule's counters as JSON values; times are in seconds."""
     limits = [
         {
             "limit": str(verdict.limit),

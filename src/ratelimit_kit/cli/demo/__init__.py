@@ -38,7 +38,7 @@ RULES = (
     Rule("2/4 seconds", paths=["/news"], name="news"),
 )
 
-PASSWORD = "sesame"  # the page tells it
+PASSWORD = "sesame"  # shown on the page
 
 
 def add_to(commands: Any) -> None:
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def demo_application() -> RateLimitMiddleware:
-    """The page and its limited paths; one process, whatever the environment says of workers."""
+    """The page and its limited paths; one process, whatever the environment says about workers."""
     return RateLimitMiddleware(_application, Policy(*RULES, store=MemoryStore(), workers=1), assets="/ratelimit-kit")
 
 

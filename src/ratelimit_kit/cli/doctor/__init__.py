@@ -46,7 +46,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print every finding as it is made; 1 when one fails."""
+    """Print every finding as it is made; the exit status is 1 if one fails."""
     check_source(options)
     findings: list[Finding] = []
     for finding in _findings(options):

@@ -1,7 +1,7 @@
-"""The checks of `doctor`, in the order in which a deployment fails.
+"""The checks of `doctor`, in the order in which deployments fail.
 
-Start-up checks are those of the policy itself; the others
-ask the live store. If the store's server does not reply, checks that need it are skipped, not passed.
+The start-up checks are the policy's own; the others query the live store. If the store's server does not reply, checks
+that need it are skipped, not passed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.rules.rule import Rule
 
 LOOKS: Final = 200
-"""Decisions that are timed."""
+"""Number of decisions that are timed."""
 
 PATIENCE: Final = 3.0
-"""Seconds that timing them may take."""
+"""Maximum duration of that timing, in seconds."""
 
 SLOW: Final = 0.05
-"""Seconds from which the 99th percentile is worth a warning: a fifth of a store's default deadline."""
+"""Seconds above which the 99th percentile is worth a warning: a fifth of a store's default deadline."""
 
 LIBRARIES: Final = {"RedisStore": "redis", "MemcachedStore": "pymemcache"}
 
@@ -41,7 +41,7 @@ THROW_AWAY: Final = SlidingWindow(1, 60)
 
 
 def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
-    """Every check of a configuration; a `bare` one names a store and no rules."""
+    """Run every check of a configuration; a `bare` one has a store and no rules."""
     try:
         policy = _with_store_of(config) if bare else Policy.from_config(config)
         static = list(policy.findings(live=False))
@@ -62,7 +62,7 @@ def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
 
 
 def _with_store_of(config: Mapping[str, Any]) -> Policy:
-    """A policy for a store that was named on the command line: RATELIMIT_KIT_STORE must not stand in for it."""
+    """A policy for a store that was named on the command line: RATELIMIT_KIT_STORE must not override it."""
     return Policy(Rule("100/minute"), **{**config, "store": open_store(config["store"])})
 
 
@@ -80,7 +80,7 @@ def _library(store: Store) -> Finding:
 
 
 def _workers(store: Store, config: Mapping[str, Any]) -> Finding:
-    """Whether what is declared fits the store; that several workers share a per-process one was said before."""
+    """Whether the declared workers fit the store; several workers on a per-process store are reported elsewhere."""
     text, given = os.environ.get(WORKERS, ""), config.get("workers")
     if text and given is not None and text != str(given):
         found = f"workers={given} is configured, and the environment has {WORKERS}={text}: the former is used"
@@ -98,7 +98,7 @@ def _workers(store: Store, config: Mapping[str, Any]) -> Finding:
 
 
 def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
-    """What only the live store shows."""
+    """The findings that only the live store can show."""
     store = policy.store
     try:
         store.ping()
@@ -117,7 +117,7 @@ def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
 
 
 def _of_finding(store: Store, error: RateLimitKitError) -> Finding:
-    """A finding of the policy's own; the store answers, so one that is unreachable gave no decision."""
+    """The finding for a policy's error; the store has replied, so "unreachable" means that it gave no decision."""
     if isinstance(error, StoreUnreachableError):
         return replace(of_error(error, _fix_of_call(store, str(error))), check="script")
     return of_error(error)
@@ -129,7 +129,7 @@ def _unanswered(store: Store, error: RateLimitKitError) -> Finding:
 
 
 def _fix_of_call(store: Store, message: str) -> str:
-    """What to type when a call to the store failed, by what the client library said."""
+    """What to type when a call to the store failed, judging by the client library's message."""
     if "READONLY" in message:
         return "the primary's address in the store's URL, or redis+sentinel://..., which follows it"
     if any(word in message for word in ("NOPERM", "no permissions", "can't run this command")):
@@ -144,7 +144,7 @@ def _fix_of_call(store: Store, message: str) -> str:
 
 
 def _of_facts(facts: Mapping[str, Any], refused: set[str]) -> Iterator[Finding]:
-    """A line for each thing that the server tells of itself and that is well."""
+    """A finding for each fact that the server reports about itself and that no error concerns."""
     for name, code, said in (
         ("role", "RLK205", "primary: accepts writes"),
         ("eviction", "RLK251", "maxmemory-policy {}: no counter is evicted"),
@@ -161,7 +161,7 @@ def _of_facts(facts: Mapping[str, Any], refused: set[str]) -> Iterator[Finding]:
 
 
 def _counting(store: Store) -> Iterator[Finding]:
-    """Two real hits on a key that nobody else has: the first is admitted, the second refused; then it is removed."""
+    """Make two real hits on a unique key: the first must be admitted, the second refused. Then remove the key."""
     charge = Charge(f"doctor:{secrets.token_hex(8)}", THROW_AWAY, 1)
     try:
         admitted = [store.decide([charge])[0].allowed for _ in range(2)]

@@ -64,7 +64,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Replay the log and print who would have been refused; 1 if no line is a request."""
+    """Replay the log and print who would have been refused; the exit status is 1 if no line is a request."""
     replay = Replay(_matching(options))
     with opened(options.log) as lines:
         for line in lines:

@@ -22,7 +22,7 @@ from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.identity.address import parse_address
 
 LONGEST: Final = 65_536
-"""Bytes of a line that are read; the rest of it is a malformed line of its own."""
+"""Maximum number of bytes in a line; the rest becomes a malformed line of its own."""
 
 _LINE = re.compile(
     r'(?P<address>\S+) \S+ (?P<user>\S+) \[(?P<time>[^\]]{1,64})\] "(?P<request>[^"\\]*(?:\\.[^"\\]*)*)" (?P<status>\d{3}) \S+'
@@ -33,7 +33,7 @@ _MONTHS = {"JanFebMarAprMayJunJulAugSepOctNovDec"[at : at + 3]: at // 3 + 1 for 
 
 
 class Hit(NamedTuple):
-    """One request of a log; `time` is seconds of the epoch."""
+    """One request of a log; `time` is in seconds since the epoch."""
 
     number: int
     time: int
@@ -56,7 +56,7 @@ class Malformed(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def seconds(text: str) -> int | None:
-    """The seconds of the epoch for a time such as `10/Oct/2025:13:55:36 -0700`; None if it is not valid."""
+    """The seconds since the epoch for a time such as `10/Oct/2025:13:55:36 -0700`; None if it is not valid."""
     match = _TIME.fullmatch(text)
     if match is None or match[2] not in _MONTHS:
         return None
@@ -71,7 +71,7 @@ def seconds(text: str) -> int | None:
 
 @lru_cache(maxsize=65_536)
 def is_address(text: str) -> bool:
-    """Whether a line's first field is an address; the same ones come again and again."""
+    """Whether a line's first field is an address; cached, because the same ones recur."""
     return parse_address(text) is not None
 
 
@@ -81,7 +81,7 @@ def said(time: int) -> str:
 
 
 def read_line(number: int, line: str) -> Hit | Malformed:
-    """One line of a log."""
+    """Read one line of a log."""
     match = _LINE.fullmatch(line)
     if match is None:
         return Malformed(number, line, "not in the common or combined log format")
@@ -106,7 +106,7 @@ def _field(value: str) -> str:
 
 @contextmanager
 def opened(name: str) -> Iterator[Iterator[Hit | Malformed]]:
-    """The lines of a log, `-` for standard input; OptionError where it cannot be read."""
+    """The lines of a log, `-` for standard input; OptionError if it cannot be read."""
     if name == "-":
         with progress("reading standard input", None) as advance:
             yield _lines(sys.stdin.buffer, advance)
@@ -138,7 +138,7 @@ def _lines(file: IO[bytes], advance: object) -> Iterator[Hit | Malformed]:
 
 
 class _Counted(io.RawIOBase):
-    """A file that counts what is read from it: progress is in bytes of the file, zipped or not."""
+    """A file that counts the bytes read from it: progress is in bytes of the file, compressed or not."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""The replay of an access log: the log's time drives the clock of a memory store, rules decide as on a site."""
+"""The replay of an access log: the log's times drive the clock of a memory store; rules decide as on a live site."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMESPACE: Final = "simulate"
 
 
 class Replay:
-    """Decides the requests of a log by the log's own time; feed it with `hit`, in the order of the log."""
+    """Decides the requests of a log at the times in the log; pass them to `hit`, in the order of the log."""
 
     def __init__(self, matching: Matching) -> None:
         self.report = Report()
@@ -46,7 +46,7 @@ class Replay:
         report.deny(hit, clients, refusals)
 
     def _give_back(self, hit: Hit, by_rule: Sequence[RuleCharges], charged_at: int) -> None:
-        """The hits that a rule does not count, by the status in the log."""
+        """Refund the hits that a rule does not count, judging by the status in the log."""
         for one in by_rule:
             counts = one.rule.rule.counts
             if counts is not None and not called(counts, Response(hit.status, {})):
@@ -54,7 +54,7 @@ class Replay:
 
 
 def _client(one: RuleCharges) -> str:
-    """The client as the rule counts them, without the names around them."""
+    """The client's identity under the rule, without the namespace and the rule's name."""
     return one.charges[0].key.removeprefix(scoped(NAMESPACE, scoped(one.rule.name, "")))
 
 

@@ -10,15 +10,15 @@ from ratelimit_kit.cli.simulate.access_log import Hit, Malformed, said
 from ratelimit_kit.cli.terminal import shown
 
 MAX_SHOWN: Final = 5
-"""Malformed lines that are shown."""
+"""Maximum number of malformed lines that are shown."""
 
 MAX_WIDTH: Final = 100
-"""Characters of a malformed line that are shown."""
+"""Maximum number of characters of a malformed line that are shown."""
 
 
 @dataclass(slots=True)
 class Report:
-    """The counts of a replay; `begin` and `now` are seconds of the epoch."""
+    """The counts of a replay; `begin` and `now` are in seconds since the epoch."""
 
     requests: int = 0
     matched: int = 0
@@ -34,13 +34,13 @@ class Report:
     shown: list[Malformed] = field(default_factory=list)
 
     def skip(self, line: Malformed) -> None:
-        """Take note of a line that cannot be read as a request."""
+        """Record a line that cannot be read as a request."""
         self.malformed += 1
         if len(self.shown) < MAX_SHOWN:
             self.shown.append(line)
 
     def meet(self, hit: Hit) -> None:
-        """Take note of a request and its time, which never runs backwards, as in a store."""
+        """Record a request and its time, which never runs backwards, as in a store."""
         self.requests += 1
         self.disordered += hit.time < self.now
         self.now = max(self.now, hit.time)
@@ -48,7 +48,7 @@ class Report:
             self.begin = hit.time
 
     def deny(self, hit: Hit, clients: set[str], limits: set[str]) -> None:
-        """Take note of a refusal, by these limits."""
+        """Record a refusal by these limits."""
         self.denied += 1
         self.first = self.first or hit
         self.denied_by_client.update(clients)
@@ -59,7 +59,7 @@ class Report:
         return [(key, self.by_client[key], denied) for key, denied in self.denied_by_client.most_common(number)]
 
     def as_json(self, number: int) -> dict[str, Any]:
-        """Everything for machines; times are seconds of the epoch."""
+        """The report as JSON values; times are in seconds since the epoch."""
         return {
             "requests": self.requests,
             "matched": self.matched,

@@ -66,7 +66,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Drive the site and print every finding; 1 when one fails, 3 when the site gives no answer."""
+    """Send the requests and print every finding; the exit status is 1 if one fails, 3 if the site does not respond."""
     site = Site(options.url, options.method.upper(), _headers(options.header), options.timeout)
     number = options.limit + options.margin
     try:
@@ -100,7 +100,7 @@ def _report(site: Site, answers: list[Answer], findings: list[Finding], options:
 
 
 def _wait_out(site: Site, refusal: Answer, longest: float) -> Finding:
-    """Wait as long as the refusal says, and not a moment less; then ask once more."""
+    """Wait as long as the refusal says, and not a moment less; then send one more request."""
     text = refusal.headers.get("retry-after", "")
     if not (text.isascii() and text.isdigit()):
         return Finding("after waiting", "skip", "there is no Retry-After in seconds to wait for")
@@ -117,7 +117,7 @@ def _wait_out(site: Site, refusal: Answer, longest: float) -> Finding:
 
 
 def _headers(given: list[str]) -> dict[str, str]:
-    """The fields to send; their values may be secret, and are in no message."""
+    """The fields to send; their values may be secret, so they appear in no message."""
     found = {}
     for one in given:
         name, mark, value = one.partition(":")

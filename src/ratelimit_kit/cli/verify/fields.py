@@ -1,7 +1,7 @@
-"""The rate-limit fields of a response, read as a strict client reads them: what is malformed is said.
+"""The rate-limit fields of a response, read as a strict client reads them: malformed ones are reported.
 
-RateLimit and RateLimit-Policy are lists of structured fields (RFC 9651); only what the draft uses of
-them is read here: quoted names with integer, string, token or byte parameters.
+RateLimit and RateLimit-Policy are structured field lists (RFC 9651); only the part of the syntax that the draft uses
+is read here: quoted names with integer, string, token or byte parameters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 
 
 def read_list(text: str) -> list[tuple[str, dict[str, Any]]] | None:
-    """The items of a field and their parameters; None for what is no list of strings."""
+    """The items of a field and their parameters; None if it is not a list of strings."""
     items: list[tuple[str, dict[str, Any]]] = []
     at = 0
     while True:
@@ -45,7 +45,7 @@ def _value(text: str) -> Any:
 
 @dataclass(slots=True)
 class Told:
-    """What a response says of limits. `family` is "" where it says nothing; `malformed` names fields that cannot be read."""
+    """What a response says about limits; `family` is "" if nothing, `malformed` names fields that cannot be read."""
 
     family: str = ""
     quotas: dict[str, int] = field(default_factory=dict)

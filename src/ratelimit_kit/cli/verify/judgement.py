@@ -1,7 +1,7 @@
 """What the responses of a site prove about its limit: the results of `verify`, as findings.
 
-Only what was measured is claimed. More than N admissions prove nothing by themselves when they took
-longer than the window; then the closest N + 1 of them are looked at.
+Only what was measured is claimed. More than N admissions prove nothing by themselves if they took longer than the
+window; then the closest N + 1 of them are examined.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def count(answers: Sequence[Answer], limit: int, *, in_turn: bool) -> Iterator[F
 
 
 def _too_many(admitted: Sequence[Answer], limit: int, said: str, refused: int) -> Finding:
-    """Too many, unless they took longer than the window: then by the N + 1 that were closest together."""
+    """The finding for too many admissions; if they took longer than the window, the closest N + 1 decide."""
     windows = told(admitted[0].headers).windows.values()
     if windows and refused:
         window = min(windows)
@@ -97,7 +97,7 @@ def fields(answers: Sequence[Answer], limit: int) -> Iterator[Finding]:
 
 
 def _counts_down(read: Sequence[Told], name: str) -> Finding:
-    """Each admission takes one unit, whichever worker made it: no number of units left is seen twice."""
+    """Whether the workers count together: each admission takes one unit, so no value of remaining occurs twice."""
     left = [one.remaining[name] for one in read if name in one.remaining]
     above = [number for number in left if number > 0]
     if len(above) == len(set(above)):
@@ -108,7 +108,7 @@ def _counts_down(read: Sequence[Told], name: str) -> Finding:
 
 
 def denial(refusal: Answer) -> Iterator[Finding]:
-    """Whether a refusal tells the whole story."""
+    """Whether a refusal tells the client all that it needs, and is not cacheable."""
     text = refusal.headers.get("retry-after", "")
     seconds = int(text) if text.isascii() and text.isdigit() else None
     if not seconds:
@@ -150,7 +150,7 @@ def _body(refusal: Answer) -> Finding:
 
 
 def after_waiting(answer: Answer, seconds: int) -> Finding:
-    """Whether Retry-After was the truth: the request after it passes."""
+    """Whether Retry-After was right: the request after it must pass."""
     if answer.refused:
         return Finding(
             "after waiting", "fail", f"the request after {seconds} s was refused: Retry-After came too early"

@@ -1,6 +1,6 @@
-"""Requests to a site, each over a connection of its own, so that every worker behind the address is met.
+"""Requests to a site, each over a connection of its own, so that they reach every worker behind the address.
 
-What comes back is a stranger's: it is kept as data, bounded in size, and never printed as it is.
+Responses are not trusted: they are kept as data, limited in size, and never printed without escaping.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from urllib.parse import unquote, urlsplit
 from ratelimit_kit.errors import OptionError
 
 BODY = 65_536
-"""Bytes of a body that are read."""
+"""Maximum number of bytes of a body that are read."""
 
 
 class SiteError(Exception):
-    """The site gave no answer; the text says why."""
+    """The site did not respond; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of the site; `sent` and `came` are seconds of one monotonic clock."""
+    """One response of the site; `sent` and `came` are in seconds of the same monotonic clock."""
 
     status: int
     headers: dict[str, str]
@@ -40,7 +40,7 @@ class Answer:
 
 
 class Site:
-    """A site under a URL, and what is sent there."""
+    """A site at a URL, and the request that is sent to it."""
 
     def __init__(self, url: str, method: str, headers: Mapping[str, str], timeout: float) -> None:
         parts = urlsplit(url)
@@ -62,7 +62,7 @@ class Site:
         self.name = f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path or '/'}"
 
     def ask(self) -> Answer:
-        """Send one request; SiteError when nothing that is HTTP comes back."""
+        """Send one request; SiteError if no HTTP response comes back."""
         connection = self._connection(*self._address, timeout=self._timeout)
         sent = time.monotonic()
         try:
@@ -80,7 +80,7 @@ class Site:
         return Answer(response.status, headers, body, sent, time.monotonic())
 
     def ask_often(self, number: int, at_once: int, advance: Callable[[int], None]) -> list[Answer]:
-        """Send `number` requests, `at_once` at a time; the answers in the order in which they were sent."""
+        """Send `number` requests, `at_once` at a time; the responses are in the order of the requests."""
 
         def one(_: int) -> Answer:
             answer = self.ask()

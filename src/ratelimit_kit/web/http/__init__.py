@@ -1,1 +1,1 @@
-"""HTTP as rules see it: requests and responses, made of a WSGI environ or an ASGI scope."""
+"""HTTP as rules see it: requests and responses, built from a WSGI environ or an ASGI scope."""

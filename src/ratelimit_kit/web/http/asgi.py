@@ -1,4 +1,4 @@
-"""An ASGI scope as rules see it, for every ASGI integration."""
+"""ASGI scopes as rules see them, for every ASGI integration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 
 class RawFields(Mapping[str, str]):
-    """The fields of a scope or a message: pairs of bytes; repeated ones are joined by commas."""
+    """The header fields of a scope or a message, given as pairs of bytes; repeated fields are joined by commas."""
 
     __slots__ = ("_fields", "_names")
 
@@ -30,13 +30,13 @@ class RawFields(Mapping[str, str]):
         return b", ".join(found).decode("latin-1")
 
     def lines(self, name: str) -> list[str]:
-        """The values of a field, one for each line in which it was sent."""
+        """The values of a field, one per field line that was sent."""
         wanted = name.lower().encode("latin-1", "replace")
         return [value.decode("latin-1") for key, value in self._fields if bytes(key).lower() == wanted]
 
     def __contains__(self, name: object) -> bool:
         names = self._names
-        if names is None:  # all in one text, which is much faster to search than a list
+        if names is None:  # one byte string is much faster to search than a list
             names = self._names = b"\n%b\n" % b"\n".join([key for key, _ in self._fields]).lower()
         return isinstance(name, str) and (_LINES.get(name) or _line(name)) in names
 
@@ -52,11 +52,11 @@ def _line(name: str) -> bytes:
 
 
 _LINES = {name: _line(name) for name in ("origin", "age", "cache-control")}
-"""The fields that are read of every request or response."""
+"""The fields that are looked up in every request or response."""
 
 
 def request_of(scope: Scope, *, raw: Any = None) -> Request:
-    """The request that a scope describes; `raw` if a framework has its own."""
+    """The request that a scope describes; `raw` is the framework's own request, if it has one."""
     client = scope.get("client")
     return Request(
         scope.get("method", "GET"),
@@ -73,7 +73,7 @@ def request_of(scope: Scope, *, raw: Any = None) -> Request:
 
 
 def raw_fields(fields: Iterable[Header]) -> RawHeaders:
-    """Fields as ASGI sends them: lower-case names, bytes."""
+    """Fields as ASGI sends them: pairs of bytes, with lower-case names."""
     return [(_RAW.get(name) or name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields]
 
 

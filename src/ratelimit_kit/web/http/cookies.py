@@ -1,7 +1,7 @@
-"""Cookies as frameworks read them: every value that one of them may take for the cookie of a name.
+"""Cookies as frameworks read them: every value that any of them may read under a given name.
 
-A client chooses how it writes a cookie: quoted, with octal escapes, percent-encoded, twice, in several lines, or
-with a blank where a semicolon belongs. What identifies it must not depend on that.
+A client can write the same cookie in many ways: quoted, with octal escapes, percent-encoded, twice, on several lines,
+or with a space where a semicolon belongs. Its identity must not depend on that choice.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Final
 from urllib.parse import unquote
 
 LONGEST: Final = 16_384
-"""Characters of a Cookie field that are read; servers take half of that for a line."""
+"""Maximum length of a Cookie field that is read, in characters; servers accept lines half that long."""
 
 _ESCAPED: Final = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
 _LEGAL: Final = r"\w!#%&'~`><@:/$*+\-.^|)(?}{="
-"""Characters that the standard library's and WebOb's parsers take for part of a cookie; anything else ends it."""
+"""Characters that the parsers of the standard library and WebOb accept in a cookie; any other ends it."""
 
 _BRACKET: Final = re.compile(r"[\[\]]")
-"""What ends a cookie for WebOb, and for the standard library does not."""
+"""Characters that end a cookie in WebOb, but not in the standard library."""
 
 _VALUE: Final = rf'(?=\s*=\s*("(?:[^"\\]|\\.)*"|[{_LEGAL},\[\]]*))'
 
 
 def read_cookies(text: str) -> dict[str, str]:
-    """The cookies of a field by name; of several with one name the first."""
+    """The cookies of a field, by name; the first one if a name occurs more than once."""
     found: dict[str, str] = {}
     for name, value in _pairs(_decoded(text[:LONGEST])):
         found.setdefault(name, unquoted(value))
@@ -32,10 +32,10 @@ def read_cookies(text: str) -> dict[str, str]:
 
 
 def cookie_values(text: str, name: str, *, loosely: bool) -> list[str]:
-    """Every value that a framework may read under a name, in one form each; none of a field that is too long to be read.
+    """Every value that a framework may read under a name, in canonical form; empty for a field that is too long.
 
-    All part cookies at semicolons; the standard library's parser and WebOb's, which Bottle and Pyramid use, also at whatever
-    may not stand in one. `loosely` adds what those read.
+    All frameworks split cookies at semicolons; the parsers of the standard library and WebOb, which Bottle and Pyramid
+    use, also split them at characters that are not allowed in a cookie. `loosely` adds what those two read.
     """
     if len(text) > LONGEST:
         return []
@@ -47,7 +47,7 @@ def cookie_values(text: str, name: str, *, loosely: bool) -> list[str]:
 
 
 def _decoded(text: str) -> str:
-    """Fields are bytes that servers hand over as latin-1; some frameworks read them as UTF-8."""
+    """The text read as UTF-8, if it is valid: servers pass fields on as latin-1, but some frameworks expect UTF-8."""
     try:
         return text.encode("latin-1").decode()
     except UnicodeError:
@@ -55,7 +55,7 @@ def _decoded(text: str) -> str:
 
 
 def unquoted(value: str) -> str:
-    """A value without the quotes around it, and without the escapes that stand between quotes only."""
+    """A value without its surrounding quotes, and without the escapes that are valid only inside quotes."""
     if len(value) < 2 or not value.startswith('"') or not value.endswith('"'):
         return value
     return _ESCAPED.sub(lambda match: chr(int(match[1], 8)) if match[1] else match[2], value[1:-1])

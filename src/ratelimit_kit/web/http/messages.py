@@ -1,8 +1,7 @@
-"""The only view of HTTP that rules and policies have; the integrations build it.
+"""Requests and responses as rules and policies see them; the integrations build them.
 
-Callables in rules (`key`, `when`, `cost`, `limits`) are given a Request, and `count` a Response. Unknown
-attributes are looked up on the framework's own object, so `request.user` or `request.session`
-work if they exist.
+Callables in rules (`key`, `when`, `cost`, `limits`) receive a Request, and `count` receives a Response. Unknown
+attributes are looked up on the framework's own object, so `request.user` and `request.session` work if they exist.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ Header = tuple[str, str]
 """A field's name and its value."""
 
 FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-"""What a field of HTTP may be called (RFC 9110, 5.1)."""
+"""A valid HTTP field name (RFC 9110, 5.1)."""
 
 ALREADY_CHARGED = "ratelimit_kit.already_charged"
-"""Where integrations record what a request was charged: a key of the WSGI environ or the ASGI scope."""
+"""The key of the WSGI environ or ASGI scope under which integrations record what a request has been charged."""
 
 POLICY = "ratelimit_kit.policy"
-"""Where the middlewares put their policy, for decorators and dependencies without one."""
+"""The key under which a middleware stores its policy, for decorators and dependencies without one."""
 
 RESULTS = "ratelimit_kit.results"
-"""Where they put the results that need the response, their own and those of decorators."""
+"""The key for the results that need the response: the middleware's own and those of decorators."""
 
 
 APPLICATION = "ratelimit_kit.application"
-"""Where the ASGI middleware puts the application that it belongs to, whose routes lead to every page."""
+"""The key under which the ASGI middleware stores its application, whose routes lead to every page."""
 
 
 class Headers(Mapping[str, str]):
-    """Fields by name, in any case; repeated fields are joined by commas."""
+    """Header fields by name, case-insensitive; repeated fields are joined by commas."""
 
     __slots__ = ("_fields", "_read")
 
@@ -67,11 +66,12 @@ class Headers(Mapping[str, str]):
 class Request:
     """A request as rules see it.
 
-    `method` is in capitals, because frameworks treat `post` like `POST`; `path` is decoded and complete (with
-    the mount point, which is `mount`); `peer` is the transport's other end, None on a UNIX socket; `raw` is the framework's own
-    request: a WSGI environ, an ASGI scope, a request of Django, Flask or Starlette; `already_charged` lists what the
-    request was charged by all who limit it; `path_params` are the values that routing has found in the path,
-    None before routing. `answers_as_get` is false of a HEAD request for which some rule names HEAD.
+    `method` is upper-case, because frameworks treat `post` like `POST`; `path` is decoded and complete, including the
+    mount point `mount`; `peer` is the address of the transport's other end, None on a UNIX socket; `raw` is the
+    framework's own request: a WSGI environ, an ASGI scope, or a request of Django, Flask or Starlette;
+    `already_charged` lists what middlewares and decorators have charged the request so far; `path_params` are the
+    values that routing found in the path, None before routing; `answers_as_get` is false for a HEAD request if some
+    rule names HEAD.
     """
 
     __slots__ = (
@@ -128,40 +128,40 @@ class Request:
 
     @property
     def path_params(self) -> Mapping[str, Any] | None:
-        """What routing has found in the path, by name; None before routing."""
+        """The values that routing found in the path, by name; None before routing."""
         return None if self._path_params is None else self._path_params()
 
     @property
     def spellings(self) -> Sequence[str]:
-        """The path as it came and in canonical form, complete and as an application mounted there sees it."""
+        """The path as received and in canonical form, each both complete and as a mounted application sees it."""
         if self._spellings is None:
             self._spellings = spellings(self.path, self.mount)
         return self._spellings
 
     @property
     def canonical_path(self) -> str:
-        """The complete path without repeated slashes, dot segments, escapes, and a slash or a line end at its end."""
+        """The complete path without repeated slashes, dot segments, escapes, or a trailing slash or line break."""
         return canonical(self.path)
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies by name, unquoted; of several with one name the first (RFC 6265, 5.4)."""
+        """The cookies by name, unquoted; the first one if a name occurs more than once (RFC 6265, 5.4)."""
         return read_cookies("; ".join(self.values("cookie")))
 
     def values(self, name: str) -> list[str]:
-        """The values of a field, one for each line in which it was sent."""
+        """The values of a field, one per field line that was sent."""
         lines = getattr(self.headers, "lines", None)
         if lines is not None:
             return list(lines(name))
         return [self.headers[name]] if name in self.headers else []
 
     def is_preflight(self) -> bool:
-        """Whether the browser asks for CORS permission before the real request."""
+        """Whether this is a CORS preflight, sent by a browser before the real request."""
         return self.method == "OPTIONS" and "origin" in self.headers and "access-control-request-method" in self.headers
 
 
 class Response:
-    """A response as `count` sees it: its status, its fields, and in `raw` the framework's own response, if any."""
+    """A response as `count` sees it: its status, its header fields and, in `raw`, the framework's own, if any."""
 
     __slots__ = ("headers", "raw", "status")
 

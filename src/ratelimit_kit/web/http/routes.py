@@ -1,4 +1,4 @@
-"""The routes of an ASGI application with the whole paths that lead to them, through mounts and included routers."""
+"""The routes of an ASGI application with their full paths, through mounts and included routers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 
 def paths_to(application: Any, route: Any) -> list[str]:
-    """The whole paths that lead from an application to a route: more than one, where a router is included twice."""
+    """The full paths from an application to a route; several if a router is included more than once."""
     known = _known_paths.setdefault(application, {})
     if id(route) not in known:
         for path, found in routes_of(getattr(application, "routes", ())):
@@ -20,14 +20,14 @@ def paths_to(application: Any, route: Any) -> list[str]:
 
 
 _known_paths: WeakKeyDictionary[Any, dict[int, tuple[Any, list[str]]]] = WeakKeyDictionary()
-"""Of each application its routes, which are kept so that their ids stay theirs, and the whole paths to them."""
+"""Per application, its routes by id with their full paths; a reference to the route keeps its id from being reused."""
 
 
 def routes_of(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every route with its whole path: those of mounted applications, hosts and included routers have a prefix.
+    """Every route with its full path, including the prefixes of mounted applications, hosts and included routers.
 
-    FastAPI used to copy the routes of an included router; newer ones keep it, as an `original_router`. A mounted
-    application may stand inside of middlewares.
+    FastAPI used to copy the routes of an included router; newer versions keep the router, as `original_router`. A
+    mounted application may be wrapped in middleware.
     """
     for route in routes:
         path = prefix + getattr(route, "path", "") + getattr(route, "host", "")

@@ -1,6 +1,6 @@
-"""The spellings of a path: a router takes more of them for one path than the one that a rule names.
+"""The spellings of a path: routers accept more of them than the one that a rule names.
 
-`//login`, `/login/` and `/login` with a line end after it may all lead to one view.
+`//login`, `/login/` and `/login` followed by a line break may all lead to the same view.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import Final
 from urllib.parse import unquote
 
 LONGEST: Final = 16_384
-"""Characters of a path whose escapes are decoded once more; servers take half of that for a request line."""
+"""Maximum length of a path whose escapes are decoded again, in characters; servers accept half of that per line."""
 
 _ODD: Final = re.compile(r"\A(?!/)|//|/\.|[%\r\n\ufffd]|(?<=.)/\Z")
-"""What a canonical path has none of."""
+"""What never occurs in a canonical path."""
 
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/]*)?")
-"""What stands before the path in a request target of absolute form (RFC 9112, 3.2.2)."""
+"""What precedes the path in a request target in absolute form (RFC 9112, 3.2.2)."""
 
 
 def canonical(path: str) -> str:
-    """The path without what routers overlook: repeated slashes, dot segments, escapes, a line end, a slash at the end."""
+    """The path without what routers ignore: repeated slashes, dot segments, escapes, a trailing line break or slash."""
     if _ODD.search(path) is None:
         return path
     kept: list[str] = []
@@ -28,7 +28,7 @@ def canonical(path: str) -> str:
         path = _ABSOLUTE.sub("", path, count=1)
     if len(path) <= LONGEST:
         path = unquote(path)
-    path = path.replace("\ufffd", "")  # bytes that are no UTF-8, which some routers leave out
+    path = path.replace("\ufffd", "")  # bytes that are not valid UTF-8; some routers drop them
     for segment in path.rstrip("\r\n").split("/"):
         if segment == "..":
             del kept[-1:]
@@ -40,7 +40,7 @@ def canonical(path: str) -> str:
 
 
 def spellings(path: str, mount: str) -> tuple[str, ...]:
-    """The path as it came and in canonical form, complete and as the application mounted there may see it."""
+    """The path as received and in canonical form, each both complete and as the mounted application may see it."""
     mount = mount.rstrip("/")
     if not mount and _ODD.search(path) is None:
         return (path,)

@@ -1,4 +1,4 @@
-"""What identifies a signed-in user, in any framework."""
+"""The identity of a signed-in user, in any framework."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ratelimit_kit.errors import IdentityError
 
 
 def user_text(user: Any) -> str | None:
-    """What identifies a signed-in user; None for an anonymous visitor.
+    """The identity of a signed-in user as text; None for an anonymous visitor.
 
-    That is the user's `pk`, `id`, `username` or (Starlette's own) `identity`, or the user itself if that is text or a
-    number. An object's text form is not an identity: it may change with each request.
+    It is the user's `pk`, `id`, `username` or (in Starlette) `identity`, or the user itself if that is text or an
+    integer; IdentityError if there is none. An object's text form is not an identity: it may change with each request.
     """
     if user is None or not getattr(user, "is_authenticated", True):
         return None
     if isinstance(user, str | int) and not isinstance(user, bool):
         return str(user)
     for name in ("pk", "id", "username", "identity"):
-        with suppress(NotImplementedError):  # Starlette's base class has an `identity` to be written
+        with suppress(NotImplementedError):  # Starlette's base class leaves `identity` to subclasses
             value = getattr(user, name, None)
             if value is not None and _has_a_text(value):
                 return str(value)

@@ -1,4 +1,4 @@
-"""A WSGI environ as rules see it, for every WSGI integration."""
+"""WSGI environs as rules see them, for every WSGI integration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class EnvironHeaders(Mapping[str, str]):
-    """The request fields of an environ; servers have joined repeated ones."""
+    """The request's header fields in an environ; the server has already joined repeated ones."""
 
     __slots__ = ("_environ",)
 
@@ -24,7 +24,7 @@ class EnvironHeaders(Mapping[str, str]):
         return value
 
     def lines(self, name: str) -> list[str]:
-        """The value of a field; servers have joined what was sent twice."""
+        """The values of a field: at most one, because the server has already joined repeated fields."""
         value = self._environ.get(_NAMES.get(name) or _variable(name))
         return [] if value is None else [value]
 
@@ -48,7 +48,7 @@ def _variable(name: str) -> str:
 
 
 _NAMES = {name: _variable(name) for name in ("origin", "accept", "x-forwarded-for", "forwarded", "cookie")}
-"""The fields that policies read."""
+"""The environ keys of the fields that policies read."""
 
 
 def request_of(
@@ -58,7 +58,7 @@ def request_of(
     user: Callable[[], str | None] | None = None,
     path_params: Callable[[], Mapping[str, Any] | None] | None = None,
 ) -> Request:
-    """The request that an environ describes; `raw`, `user` and `path_params` if a framework has them."""
+    """The request that an environ describes; `raw`, `user` and `path_params` are the framework's, if it has them."""
     mount = environ.get("SCRIPT_NAME", "")
     path = mount + environ.get("PATH_INFO", "")
     if not path.isascii():
@@ -81,5 +81,5 @@ def request_of(
 
 
 def _decoded(path: str) -> str:
-    """WSGI writes the bytes of a path as latin-1."""
+    """The path decoded as UTF-8: WSGI passes its bytes on as latin-1."""
     return path.encode("latin-1", "replace").decode("utf-8", "replace")

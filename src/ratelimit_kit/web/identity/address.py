@@ -1,8 +1,8 @@
-"""The client's address, which a client cannot choose.
+"""The client's address, found in a way that the client cannot influence.
 
-Text that is not an address is never a key. What proxies have written is read only when the
-transport's peer is a trusted proxy, from right to left, up to the first address that no trusted
-proxy has; or, where a number of proxies is trusted, exactly so far.
+Text that is not an address is never used as a key. The field that proxies write is read only if the transport's peer
+is a trusted proxy: from right to left, up to the first address that is not a trusted proxy's; or, if a number of
+proxies is trusted, exactly that many addresses.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 UNKNOWN = "unknown"
-"""The one key of all clients without an address, such as those on a UNIX socket."""
+"""The key shared by all clients without an address, such as those on a UNIX socket."""
 
 
 class ClientAddress:
     """Finds the client's address behind proxies.
 
-    `trusted_proxies` lists networks ("10.0.0.0/8") and, for a proxy on a UNIX socket, "unix"; or it is the
-    number of proxies that every request passes. `client_header` is the one field that is read:
-    "x-forwarded-for", "forwarded", or a field in which an edge of trusted networks writes a single address.
-    IPv6 addresses are grouped by their first `ipv6_prefix` bits, for one client has many.
+    `trusted_proxies` lists networks ("10.0.0.0/8") and, for a proxy on a UNIX socket, "unix"; or it is the number of
+    proxies that every request passes through. `client_header` is the only field that is read: "x-forwarded-for",
+    "forwarded", or a field in which an edge server in a trusted network writes a single address. IPv6 addresses are
+    grouped by their first `ipv6_prefix` bits, because one client has many addresses.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ClientAddress:
         return bool(self._hops) or self._trusts(parse_address(request.peer or ""), request.peer)
 
     def key(self, request: Request) -> str:
-        """The address under which this client is counted, as text."""
+        """The address (or IPv6 network) under which this client is counted, as text."""
         if self.trusts_nobody:
             return _key((request.peer or "")[:_LONGEST], self._ipv6_prefix)
         return _key(self._client(request), self._ipv6_prefix)
@@ -97,10 +97,10 @@ class ClientAddress:
 
 
 _LONGEST: Final = 100
-"""Characters of what may be an address: the longest has 45, a zone and a port."""
+"""Maximum length of an address, in characters: the longest has 45, plus a zone and a port."""
 
 _NAT64: Final = ip_network("64:ff9b::/96")
-"""In its last 32 bits an address of this prefix holds the IPv4 address that it stands for (RFC 6052)."""
+"""An address with this prefix stands for the IPv4 address in its last 32 bits (RFC 6052)."""
 
 
 @lru_cache(maxsize=4096)
@@ -116,7 +116,7 @@ def _key(client: Address | str | None, ipv6_prefix: int) -> str:
 def parse_address(text: str) -> Address | None:
     """The address in `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]:80` or `fe80::1%eth0`; else None.
 
-    IPv6 addresses that stand for an IPv4 address, mapped or by NAT64, become that one: they are the same client.
+    An IPv6 address that stands for an IPv4 address (mapped or NAT64) becomes that one: it is the same client.
     """
     if len(text) > _LONGEST:
         return None
@@ -158,7 +158,7 @@ def _header(name: object) -> str:
 
 
 def _proxies(trusted: Any) -> tuple[int, list[str]]:
-    """The number of trusted proxies (0 where networks are listed), and the networks."""
+    """The number of trusted proxies (0 if networks are listed), and the networks."""
     if isinstance(trusted, int) and not isinstance(trusted, bool):
         if not 0 <= trusted <= HOPS:
             raise OptionError(f"trusted_proxies must be a number of proxies from 0 to {HOPS}, got {trusted}")

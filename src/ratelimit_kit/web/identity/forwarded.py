@@ -1,7 +1,7 @@
-"""What proxies write down of the clients they serve: X-Forwarded-For, Forwarded (RFC 7239), or one address.
+"""The fields in which proxies report their clients: X-Forwarded-For, Forwarded (RFC 7239), or a single address.
 
-Each reader gives the nodes of a field in the order of the proxies, the last one written by the
-nearest. Nothing here decides what to believe: `identity.py` does.
+Each reader returns the nodes of a field in the order of the proxies; the nearest proxy wrote the last one. Which nodes
+to trust is decided in `address.py`, not here.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from collections.abc import Callable
 from typing import Final
 
 HOPS: Final = 32
-"""Nodes that are read at most, from the right: a client can write as many as it likes."""
+"""Maximum number of nodes that are read, from the right: a client can send as many as it likes."""
 
 LONGEST: Final = 16_384
-"""Characters of a field that are read; servers take half of that for a line."""
+"""Maximum number of characters of a field that are read, from the right; servers accept lines half that long."""
 
 _MARK = re.compile('[",]')
 _PAIR = re.compile(r'\s*([^=;\s]+)=(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))\s*(?:;|$)')
 
 
 def comma_separated(field: str) -> list[str]:
-    """The nodes of X-Forwarded-For, which no standard describes: addresses between commas."""
+    """The nodes of X-Forwarded-For, which no standard describes: addresses separated by commas."""
     return field[-LONGEST:].rsplit(",", HOPS)[-HOPS:]
 
 
 def forwarded(field: str) -> list[str]:
-    """The `for` nodes of Forwarded, one an element; empty where an element has none or cannot be read."""
+    """The `for` node of each element of Forwarded; "" for an element that has none or cannot be read."""
     return [_for(element) for element in _elements(field[-LONGEST:])]
 
 
 def _elements(field: str) -> list[str]:
-    """The last elements, between commas that stand outside of quotes.
+    """The last elements of a field, split at commas outside quotes.
 
-    They are read from the right, where the nearest proxy has written: quotes that a client leaves open further to the
-    left cannot swallow that. What a proxy writes has no escaped quotes.
+    The field is read from the right, where the nearest proxy wrote: a quote that a client left open further to the
+    left cannot swallow that part. Proxies do not write escaped quotes.
     """
     elements: list[str] = []
     end, quoted = len(field), False
@@ -50,12 +50,12 @@ def _elements(field: str) -> list[str]:
 
 
 def single(field: str) -> list[str]:
-    """The one address that an edge writes into a field of its own, such as X-Real-IP."""
+    """The single address that an edge server writes in a field of its own, such as X-Real-IP."""
     return [field]
 
 
 READERS: Final[dict[str, Callable[[str], list[str]]]] = {"x-forwarded-for": comma_separated, "forwarded": forwarded}
-"""The fields in which several proxies leave a node each; any other field holds a single address."""
+"""The fields to which each proxy adds a node; any other field holds a single address."""
 
 
 def _for(element: str) -> str:
@@ -65,7 +65,7 @@ def _for(element: str) -> str:
         if pair is None:
             return ""
         if pair[1].lower() == "for":
-            if node:  # each parameter may stand there once
+            if node:  # a parameter may occur only once
                 return ""
             node = pair[3] if pair[2] is None else re.sub(r"\\(.)", r"\1", pair[2])
         at = pair.end()

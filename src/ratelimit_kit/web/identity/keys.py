@@ -1,8 +1,8 @@
 """The `key` of a rule: "ip", "user", "header:NAME", "cookie:NAME", "path:NAME", "global", a callable, or a list.
 
-Each becomes one text per client. A signed-in user and an address never share a counter, and
-visitors without a user, the header or the cookie are counted by their address. A field or a cookie that is sent
-with several values counts under each of them, because nobody knows which one the application will use.
+Each yields a text that identifies the client. A signed-in user and an address never share a counter, and requests
+without the user, header or cookie are counted by address. A header or cookie that was sent with several values counts
+under each of them, because only the application knows which one it will use.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ratelimit_kit.web.http.messages import FIELD_NAME, Request
 from ratelimit_kit.web.identity.address import ClientAddress
 
 SEVERAL: Final = 4
-"""Different values of one field or cookie that are charged, each for itself; with more the address is."""
+"""Maximum number of values of one field or cookie that are charged separately; with more, the address is charged."""
 
 Part = str | Callable[[Request], str | Awaitable[str]]
 Key = Part | list[Part] | tuple[Part, ...]
 
 _WORDS = ("ip", "user", "global")
 _NAMED = {"header": FIELD_NAME, "cookie": FIELD_NAME, "path": re.compile(r"[1-9][0-9]?|[^\W\d]\w*")}
-"""Kinds of keys that take a name after a colon: a field, a cookie, a value from routing, or a segment's number."""
+"""The keys that take a name after a colon: that of a field, a cookie or a path parameter, or a segment's number."""
 
 
 def read_key(key: Key) -> tuple[Part, ...]:
@@ -65,7 +65,7 @@ def _check(part: Part) -> None:
 
 
 def identify(parts: tuple[Part, ...], request: Request, address: ClientAddress) -> Sequence[str]:
-    """The texts under which this request is counted: one, unless a field or a cookie was sent with several values."""
+    """The identities under which this request counts: one, unless a field or cookie was sent with several values."""
     if len(parts) == 1:
         return _texts(parts[0], _value(parts[0], request), request, address)
     return _joined([_texts(part, _value(part, request), request, address) for part in parts], request, address)
@@ -79,7 +79,7 @@ async def aidentify(parts: tuple[Part, ...], request: Request, address: ClientAd
 
 
 def _value(part: Part, request: Request) -> Any:
-    """What has to be asked for: a callable's answer, or the user."""
+    """The value of a part that requires a call: a callable's result or the user's id; None for other parts."""
     if callable(part):
         return called(part, request)
     return request.user_id() if part == "user" else None
@@ -112,7 +112,7 @@ def _texts(part: Part, value: Any, request: Request, address: ClientAddress) -> 
 
 
 def _of_header(request: Request, name: str) -> Sequence[str]:
-    """The different values of a field, each in the one form that frameworks read."""
+    """The distinct values of a field, normalised as frameworks read them."""
     values = [stripped for value in request.values(name) if (stripped := value.strip())]
     if name.lower() in _CREDENTIALS:
         values = [credentials(value) for value in values]
@@ -130,9 +130,9 @@ _CREDENTIALS = frozenset({"authorization", "proxy-authorization"})
 
 
 def credentials(value: str) -> str:
-    """Credentials in one form: the scheme in lower case, one blank, and for Basic what its base64 stands for.
+    """Credentials in canonical form: the scheme in lower case, one space, and for Basic the decoded base64.
 
-    Frameworks take any case for the scheme and any blanks, and Python's base64 overlooks what is none.
+    Frameworks accept the scheme in any case and any amount of space, and Python's base64 ignores invalid characters.
     """
     scheme, *rest = value.split(None, 1) or [""]
     given = rest[0].strip() if rest else ""
@@ -143,7 +143,7 @@ def credentials(value: str) -> str:
 
 
 def _of_path(name: str, request: Request) -> str:
-    """A segment by its number, counted from 1; or what routing has found under a name."""
+    """A path segment by its number, counted from 1, or the path parameter with that name."""
     if name.isdigit():
         segments = request.canonical_path.split("/")[1:]
         return segments[int(name) - 1] if int(name) <= len(segments) else ""
@@ -167,12 +167,12 @@ def _checked(part: Callable[[Request], Any], value: Any) -> str:
 
 
 def _joined(parts: Sequence[Sequence[str]], request: Request, address: ClientAddress) -> Sequence[str]:
-    """Every combination; where they are too many, what has several values is counted by the address."""
+    """Every combination of the parts; if there are too many, parts with several values are replaced by the address."""
     if prod(map(len, parts)) > SEVERAL:
         parts = [texts if len(texts) == 1 else ["ip:" + address.key(request)] for texts in parts]
     return ["|".join(quote(text, safe=":/=.@", errors="surrogatepass") for text in texts) for texts in product(*parts)]
 
 
 def hashed(value: str) -> str:
-    """A short hash that stands for a value that may be secret, such as an API key."""
+    """A short hash in place of a value that may be secret, such as an API key."""
     return blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

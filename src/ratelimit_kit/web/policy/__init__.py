@@ -1,4 +1,4 @@
-"""A policy: rules on one store, made of options or plain data, checked at start and reloaded."""
+"""A policy: rules on one store, built from options or plain data, checked at start and reloadable."""
 
 from ratelimit_kit.web.policy.policy import Policy
 

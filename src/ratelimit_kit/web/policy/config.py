@@ -1,7 +1,7 @@
-"""Policies from plain data: one schema for Django's setting, a TOML file, the environment and the command line.
+"""Policies from plain data: one schema for the settings of Django and Flask, TOML files and the command line.
 
-Plain data has no callables and no compiled expressions: "import:package.module:name" stands for the
-former, and a path "re:..." for the latter.
+Plain data cannot hold callables or compiled expressions: "import:package.module:name" stands for a callable, and a
+path such as "re:..." for an expression.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHANGEABLE: Final = frozenset(options_of(RuleSet.__init__)) - {"rules", "store",
 
 
 def read_config(config: Mapping[str, Any], known: Iterable[str]) -> tuple[list[Rule], dict[str, Any]]:
-    """The rules and the options that a mapping describes; OptionError for what it cannot read or is not `known`."""
+    """The rules and options in a mapping; OptionError for an option that cannot be read or is not `known`."""
     if not isinstance(config, Mapping):
         raise OptionError(
             f'a policy must be a mapping such as {{"rules": [...], "store": "redis://..."}}, got {config!r}'
@@ -37,18 +37,18 @@ def read_config(config: Mapping[str, Any], known: Iterable[str]) -> tuple[list[R
 
 
 def renewed_by(config: Mapping[str, Any], known: Iterable[str], ruleset: RuleSet) -> RuleSet:
-    """What a rule set becomes by the part of a policy that may change while a server runs."""
+    """The rule set with the rules and the changeable options of a new configuration, on the same store."""
     rules, options = read_config(config, known)
     return ruleset.renewed(rules, **{name: value for name, value in options.items() if name in CHANGEABLE})
 
 
 def fixed_part(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a policy that may not change while a server runs."""
+    """The options of a configuration that cannot change while a server runs."""
     return {name: value for name, value in config.items() if name not in CHANGEABLE and name != "rules"}
 
 
 def read_file(path: str | Path) -> Mapping[str, Any]:
-    """What a TOML file says; OptionError where it cannot be read."""
+    """The contents of a TOML file; OptionError if it cannot be read."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -80,7 +80,7 @@ def _rule(number: int, config: Any) -> Rule:
 
 
 def _meant(option: str, value: Any) -> Any:
-    """What plain data stands for; a list item by item."""
+    """The value that plain data stands for; lists are converted item by item."""
     if isinstance(value, list | tuple):
         return [_meant(option, one) for one in value]
     if isinstance(value, str) and value.startswith(IMPORT):

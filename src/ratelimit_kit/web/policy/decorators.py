@@ -1,4 +1,4 @@
-"""What the view decorators of all frameworks share: the wrapper around a view, and the rule under its name."""
+"""Shared by the view decorators of all frameworks: the wrapper around a view, and the binding of its rule."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ratelimit_kit.web.rules.pages import Page, mark
 from ratelimit_kit.web.rules.rule import Rule
 
 Call = Callable[[Any, Any], Any]
-"""Calls a view with the arguments and the keywords that the framework has given."""
+"""Calls a view with the positional and keyword arguments that the framework passed."""
 
 
 def wrap_view(
     view: Any, rule: Rule, call: Call, acall: Callable[[Any, Any], Awaitable[Any]], *, asynchronous: bool | None = None
 ) -> Any:
-    """A view that is called by `call`, or awaited by `acall` where it is asynchronous itself.
+    """Wrap a view so that `call` calls it, or `acall` awaits it if it is asynchronous.
 
-    The wrapper has the name and the signature of the view, and the frameworks' start checks know it.
+    The wrapper keeps the view's name and signature, and is recorded for the start-up checks of the frameworks.
     """
     if is_asynchronous(view) if asynchronous is None else asynchronous:
 
@@ -44,7 +44,7 @@ def wrap_view(
 
 
 def bound_rule(policy: Policy, rule: Rule, page: Page, place: Callable[[], str]) -> BoundRule:
-    """The rule of a page under its name; `place` is what the framework calls the page, for names that are not its own."""
+    """The rule bound to its page's name; `place` returns the framework's name for a page that may share its own."""
     return _bound(policy, rule, f"{page.name}@{place()}" if page.late else page.name, page.label)
 
 

@@ -1,4 +1,4 @@
-"""The Policy: rules on one store, checked once per request, and the result for the integrations."""
+"""The Policy: rules on one store, which decide each request and give the integrations a result."""
 
 from __future__ import annotations
 
@@ -30,30 +30,31 @@ class Policy:
     """Rules for a whole application, on one store.
 
     Args:
-        rules: every rule that matches a request must admit it; all are decided at once.
+        rules: every rule that matches a request must admit it; all are decided in one step.
         store: a store or its URL (default: memory); RATELIMIT_KIT_STORE overrides a URL. A store that cannot count is
             refused at start.
-        trusted_proxies: networks of proxies whose client addresses are trusted, "unix" for a UNIX socket; or the
-            number of proxies that every request passes.
-        client_header: where they write it: "x-forwarded-for", "forwarded", or the field of an edge that
-            writes one address, such as "cf-connecting-ip".
-        ipv6_prefix: the bits that distinguish IPv6 clients.
+        trusted_proxies: networks of the proxies that are trusted to report the client's address, "unix" for a UNIX
+            socket; or the number of proxies that every request passes through.
+        client_header: the field in which they report it: "x-forwarded-for", "forwarded", or the field in which an edge
+            server writes a single address, such as "cf-connecting-ip".
+        ipv6_prefix: the number of leading bits that distinguish IPv6 clients.
         headers: the family of response fields: "draft11", "draft6", "x-ratelimit" or "none".
-        expose_headers: let scripts of other origins read those fields (CORS).
-        exempt: paths that no rule of the policy limits, such as "/healthz", spelt as they are written; or a callable of
-            the request, which frees decorated pages too.
+        expose_headers: let scripts from other origins read those fields (CORS).
+        exempt: paths that no rule of the policy limits, such as "/healthz", in exactly this spelling; or a callable of
+            the request, which exempts decorated pages too.
         mode: "enforce", "shadow" (count and report, but refuse nobody) or "off"; RATELIMIT_KIT_MODE overrides it.
-        denial: a callable of the Denial that returns the body of a refusal: text, bytes, a mapping for JSON,
-            a Reply, or None for the usual one.
-        cost_status: the status for a request that costs more than a limit ever admits: 429 (without Retry-After) or 413.
-        on_outage: when the store fails: "allow" (and log it), "local" (each process applies its
-            share of the limits), "deny" (503) or "raise".
+        denial: a callable that takes the Denial and returns the body of the refusal: text, bytes, a mapping for JSON,
+            a Reply, or None for the default body.
+        cost_status: the status for a request that costs more than a limit can ever admit: 429 (without Retry-After)
+            or 413.
+        on_outage: what to do when the store fails: "allow" (and log it), "local" (each process applies its share of
+            the limits), "deny" (503) or "raise".
         start_without_store: start even if the store does not reply.
         workers: the number of worker processes, if the server does not show it.
-        allow_per_process: accept that each process counts separately, and each client gets its quota from each.
-        on_unsafe: what a process does when it finds a sibling while it serves from a per-process store:
-            "shutdown", "deny" (both respond with 503) or "warn".
-        deny_cache: repeat a denial of a shared store from memory until its wait is over, for at most ten seconds.
+        allow_per_process: accept that each process counts separately, so that a client gets its quota from each.
+        on_unsafe: what a process that serves from a per-process store does when it finds a sibling: "shutdown", "deny"
+            (both respond with 503) or "warn".
+        deny_cache: repeat a shared store's denial from memory until its wait is over, for at most ten seconds.
         name: the namespace of this policy's keys in the store.
         observer: receives events, and decisions if it wants them; a list for several.
     """
@@ -113,20 +114,18 @@ class Policy:
     def from_config(cls, config: Mapping[str, Any]) -> Policy:
         """A policy from plain data: the options of Policy, and "rules", a list of mappings.
 
-        Each rule's mapping has "limits" (text or a list of texts) and the options of Rule; where a callable
-        may stand, "import:package.module:name" names one. An unknown option is an OptionError that names the
-        nearest one.
+        Each rule's mapping has "limits" (a text or a list of texts) and the options of Rule; callables are written as
+        "import:package.module:name". An unknown option raises OptionError, which suggests the closest one.
         """
         rules, options = read_config(config, options_of(Policy.__init__))
         return cls(*rules, **options)
 
     @classmethod
     def from_file(cls, path: str | Path, *, reload: bool = True) -> Policy:
-        """A policy from a TOML file of the same schema: options on top, then a `[[rules]]` table for each rule.
+        """A policy from a TOML file with the same schema: options at the top, then a `[[rules]]` table for each rule.
 
-        A change of the file is applied while the server runs, as a whole, within about a second; a file that
-        cannot be applied is logged (RLK303) and changes nothing. The store and whatever else a server is
-        started with need a restart.
+        If the file changes while the server runs, it is applied as a whole within about a second; a file that cannot
+        be applied is logged (RLK303) and changes nothing. The store and other start-up options need a restart.
         """
         seen = signature(path)
         config = read_file(path)
@@ -151,9 +150,9 @@ class Policy:
         return self._rules.now().mode
 
     def bind(self, rule: Rule, name: str, label: str | None = None) -> BoundRule:
-        """A rule outside of this policy's own, for decorators: it counts on the same store under that name.
+        """Bind a decorator's rule, which is not one of this policy's own: it counts on the same store, under `name`.
 
-        Fields call it by its `label`, where it has one.
+        Response fields call it `label`, if one is given.
         """
         return BoundRule(rule, name, self.name, label=label)
 
@@ -162,14 +161,14 @@ class Policy:
         return self._rules.now().matching.address.key(request)
 
     def check_workers(self) -> None:
-        """Refuse several workers on a per-process store; asks nothing of the network."""
+        """Refuse several workers on a per-process store; this needs no network."""
         self._store.guard.start()
 
     def start(self, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> None:
-        """Raise StartupRefused when this policy could not be enforced: integrations call it when built.
+        """Raise StartupRefused if this policy could not be enforced; integrations call this when they are created.
 
-        `messages` is true of one that limits the messages of WebSockets; `needs_rules` is false of one whose
-        decorators bring rules of their own; `wsgi` is true of one that stands on WSGI.
+        `messages` is true for an integration that limits WebSocket messages, `needs_rules` is false if its decorators
+        bring rules of their own, and `wsgi` is true if it runs on WSGI.
         """
         self.check_workers()
         startup.start(
@@ -181,15 +180,15 @@ class Policy:
         )
 
     async def abegin(self) -> StartupRefused | None:
-        """The refusal to answer an ASGI server's lifespan with: a sibling serves already, on a per-process store."""
+        """The refusal to send to an ASGI server's lifespan, if a sibling already serves from a per-process store."""
         return await self._store.abegin()
 
     def findings(self, *, live: bool) -> Iterator[ConfigurationError | StartupWarning]:
-        """What would refuse to start, and what is worth a warning; `live` asks the store too."""
+        """The errors that would refuse the start, and the warnings; `live` queries the store too."""
         return startup.findings(self._rules.now(), live=live)
 
     def health(self) -> Health:
-        """Whether limits are enforced: the store answers, and no sibling counts for itself."""
+        """Whether limits are enforced: the store responds, and no sibling process counts separately."""
         rules = self._rules.now()
         return Health.of(self._store, self._store.measure(), rules.on_outage, rules.mode)
 
@@ -203,7 +202,7 @@ class Policy:
     ) -> CheckResult:
         """Decide a request under every rule that matches it, in one step.
 
-        Decorators bring rules of their own, and `beside` them the others of the same page.
+        Decorators pass their own `rules`, and as `beside` the other rules on the same page.
         """
         return self._rules.now().check(request, rules, beside)
 
@@ -220,7 +219,7 @@ class Policy:
 
 
 def started(policy: object, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> Policy:
-    """The policy, started; integrations call this, so anything else raises OptionError."""
+    """Start the policy given to an integration, and return it; OptionError if it is not a Policy."""
     if not isinstance(policy, Policy):
         raise OptionError(
             f'policy must be a Policy, got {policy!r}. For example: Policy(Rule("100/minute"), store="redis://...")'

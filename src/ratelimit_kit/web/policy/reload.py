@@ -1,7 +1,7 @@
-"""A policy's file, looked at again while the server runs: at most once a second, by whichever request comes then.
+"""Reloading of a policy file while the server runs: checked at most once a second, by whichever request comes next.
 
-A change is applied as a whole or not at all. Several workers look each for itself, so that all have
-followed about a second after the file was replaced.
+A change is applied as a whole or not at all. Each worker checks for itself, so all of them have applied it about a
+second after the file was replaced.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ratelimit_kit.web.policy.ruleset import RuleSet
 from ratelimit_kit.web.policy.startup import wrong_rules
 
 RECHECK_SECONDS = 1.0
-"""Time between two looks at the file."""
+"""Minimum time between two checks of the file."""
 
 Signature = tuple[int, int, int] | None
 
 
 class PolicyFile:
-    """The file of a policy, of which these options are `known`; `seen` is its signature from *before* `config` was read.
+    """A policy's file; `known` are the valid options, `seen` is the file's signature from *before* `config` was read.
 
-    A change during the start would otherwise be taken for what was read, and never be applied.
+    With a later signature, a change during the start would go unnoticed and never be applied.
     """
 
     def __init__(self, path: str | Path, config: Mapping[str, Any], known: Iterable[str], seen: Signature) -> None:
@@ -40,7 +40,7 @@ class PolicyFile:
         self.next_check = time.monotonic() + RECHECK_SECONDS
 
     def changed(self, ruleset: RuleSet, check: Callable[[RuleSet], None]) -> RuleSet | ReloadError | None:
-        """A renewed rule set that passes `check`, or why there is none; None where the file is as it was."""
+        """The new rule set if it passes `check`, else the error; None if the file has not changed."""
         if not self._lock.acquire(blocking=False):
             return None
         try:
@@ -73,7 +73,7 @@ class PolicyFile:
 
 
 def signature(path: str | Path) -> Signature:
-    """What changes when a file is written or replaced; None where there is none."""
+    """The metadata that change when a file is written or replaced; None if there is no file."""
     try:
         found = Path(path).stat()
     except OSError:
@@ -82,7 +82,7 @@ def signature(path: str | Path) -> Signature:
 
 
 class RulesInForce:
-    """The rule set by which requests are decided now; it is replaced as a whole when a file that it follows changes."""
+    """The current rule set, which is replaced as a whole when the file that it follows changes."""
 
     __slots__ = ("_file", "_ruleset")
 
@@ -91,11 +91,11 @@ class RulesInForce:
         self._file: PolicyFile | None = None
 
     def follow(self, file: PolicyFile) -> None:
-        """Look at this file from now on."""
+        """Reload the rules when this file changes."""
         self._file = file
 
     def now(self) -> RuleSet:
-        """The rule set, renewed when its file has changed."""
+        """The current rule set, reloaded if its file has changed."""
         file = self._file
         if file is not None and time.monotonic() >= file.next_check:
             self._renew(file)
@@ -109,7 +109,7 @@ class RulesInForce:
             self._ruleset.store.observer.on_event(_event(file, found, self._ruleset.name))
 
     def _check(self, renewed: RuleSet) -> None:
-        """Raise what would refuse to start with a rule set, as far as it can be seen without the network."""
+        """Raise the error that would refuse a start with this rule set, as far as it shows without the network."""
         if renewed.matching.messages and not self._ruleset.matching.messages:
             raise OptionError("rules for WebSocket messages are new, and need a restart")
         for found in wrong_rules(renewed):
@@ -117,7 +117,7 @@ class RulesInForce:
 
 
 def _event(file: PolicyFile, found: RuleSet | ReloadError, policy: str) -> Event:
-    """What an operator hears of a change."""
+    """The event that reports a changed file to the operator."""
     if isinstance(found, ReloadError):
         return Event("policy-not-reloaded", str(found), logging.ERROR, {"error": found.rlk, "policy": policy})
     message = (

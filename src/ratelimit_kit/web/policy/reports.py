@@ -1,4 +1,4 @@
-"""What an operator hears of a policy at work: decisions for those who count them, shadow refusals, a proxy overlooked."""
+"""What a policy reports to observers: decisions, refusals by shadow rules, and proxies that are not configured."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ratelimit_kit.web.identity.address import ClientAddress, parse_address
 from ratelimit_kit.web.rules.charges import RuleCharges
 
 LOOKED_AT_REQUESTS = 200
-"""Requests of a process that are looked at for a proxy that nobody trusts."""
+"""Number of requests per process that are checked for a misconfigured proxy."""
 
 SILENT_REQUESTS = 20
-"""Requests in a row without the field of a trusted proxy, after which it is taken to send none."""
+"""Number of requests in a row without a trusted proxy's field after which it is assumed to send none."""
 
 
 class Reports:
-    """Tells the observers of a store.
+    """Reports to the observers of a store.
 
-    `counting` is true when one of them wants every decision, `wary` while a proxy may still be overlooked.
+    `counting` is true if one of them wants every decision, `wary` while requests are checked for a misconfigured proxy.
     """
 
     def __init__(self, store: GuardedStore, name: str) -> None:
@@ -37,7 +37,7 @@ class Reports:
         self.wary = True
 
     def count(self, charges: Sequence[RuleCharges], decision: Decision, seconds: float | None, *, shadow: bool) -> None:
-        """One report for each rule."""
+        """Report a decision once per rule; `seconds` is the time that the store took, None if it was not asked."""
         took = seconds
         for one, verdicts in _parts(charges, decision):
             names = self._name, one.rule.name, self._store
@@ -45,7 +45,7 @@ class Reports:
             took = None  # the store was asked once, for all rules together
 
     def tell_of_shadow(self, charges: Sequence[RuleCharges], decision: Decision) -> None:
-        """Say which rules would have refused a request that nobody refuses."""
+        """Report which rules would have refused a request, were they not in shadow mode."""
         if decision.allowed:
             return
         for one, verdicts in _parts(charges, decision):
@@ -56,7 +56,7 @@ class Reports:
                 self._observer.on_event(Event("shadow-denied", message, logging.WARNING, facts))
 
     def tell_of_impossible(self, charges: Sequence[RuleCharges], *, shadow: bool) -> None:
-        """Say which rules refuse, or would refuse, a request that costs more than they ever admit."""
+        """Report which rules refuse (or, in shadow, would refuse) a request that costs more than they ever admit."""
         for one in charges:
             verdicts = [Verdict(False, charge.limit, 0, 0, 0) for charge in one.charges]
             decision = Decision(verdicts)
@@ -66,7 +66,7 @@ class Reports:
                 self.tell_of_shadow([one], decision)
 
     def notice_proxy(self, address: ClientAddress, request: Request) -> None:
-        """Say once that a proxy is overlooked, or that one is silent: all its clients share its address, and its quota."""
+        """Warn once about a proxy that is not trusted or sends no field: all its clients share an address and quota."""
         if request.already_charged is self._seen:  # a decorator, after the middleware
             return
         self._seen = request.already_charged
@@ -78,7 +78,7 @@ class Reports:
             self._tell_of_proxy(address, request)
 
     def _look_for_silence(self, address: ClientAddress, request: Request) -> None:
-        """A proxy that is trusted and sends no field leaves all its clients with one address."""
+        """Warn about a trusted proxy that sends no field, so that all its clients share one address."""
         if not address.is_trusted(request):
             return
         self._silent = 0 if address.header in request.headers else self._silent + 1

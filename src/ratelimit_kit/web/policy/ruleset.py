@@ -1,7 +1,7 @@
-"""The rules of a policy on its store, compiled: one value that decides requests, replaced as a whole on a reload.
+"""The compiled rules of a policy on its store: one value that decides requests, replaced as a whole on a reload.
 
-All rules that match a request go to the store in one question. Shadow rules are asked in a second question, after the
-request has passed, so that they change nothing for the others.
+All rules that match a request are decided in one call to the store. Shadow rules follow in a second call, after the
+request has passed, so that they do not affect the others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STRICTEST: tuple[OnOutage, ...] = ("raise", "deny", "local", "allow")
 
 
 class RuleSet:
-    """Decides requests by `rules` on `store`; `name` is the namespace of its keys, the options are those of Policy."""
+    """Decides requests by `rules` on `store`; `name` is the namespace of its keys; the options are those of Policy."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class RuleSet:
         self._reports = reports or Reports(store, name)
 
     def renewed(self, rules: Sequence[Rule], **options: Any) -> RuleSet:
-        """Other rules and options on the same store, under the same name."""
+        """A rule set with other rules and options on the same store, under the same name."""
         return RuleSet(rules, self.store, self.name, reports=self._reports, **options)
 
     def check(
@@ -72,7 +72,7 @@ class RuleSet:
     ) -> CheckResult:
         """Decide a request under every rule that matches it.
 
-        `bound` are the rules of a decorated page, and `beside` its other rules; None asks for the policy's own.
+        `bound` are the rules of a decorator, and `beside` the others on the same page; None means the policy's own.
         """
         if self.mode == "off":
             return PASS
@@ -119,17 +119,17 @@ class RuleSet:
         return result
 
     def _notice_proxy(self, request: Request) -> None:
-        """See whether a proxy is overlooked, while that is to be found out."""
+        """Check the request for a misconfigured proxy, unless its path is exempt."""
         if not self.matching.frees_path(request):
             self._reports.notice_proxy(self.matching.address, request)
 
     def _possible(self, watched: RequestCharges) -> RequestCharges:
-        """Of what is only watched that which some limit may admit; the rest is reported."""
+        """The shadow charges that their limits can admit; the others are only reported."""
         self._reports.tell_of_impossible(watched.impossible, shadow=True)
         return watched.possible()
 
     def _ask(self, charges: RequestCharges, on_outage: OnOutage, *, shadow: bool) -> Decision:
-        """The store's decision over all charges, in one step."""
+        """The store's decision on all charges, in one step."""
         if not self._reports.counting:
             return self.store.decide(charges.charges, on_outage)
         begun = time.perf_counter()
@@ -156,7 +156,7 @@ class RuleSet:
         return self._responder.allowed(request, charges, decision)
 
     def _watch(self, request: Request, charges: RequestCharges, decision: Decision, result: CheckResult) -> CheckResult:
-        """The result with the shadow rules, which refuse nobody."""
+        """The result after the shadow rules, which refuse nobody."""
         self._reports.tell_of_shadow(charges.by_rule, decision)
         _note(request, charges, decision)
         return self._responder.watched(result, charges, decision)
@@ -166,7 +166,7 @@ class RuleSet:
         return self._responder.too_costly(request, charges)
 
     def _strictest(self, charges: RequestCharges) -> OnOutage:
-        """What an outage means for a request under several rules."""
+        """The strictest `on_outage` of the rules that limit a request."""
         if not charges.outages:
             return self.on_outage
         wanted: list[OnOutage] = [one or self.on_outage for one in charges.outages]
@@ -174,13 +174,13 @@ class RuleSet:
 
 
 def _note(request: Request, charges: RequestCharges, decision: Decision) -> None:
-    """Note what the store has really been charged, so that nobody charges it again: a refusal and an outage charge nothing."""
+    """Record what was charged, so that it is not charged again; a refusal and an outage charge nothing."""
     if decision.allowed and not decision.degraded:
         request.already_charged.append(charges)
 
 
 def _mode(mode: Any) -> Mode:
-    """The mode, RATELIMIT_KIT_MODE before what is written: it is the switch for a rollback."""
+    """The mode; RATELIMIT_KIT_MODE overrides the option, as the switch for a rollback."""
     override = variable(MODE)
     word = override or mode
     if word not in get_args(Mode):

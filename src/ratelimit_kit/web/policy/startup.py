@@ -1,4 +1,4 @@
-"""What is looked at before a policy serves: by integrations, by `ratelimit-kit check` and by Django's checks."""
+"""The checks before a policy serves: by integrations, by `ratelimit-kit check` and by Django's system checks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Findings = Iterator[ConfigurationError | StartupWarning]
 _SWITCH = "in the policy, or remove RATELIMIT_KIT_MODE from the environment"
 
 PROBE = SlidingWindow(1, 1)
-"""The limit that a store is asked for at start: a cost of 0 writes nothing, and shows that decisions are possible."""
+"""The limit for a trial decision at start: a charge of cost 0 writes nothing, but shows that the store can decide."""
 
 
 def start(
@@ -41,13 +41,12 @@ def start(
     needs_rules: bool = True,
     wsgi: bool = False,
 ) -> None:
-    """Refuse for the first error, log every warning.
+    """Refuse to start on the first error, and log every warning.
 
-    A worker that replaces another starts even without the store: a server that runs goes by
-    `on_outage`, and must not end because a worker was recycled during an outage. In mode "off" the store is not
-    asked at all: that switch is for the day on which the store is what fails. `messages` is true of an integration that
-    limits the messages of WebSockets; `wsgi` is true of an integration on WSGI, whose
-    servers may have changed the fields of requests.
+    A worker that replaces another starts even without the store: a running server follows `on_outage`, and must not
+    stop because a worker was recycled during an outage. In mode "off" the store is not contacted at all, because that
+    mode is meant for the day when the store itself is the problem. `messages` is true for an integration that limits
+    WebSocket messages, `wsgi` for one on WSGI, where the server may have changed the request's fields.
     """
     if ruleset.matching.messages and not messages:
         raise OptionError(
@@ -65,7 +64,7 @@ def start(
         elif not isinstance(found, StartupRefused):
             raise found
         elif isinstance(found, LateWorkersError):
-            continue  # the guard goes by on_unsafe
+            continue  # the guard handles it, according to on_unsafe
         elif not isinstance(found, StoreUnreachableError) or not (start_without_store or replaces_another()):
             refuse(found)
 
@@ -75,7 +74,7 @@ def _warn(store: GuardedStore, warning: StartupWarning) -> None:
 
 
 def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True) -> Findings:
-    """Everything that would refuse this policy or is worth a warning; `live` asks the store too."""
+    """Every error that would refuse the start, and every warning; `live` queries the store too."""
     yield from wrong_rules(ruleset, needs_rules=needs_rules)
     if ruleset.mode != "enforce":
         yield ModeWarning(
@@ -92,7 +91,7 @@ def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True) -> Findi
 
 
 def wrong_rules(ruleset: RuleSet, *, needs_rules: bool = True) -> Iterator[ConfigurationError]:
-    """What is wrong with the rules themselves."""
+    """The errors in the rules themselves."""
     if needs_rules and not ruleset.matching.rules:
         yield OptionError('a policy without rules limits nothing. For example, add Rule("100/minute", key="ip")')
     for bound in ruleset.matching.rules:

@@ -1,1 +1,1 @@
-"""What a client gets: rate-limit fields on a response that passes, or a refusal; health and the browser module."""
+"""What clients receive: rate-limit fields on responses, refusals, health reports and the browser module."""

@@ -1,7 +1,7 @@
-"""The browser module and its stylesheet, for integrations that serve them: two files, known by name.
+"""The browser module and its stylesheet, for integrations that serve them: two files with fixed names.
 
-Nothing that a client sends is looked up in a file system, so no path leads anywhere else. The files
-are in static/ratelimit_kit; Django's and Starlette's static files serve them without this module.
+Nothing that a client sends is looked up in the file system, so no path can lead outside. The files are in
+static/ratelimit_kit; Django's and Starlette's static files serve them without this module.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MEDIA_TYPES: Final = {
 }
 
 FRESH: Final = "public, max-age=3600"
-"""Their URL does not change with their content, so caches ask again after an hour; mostly to hear 304."""
+"""The URLs do not change with the content, so caches revalidate after an hour; most get a 304."""
 
 
 class Asset(NamedTuple):
@@ -34,7 +34,7 @@ class Asset(NamedTuple):
 
 @cache
 def asset(name: str) -> Asset:
-    """One of our files; a KeyError for any other name."""
+    """One of the two files; KeyError for any other name."""
     if name not in MEDIA_TYPES:
         raise KeyError(name)
     data = files("ratelimit_kit").joinpath("static", "ratelimit_kit", name).read_bytes()
@@ -42,9 +42,9 @@ def asset(name: str) -> Asset:
 
 
 def serving(prefix: str | None) -> Callable[[Request], CheckResult | None]:
-    """What answers GET and HEAD requests for our files under a prefix such as "/ratelimit-kit".
+    """A function that serves GET and HEAD requests for the files under a prefix such as "/ratelimit-kit".
 
-    Any other request is None: the policy's and the application's business. No prefix, no files.
+    It returns None for any other request, which is left to the policy and the application; without a prefix, always.
     """
     if prefix is None:
         return lambda _request: None
@@ -71,6 +71,6 @@ def _result(name: str, request: Request) -> CheckResult:
 
 
 def _known(field: str, etag: str) -> bool:
-    """Whether If-None-Match names the tag, by the weak comparison (RFC 9110, 13.1.2)."""
+    """Whether If-None-Match names the tag, by weak comparison (RFC 9110, 13.1.2)."""
     tags = [tag.strip().removeprefix("W/") for tag in field.split(",")]
     return etag in tags or tags == ["*"]

@@ -1,7 +1,7 @@
-"""Bodies that are still to be sent: until their first byte a response can become another one.
+"""Bodies that have not been sent yet: until its first byte, a response can still be replaced.
 
-Under WSGI a server sends the status with the first byte of the body; an error before that is answered with 500. What
-the client gets decides what counts, so a hit is given back only then.
+Under WSGI a server sends the status with the first byte of the body; an error before that becomes a 500. The response
+that the client gets decides whether a hit counts, so it is refunded only then.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from ratelimit_kit.web.response.result import CheckResult
 
 
 def unsettled(body: Any, result: CheckResult) -> UnsettledBody | AsyncUnsettledBody:
-    """The body, which settles its answer; an asynchronous one stays that."""
+    """Wrap a body so that sending it settles the result; an asynchronous body stays asynchronous."""
     return AsyncUnsettledBody(body, result) if hasattr(body, "__aiter__") else UnsettledBody(body, result)
 
 
 class UnsettledBody:
-    """A body that settles its answer with its first byte, or with its end."""
+    """A body that settles its result with its first byte, or else at its end."""
 
     def __init__(self, body: Iterable[Any], result: CheckResult) -> None:
         self._body = body
@@ -36,7 +36,7 @@ class UnsettledBody:
         self._result.give_back()
 
     def close(self) -> None:
-        """Servers close a body that can be closed; one that was never asked for is settled then."""
+        """Close the body, as servers do; this settles the result of a body that was never read."""
         close = getattr(self._body, "close", None)
         try:
             if close is not None:
@@ -46,7 +46,7 @@ class UnsettledBody:
 
 
 class AsyncUnsettledBody:
-    """The same for an asynchronous body, which a framework awaits while a server of WSGI asks for bytes."""
+    """The same for an asynchronous body, which a framework awaits while a WSGI server reads from it."""
 
     def __init__(self, body: AsyncIterable[Any], result: CheckResult) -> None:
         self._body = body

@@ -1,6 +1,6 @@
-"""What a refused client reads: problem details (RFC 9457), plain text or a small page, by Accept.
+"""The body of a refusal: problem details (RFC 9457), plain text or a small HTML page, depending on Accept.
 
-A policy's own `denial` callable may say it in other words; the fields about limits stay the policy's.
+A policy's `denial` callable can replace the body; the rate-limit fields stay the policy's.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _TYPES = ("application/problem+json", "application/json", "text/html", "text/pla
 
 
 class Denial(NamedTuple):
-    """A refusal to put into words: `status` 429, 503 or 413, the `names` of what refused, `retry_after` in seconds.
+    """A refusal: its `status` (429, 503 or 413), the `names` of the limits that refused, `retry_after` in seconds.
 
-    `retry_after` is infinite, and `helps` false, where the request costs more than the limit ever admits.
+    `retry_after` is infinite, and `helps` false, if the request costs more than the limit can ever admit.
     """
 
     request: Request
@@ -42,17 +42,17 @@ class Denial(NamedTuple):
 
     @property
     def helps(self) -> bool:
-        """Whether waiting helps: there is a Retry-After."""
+        """Whether waiting helps, so that there is a Retry-After."""
         return self.retry_after < math.inf
 
     @property
     def wait(self) -> int:
-        """Whole seconds to wait, rounded up and never 0, as in Retry-After; 0 where no wait helps."""
+        """Whole seconds to wait, rounded up and never 0, as in Retry-After; 0 if no wait helps."""
         return max(1, math.ceil(self.retry_after)) if self.helps else 0
 
     @property
     def title(self) -> str:
-        """The refusal in three words."""
+        """The refusal as a short title."""
         return _TITLES[self.status]
 
     @property
@@ -64,7 +64,7 @@ class Denial(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """Other words for a refusal: text, bytes, or a mapping that is sent as JSON."""
+    """A custom body for a refusal: text, bytes, or a mapping that is sent as JSON; "" and 0 keep the defaults."""
 
     body: str | bytes | Mapping[str, Any]
     content_type: str = ""
@@ -76,7 +76,7 @@ Respond = Callable[[Denial], Reply | str | bytes | Mapping[str, Any] | None]
 
 
 def say(denial: Denial, respond: Respond | None = None) -> tuple[int, bytes, list[Header]]:
-    """The status, the body and its fields: as `respond` wants it, else in the form that the client prefers."""
+    """The status, the body and its fields: from `respond`, or else in the form that the client prefers."""
     own = None if respond is None else respond(denial)
     if own is None:
         form, text = _by_accept(denial)
@@ -99,7 +99,7 @@ def _by_accept(denial: Denial) -> tuple[str, str]:
             "status": denial.status,
             "detail": denial.detail,
         }
-        if denial.names:  # without the store nobody knows which
+        if denial.names:  # without the store, it is not known which
             problem["violated-policies"] = list(denial.names)
         return "application/problem+json", json.dumps(problem)
     return f"{form}; charset=utf-8", text
@@ -125,7 +125,7 @@ def _fields(content_type: str, data: bytes, more: Sequence[Header]) -> list[Head
 
 
 def preferred(accept: str) -> str:
-    """Which of our forms the Accept field rates highest (RFC 9110, 12.5.1); problem details by default."""
+    """The media type that the Accept field rates highest (RFC 9110, 12.5.1); problem details by default."""
     ratings: dict[str, float] = {}
     for item in accept[:4096].split(",")[:32]:
         name, _, parameters = item.strip().lower().partition(";")

@@ -1,10 +1,10 @@
 """The families of rate-limit response fields, as data in one table.
 
 draft11      RateLimit and RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers-11 (an
-             Internet-Draft, no standard yet): lists of structured fields, one item per limit
+             Internet-Draft, not yet a standard): structured field lists, one item per limit
 draft6       the older triple RateLimit-Limit, -Remaining, -Reset (seconds) and RateLimit-Policy
-x-ratelimit  X-RateLimit-Limit, -Remaining, -Reset (seconds of the epoch, as GitHub does)
-none         no fields but Retry-After
+x-ratelimit  X-RateLimit-Limit, -Remaining, -Reset (seconds since the epoch, as on GitHub)
+none         no fields except Retry-After
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.web.http.messages import Header, Response
 
 LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
-"""Fields that are lists: a second field line adds items and replaces nothing."""
+"""Fields that are lists: another field line adds items instead of replacing them."""
 
 _OURS: Final = frozenset({"RateLimit", "RateLimit-Policy"})
-"""Those of them that a family writes."""
+"""The list fields that a family writes."""
 
 
 class Parameters(NamedTuple):
-    """What a draft calls its parameters; a renaming of `left` and `effective` is pending in the working group."""
+    """The parameter names of a draft; renaming `left` and `effective` is pending in the working group."""
 
     quota: str
     window: str
@@ -43,13 +43,13 @@ DRAFT11: Final = Parameters(quota="q", window="w", left="r", effective="t")
 
 
 Item = tuple[str, Verdict]
-"""One limit in a response: the name it has there, and what it said."""
+"""One limit in a response: its name there, and its verdict."""
 
 
 class Quota(NamedTuple):
-    """A limit as the drafts see it: `quota` units per `window` whole seconds.
+    """A limit as the drafts describe it: `quota` units per `window`, in whole seconds.
 
-    No limit is above 2**40, so every number here fits a structured field, which takes 15 digits (RFC 9651, 3.3.1).
+    No limit exceeds 2**40, so every number here fits in a structured field, which allows 15 digits (RFC 9651, 3.3.1).
     """
 
     quota: int
@@ -58,7 +58,7 @@ class Quota(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def quota(limit: Limit) -> Quota:
-    """A token bucket is its burst per time to refill it, so that no more remains than the quota."""
+    """The quota of a limit; for a token bucket, its burst per refill time, so that no more remains than the quota."""
     return Quota(limit.max_cost, max(1, -(-_span(limit) // MICROSECONDS)))
 
 
@@ -78,7 +78,7 @@ def retry_after(seconds: float) -> Header:
 def _effective_window(verdict: Verdict, limit: Quota) -> int:
     """The draft's `t`: seconds to the next unit, stretched so that r/t never exceeds the policy's rate.
 
-    Never above Retry-After, which a denial with units left would otherwise contradict.
+    It never exceeds Retry-After, which a denial with units left would otherwise contradict.
     """
     paced = -(-verdict.remaining * limit.window // limit.quota)
     to_next = -(-verdict.wait // MICROSECONDS)
@@ -88,7 +88,7 @@ def _effective_window(verdict: Verdict, limit: Quota) -> int:
 
 
 class _Lists:
-    """The two lists of the newer drafts, an item for each limit."""
+    """The two lists of the newer drafts, with one item per limit."""
 
     def __init__(self, names: Parameters) -> None:
         self._names = names
@@ -105,11 +105,11 @@ class _Lists:
         return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
 
     def _write(self, name: str, limit: Limit) -> tuple[str, str, Quota]:
-        """What never changes of an item: its policy, how its state begins, and its quota."""
+        """The constant parts of an item: its policy, the beginning of its state, and its quota."""
         text = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
         allowed = quota(limit)
         policy = f"{text};{self._names.quota}={allowed.quota};{self._names.window}={allowed.window}"
-        if len(self._written) >= 4096:  # limits that depend on the request may be many
+        if len(self._written) >= 4096:  # there may be many limits if they depend on the request
             self._written.clear()
         self._written[name, limit.id] = policy, f"{text};{self._names.left}=", allowed
         return self._written[name, limit.id]
@@ -134,7 +134,7 @@ def _x_ratelimit(items: Sequence[Item]) -> list[Header]:
 
 
 def no_fields(items: Sequence[Item]) -> list[Header]:  # noqa: ARG001 - one signature for all families
-    """Nothing."""
+    """No fields."""
     return []
 
 
@@ -147,10 +147,10 @@ FAMILIES: Final[dict[str, Callable[[Sequence[Item]], list[Header]]]] = {
 
 
 def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = False) -> list[Header]:
-    """Which fields go into a response that has some already: list items are added, the rest only once.
+    """The fields to add to a response: list fields always, the others only if it does not have them.
 
-    A redirect gets none, for a client might wait before following it (the draft's advice); nor does what
-    caches may give to others, for the numbers are one client's own. `exposed` lets scripts of other origins
+    A redirect gets none, because a client might wait before following it (the draft advises this); neither does a
+    response that caches may share, because the numbers belong to one client. `exposed` lets scripts from other origins
     read the fields (CORS).
     """
     present = response.headers
@@ -161,29 +161,29 @@ def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = Fals
 
 
 def join_to(headers: Any, fields: Sequence[Header]) -> None:
-    """Put fields into a framework's mapping of headers; items of a list join those that are there."""
+    """Set fields in a framework's header mapping; list fields are appended to existing ones."""
     for name, value in fields:
         joined = name.lower() in LISTS and name in headers
         headers[name] = f"{headers[name]}, {value}" if joined else value
 
 
 def exposing(fields: Sequence[Header]) -> Header:
-    """The field that lets scripts of another origin read these fields and Retry-After (Fetch standard, 3.3.3)."""
+    """The field that lets scripts from another origin read these fields and Retry-After (Fetch standard, 3.3.3)."""
     names = dict.fromkeys([*(name for name, _ in fields), "Retry-After"])
     return ("Access-Control-Expose-Headers", ", ".join(names))
 
 
 def is_shared(headers: Mapping[str, str]) -> bool:
-    """Whether a shared cache may keep a response: it has come from one, or says how long it is fresh (RFC 9111, 4.2.1).
+    """Whether a shared cache may store a response: it came from one, or says how long it is fresh (RFC 9111, 4.2.1).
 
-    What is `private` or `no-store` is not shared. A field for one kind of cache goes before Cache-Control there (RFC
-    9213), so each is looked at by itself.
+    A `private` or `no-store` response is not shared. A field for one kind of cache overrides Cache-Control there (RFC
+    9213), so each is examined separately.
     """
     if _CACHING.isdisjoint(map(str.lower, headers)):
         return False
     if "age" in headers:
         return True
-    if "x-accel-expires" in headers and headers["x-accel-expires"].strip() != "0":  # nginx asks nothing else then
+    if "x-accel-expires" in headers and headers["x-accel-expires"].strip() != "0":  # nginx then ignores others
         return True
     for name in _CDN_CONTROLS:
         if name in headers and not _keeps_out(headers[name]):
@@ -194,7 +194,7 @@ def is_shared(headers: Mapping[str, str]) -> bool:
 
 
 def _keeps_out(control: str) -> bool:
-    """Whether a directive keeps shared caches out; `private="set-cookie"` is about one field only."""
+    """Whether a directive keeps shared caches out; `private="set-cookie"` concerns only one field."""
     found = _directives(control)
     return "no-store" in found or found.get("private") == ""
 
@@ -218,4 +218,4 @@ _CDN_CONTROLS: Final = (
 _DIRECTIVE: Final = re.compile(r'([^\s,;="]+)\s*(?:=\s*("[^"]*"|[^\s,;"]*))?')
 
 _CACHING: Final = frozenset({"age", "cache-control", "expires", "x-accel-expires", *_CDN_CONTROLS})
-"""The fields that speak of caches; most responses have none."""
+"""The fields about caching; most responses have none."""

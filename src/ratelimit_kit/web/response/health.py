@@ -1,10 +1,10 @@
 """Whether limits are enforced here, as `application/health+json` (draft-inadarei-api-health-check-06).
 
-`pass` and `warn` are answered with 200, `fail` with 503. An outage that `on_outage="allow"` rides out
-is a warning: taking every instance out of service would turn a limiter's fault into a full outage.
-Anybody may read the answer, so it holds no address and no secret; those are in the log.
+`pass` and `warn` have status 200, `fail` has 503. An outage that `on_outage="allow"` rides out is a warning: taking
+every instance out of service would turn a fault of the limiter into a full outage. Anyone may read the report, so it
+contains no addresses or secrets; those are in the log.
 
-That is a probe for readiness. LIVE is one for liveness, which must not depend on a store: who fails it is
+This is a readiness probe. LIVE is a liveness probe, which must not depend on the store: a process that fails it is
 restarted, and no restart brings a store back.
 """
 
@@ -26,7 +26,7 @@ Status = Literal["pass", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The answer of `Policy.health()`: a status, and the checks behind it."""
+    """The result of `Policy.health()`: a status, and the checks behind it."""
 
     status: Status
     checks: dict[str, Any]
@@ -35,7 +35,7 @@ class Health:
     def of(
         cls, store: GuardedStore, measured: float | StoreError, on_outage: OnOutage, mode: str = "enforce"
     ) -> Health:
-        """Read what a store and its guard show; `measured` is the store's response time in seconds, or its failure."""
+        """The health of a store and its guard; `measured` is the store's response time in seconds, or its failure."""
         checks = {
             "store:responseTime": _store(store, measured, on_outage),
             "degraded": _degraded(store),
@@ -56,7 +56,7 @@ class Health:
         return json.dumps({"status": self.status, "checks": self.checks}).encode()
 
     def fields(self) -> list[tuple[str, str]]:
-        """The response fields: the media type, and that no cache may keep the answer."""
+        """The response fields: the media type, and a Cache-Control that keeps the report out of caches."""
         return [("Content-Type", MEDIA_TYPE), ("Cache-Control", "no-store")]
 
 
@@ -95,7 +95,7 @@ def _workers(store: GuardedStore) -> dict[str, Any]:
 
 
 def _mode(mode: str) -> dict[str, Any]:
-    """Whether refusals are switched off, which somebody has chosen and may have forgotten."""
+    """Whether refusals are switched off, which someone chose and may have forgotten."""
     check = {"componentType": "component", "observedValue": mode}
     if mode == "enforce":
         return {**check, "status": "pass"}
@@ -103,4 +103,4 @@ def _mode(mode: str) -> dict[str, Any]:
 
 
 LIVE = Health("pass", {})
-"""This process answers: all that a liveness probe may ask."""
+"""The report of a liveness probe, which may show only that this process responds."""

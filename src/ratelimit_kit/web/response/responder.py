@@ -1,4 +1,4 @@
-"""What a client gets by a decision: fields on a response that passes, or a refusal."""
+"""Turns decisions into results: rate-limit fields for the response, or a refusal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REASONS = {413: "Content Too Large", 429: "Too Many Requests", 503: "Service Un
 
 
 class Responder:
-    """Makes the results of one policy's decisions on `store`; the options are those of Policy."""
+    """Turns the decisions of one policy on `store` into results; the options are those of Policy."""
 
     def __init__(
         self, store: GuardedStore, *, headers: str, expose_headers: bool, denial: Respond | None, cost_status: int
@@ -40,7 +40,7 @@ class Responder:
         self._cost_status = cost_status
 
     def allowed(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
-        """The result for a request that was admitted by enforced rules."""
+        """The result for a request that the enforced rules admitted."""
         if decision.degraded:
             return PASS
         fields = self._fields if charges.plain else partial(_shown, self._fields)
@@ -53,7 +53,7 @@ class Responder:
         )
 
     def watched(self, result: CheckResult, charges: RequestCharges, decision: Decision) -> CheckResult:
-        """The result of the enforced rules, with what shadow rules may give back."""
+        """The result of the enforced rules, with the pending refunds of shadow rules."""
         pending = _pending(charges, decision, shown=False)
         if not pending:
             return result
@@ -73,7 +73,7 @@ class Responder:
         return self._refusal(Denial(request, 429 if quota else 503, names, decision.retry_after), limits)
 
     def too_costly(self, request: Request, charges: RequestCharges) -> CheckResult:
-        """The result for a request that costs more than a limit ever admits: no wait helps."""
+        """The result for a request that costs more than a limit can ever admit, so that no wait helps."""
         names = list(dict.fromkeys(name for one in charges.impossible for name in one.items if name))
         return self._refusal(Denial(request, self._cost_status, names, math.inf), [])
 
@@ -93,7 +93,7 @@ class Responder:
 
 
 def _pending(charges: RequestCharges, decision: Decision, *, shown: bool) -> list[PendingRefund]:
-    """What the response may give back; `shown` where the fields of the response speak of it."""
+    """The refunds that depend on the response; `shown` is true if its fields mention these charges."""
     if decision.degraded:
         return []
     return [
@@ -109,7 +109,7 @@ def _items(charges: RequestCharges, decision: Decision) -> list[Item]:
 
 
 def _merged(items: Sequence[Item]) -> list[Item]:
-    """One item for each name that is shown: of several identities under one rule, the one that has the least left."""
+    """One item per name that is shown; among several identities under one rule, the strictest verdict."""
     merged: dict[str, Verdict] = {}
     for name, verdict in items:
         other = merged.get(name)
@@ -128,7 +128,7 @@ def _shown(fields: Callable[[Sequence[Item]], list[Header]], items: Sequence[Ite
 
 
 def _once(fields: Sequence[Header]) -> list[Header]:
-    """The fields, each name once: a denial's own words may have set one of ours already."""
+    """The fields, each name once: a custom denial may already have set one of ours."""
     seen: dict[str, Header] = {}
     for field in fields:
         seen.setdefault(field[0].lower(), field)

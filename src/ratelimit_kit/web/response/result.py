@@ -1,8 +1,8 @@
-"""What an integration has to do with a request, as one neutral value: let it pass, or send a denial.
+"""What an integration has to do with a request, independent of the framework: let it pass, or send a denial.
 
-Of a request that passes the integration shows the response to `finish` (or `afinish`), which gives back
-what does not count and returns the fields to add. Where a response may still become another one, as in
-WSGI until its first byte, it asks `judge` for the fields of each and calls `give_back` for the last.
+If a request passes, the integration hands the response to `finish` (or `afinish`), which refunds what does not count
+and returns the fields to add. If the response may still be replaced, as in WSGI until its first byte, the integration
+calls `judge` for the fields of each response, and `give_back` after the last.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ratelimit_kit.web.rules.counting import Counts
 
 
 class PendingRefund(NamedTuple):
-    """Charges that are given back unless the response counts; `first` is the place of their items in the answer."""
+    """Charges that are refunded unless the response counts; `first` is the index of their first item in the result."""
 
     counts: Counts
     charges: Sequence[Charge]
@@ -29,9 +29,9 @@ class PendingRefund(NamedTuple):
 
 
 class CheckResult:
-    """What an integration has to do: send this denial, or let the application answer and then `finish`.
+    """What an integration has to do: send this denial, or let the application respond and then call `finish`.
 
-    `touches` tells whether the application's response has to be shown to `finish` at all.
+    `touches` tells whether `finish` needs the application's response at all.
     """
 
     __slots__ = ()
@@ -39,12 +39,12 @@ class CheckResult:
     touches = False
     status = 0
     reason = ""
-    headers: list[Header] = []  # noqa: RUF012 - nobody adds to it
+    headers: list[Header] = []  # noqa: RUF012 - never modified
     body = b""
     pending: Sequence[PendingRefund] = ()
 
     def judge(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
-        """See what this response does not count; the fields to add to it."""
+        """Determine what this response does not count, and return the fields to add to it."""
         return []
 
     async def ajudge(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
@@ -52,13 +52,13 @@ class CheckResult:
         return []
 
     def give_back(self) -> None:
-        """Give back what the response that was judged last does not count; that is final."""
+        """Refund what the most recently judged response does not count; this is final."""
 
     async def agive_back(self) -> None:
         """Do what `give_back` does."""
 
     def finish(self, response: Response) -> list[Header]:
-        """Judge a response that is final, and give back what it does not count; the fields to add to it."""
+        """Judge a response that is final, refund what it does not count, and return the fields to add to it."""
         fields = self.judge(response)
         self.give_back()
         return fields
@@ -70,7 +70,7 @@ class CheckResult:
         return fields
 
     def fail(self) -> None:
-        """Take note that the application raised: that counts as a response with status 500."""
+        """Handle an exception of the application, which counts as a response with status 500."""
         self.finish(Response(500, Headers(list)))
 
     async def afail(self) -> None:
@@ -79,7 +79,7 @@ class CheckResult:
 
 
 class DirectResponse(CheckResult):
-    """The integration answers by itself, with this status, these fields and this body."""
+    """A response that the integration sends itself, with this status, these fields and this body."""
 
     __slots__ = ("body", "headers", "reason", "status")
     denied = True
@@ -92,7 +92,7 @@ class DirectResponse(CheckResult):
 
 
 class Passed(CheckResult):
-    """The application answers; its response gets the fields of `items`, and may give back what is `pending`."""
+    """The application responds; its response gets the fields of `items`, and decides whether to refund `pending`."""
 
     __slots__ = ("_exposed", "_fields", "_returned", "_store", "items", "pending")
     touches = True
@@ -103,7 +103,7 @@ class Passed(CheckResult):
         fields: Callable[[Sequence[Item]], list[Header]],
         store: GuardedStore,
         pending: list[PendingRefund],
-        exposed: bool,  # noqa: FBT001 - one of its few makers
+        exposed: bool,  # noqa: FBT001 - few callers
     ) -> None:
         self.items = items
         self.pending = pending
@@ -113,7 +113,7 @@ class Passed(CheckResult):
         self._returned: Sequence[PendingRefund] = ()
 
     def judge(self, response: Response) -> list[Header]:
-        """See what this response does not count; the fields to add to it, which speak of that as given back."""
+        """Determine what this response does not count, and return the fields to add, as after that refund."""
         if self.pending:
             self._returned = [one for one in self.pending if not called(one.counts, response)]
         return self._told(response)
@@ -125,7 +125,7 @@ class Passed(CheckResult):
         return self._told(response)
 
     def give_back(self) -> None:
-        """Give back what the response that was judged last does not count; that is final."""
+        """Refund what the most recently judged response does not count; this is final."""
         returned, self._returned, self.pending = self._returned, (), []
         for one in returned:
             self._store.refund(one.charges, one.decision)
@@ -137,7 +137,7 @@ class Passed(CheckResult):
             await self._store.arefund(one.charges, one.decision)
 
     def _told(self, response: Response) -> list[Header]:
-        """The fields, of what is left after the refunds."""
+        """The fields to add, with what is left after the refunds."""
         if not self.items:
             return []
         items = self.items
@@ -149,7 +149,7 @@ class Passed(CheckResult):
 
 
 def _give_back(items: list[Item], one: PendingRefund) -> None:
-    """Let the items say what is left after a refund."""
+    """Update the items to what is left after a refund."""
     if one.first is None:
         return
     for at, charge in enumerate(one.charges, start=one.first):
@@ -159,4 +159,4 @@ def _give_back(items: list[Item], one: PendingRefund) -> None:
 
 
 PASS = CheckResult()
-"""The answer to a request that nothing limits."""
+"""The result for a request that nothing limits."""

@@ -1,4 +1,4 @@
-"""What a request is charged under a rule: the rule's name in a policy, its charges, what they are called in fields."""
+"""What a request is charged: rules bound to names in a policy, their charges, and the names of those in fields."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ratelimit_kit.web.identity.keys import aidentify, identify
 from ratelimit_kit.web.rules.rule import Rule, check_name, tier
 
 MAX_KNOWN = 4096
-"""Clients whose charges are known, of a rule and of a policy: a flood of others only costs the making of theirs."""
+"""Maximum number of clients with cached charges, per rule and per policy; after that, the cache starts empty again."""
 
 
 class RuleCharges(NamedTuple):
-    """What a request is charged under one rule; `items` are the names of the charges in responses, "" of hidden ones.
+    """What a request is charged under one rule; `items` are the names of the charges in responses, "" for hidden ones.
 
-    `impossible` is true where a limit never admits so high a cost; `repeated` where several identities are charged;
-    `kept` where the rule keeps them for the next request of the same client.
+    `impossible` is true if a limit can never admit the cost, `repeated` if several identities are charged, and `kept`
+    if the rule caches the charges for the client's next request.
     """
 
     rule: BoundRule
@@ -40,7 +40,7 @@ class RuleCharges(NamedTuple):
     kept: bool = False
 
     def less(self, paid: Mapping[tuple[str, str], float]) -> RuleCharges | None:
-        """What is left to charge where some costs have been paid, by counter; None where nothing is."""
+        """What is left to charge after the costs in `paid`, by counter; None if nothing is."""
         left = [
             (charge if not already else charge._replace(cost=charge.cost - int(already)), item)
             for charge, item in zip(self.charges, self.items, strict=True)
@@ -52,11 +52,11 @@ class RuleCharges(NamedTuple):
 
 
 class RequestCharges:
-    """What a request is charged under several rules in one step, and what they say together.
+    """What a request is charged under several rules, in one step.
 
-    `names` are those of the charges in responses; `plain` is true where each of them is to be shown as it is;
-    `counted` are the charges of which some responses give back, with the place of the first; `impossible` are those
-    that no limit ever admits; `outages` is what each rule wants of an outage, empty where all leave it to the policy.
+    `names` are the names of the charges in responses; `plain` is true if each is shown as it is; `counted` are the
+    charges that some responses refund, with the index of the first; `impossible` are those that can never be admitted;
+    `outages` is the `on_outage` of each rule, empty if all of them leave it to the policy.
     """
 
     __slots__ = ("by_rule", "charges", "counted", "impossible", "names", "outages", "plain", "shadow")
@@ -78,9 +78,9 @@ class RequestCharges:
         ]
 
     def without(self, already_charged: Sequence[RequestCharges]) -> RequestCharges:
-        """What the request has not been charged already by another integration or a decorator.
+        """What is left after the charges that another integration or a decorator has already made.
 
-        What a response may still give back has paid only for a rule that gives back on the same terms.
+        A charge that a response may still refund counts as paid only for a rule that refunds on the same terms.
         """
         earlier = [(other, charge) for all_ in already_charged for other in all_.by_rule for charge in other.charges]
         new: list[RuleCharges] = []
@@ -95,18 +95,18 @@ class RequestCharges:
         return RequestCharges(new)
 
     def split(self) -> tuple[RequestCharges, RequestCharges]:
-        """Those that are enforced, and those of shadow rules."""
+        """The charges of enforced rules, and those of shadow rules."""
         if not self.shadow:
             return self, NOTHING
         enforced = [one for one in self.by_rule if not one.rule.rule.shadow]
         return RequestCharges(enforced), RequestCharges([one for one in self.by_rule if one.rule.rule.shadow])
 
     def possible(self) -> RequestCharges:
-        """Those that some limit may admit."""
+        """The charges that their limits can admit."""
         return RequestCharges([one for one in self.by_rule if not one.impossible]) if self.impossible else self
 
     def names_head(self) -> bool:
-        """Whether a rule among them names the method HEAD."""
+        """Whether one of the rules names the method HEAD."""
         return any(one.rule.rule.names_head for one in self.by_rule)
 
 
@@ -114,7 +114,7 @@ NOTHING = RequestCharges([])
 
 
 class Combined:
-    """The charges of requests under several rules; those of clients that the rules know are known here too."""
+    """Combines the charges of several rules; the result is cached if all of the rules have cached theirs."""
 
     __slots__ = ("_known",)
 
@@ -122,7 +122,7 @@ class Combined:
         self._known: dict[tuple[int, ...], RequestCharges] = {}
 
     def __call__(self, by_rule: list[RuleCharges]) -> RequestCharges:
-        """The charges of a request as one value, which keeps those that it is made of alive, and their ids theirs."""
+        """The charges of a request as one value, which keeps its parts alive, so that their ids are not reused."""
         ids = tuple([id(one) for one in by_rule])
         together = self._known.get(ids)
         if together is None:
@@ -135,7 +135,7 @@ class Combined:
 
 
 def _different(by_rule: list[RuleCharges]) -> list[RuleCharges]:
-    """The charges without repetitions: two rules of one name, as throttles may be, can be about the same counter."""
+    """The charges without duplicates: two rules with the same name, as throttles may have, can share a counter."""
     if len({one.rule.name for one in by_rule}) == len(by_rule):
         return by_rule
     seen: dict[tuple[str, str], float] = {}
@@ -149,10 +149,10 @@ def _different(by_rule: list[RuleCharges]) -> list[RuleCharges]:
 
 
 class BoundRule:
-    """A rule with its name in the namespace of a policy; `label` is what fields call it, where that is something else.
+    """A rule with its name in the namespace of a policy; `label` is its name in fields, if that is different.
 
-    What a client is charged under a rule whose limits and cost are fixed is made once and known for a while.
-    `shown` is false of a rule that no field speaks of.
+    If the limits and the cost of the rule are fixed, a client's charges are created once and cached for a while.
+    `shown` is false for a rule that does not appear in fields.
     """
 
     __slots__ = (
@@ -183,7 +183,7 @@ class BoundRule:
             self.preflights = BoundRule(rule.of_preflights(), preflight_name(name), namespace, shown=False)
 
     def known(self, request: Request, address: ClientAddress) -> RuleCharges | None:
-        """What a known client is charged, where nothing but their address has to be looked at."""
+        """The cached charges of a client, if the rule depends on nothing but its address; else None."""
         if self._plain is None:
             return None
         return self._known.get("ip:" + address.key(request) if self._plain == "ip" else "global")
@@ -209,7 +209,7 @@ class BoundRule:
         return self._make(identities, limits, cost)
 
     def _of_client(self, identities: Sequence[str]) -> RuleCharges:
-        """The charges of one identity are kept, unless its text is longer than any that we make."""
+        """The charges of these identities; those of a single one are cached, unless its text is unusually long."""
         identity = identities[0]
         made = self._known.get(identity) if len(identities) == 1 else None
         if made is None:
@@ -233,13 +233,13 @@ class BoundRule:
 
 
 def preflight_name(name: str) -> str:
-    """What the counter of a rule's preflights is called."""
+    """The name of the counter for a rule's preflights."""
     return f"{name}-preflight"
 
 
 @lru_cache(maxsize=1024)
 def item_names(name: str, limits: Sequence[Limit]) -> list[str]:
-    """What each limit of a rule is called in responses: several limits are told apart by their span."""
+    """The name of each limit of a rule in responses; several limits are distinguished by their time span."""
     if len(limits) == 1 or not name:
         return [name] * len(limits)
     names: list[str] = []
@@ -255,7 +255,7 @@ def item_names(name: str, limits: Sequence[Limit]) -> list[str]:
 
 
 def bind_rules(rules: Sequence[Rule], namespace: str) -> list[BoundRule]:
-    """Rules with their names; two rules of one name would share counters and headers."""
+    """Bind rules to their names; OptionError for two rules with one name, which would share counters and fields."""
     bound: list[BoundRule] = []
     taken: set[str] = set()
     for number, rule in enumerate(rules, start=1):

@@ -1,7 +1,7 @@
-"""Which responses count: `count="failures"` and its like.
+"""Which responses count: `count="failures"` and the like.
 
-The hit is made before the response exists, and given back when the response does not count, so
-that no number of requests at once can pass a limit of failures.
+The hit is charged before the response exists, and refunded if the response does not count, so that concurrent
+requests cannot exceed a limit on failures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WORDS: dict[str, Counts | None] = {
 
 @dataclass(frozen=True)
 class Statuses:
-    """A test of responses by their status; two of the same statuses are equal."""
+    """A test of responses by their status; two tests for the same statuses are equal."""
 
     listed: frozenset[int]
 
@@ -36,7 +36,7 @@ class Statuses:
 
 
 def read_count(count: Any) -> Counts | None:
-    """A test of responses, None where every request counts; OptionError for what is none."""
+    """The test for responses that count, None if every request counts; OptionError for an invalid `count`."""
     if callable(count):
         own: Counts = check_callable("count", count, "response")
         return own

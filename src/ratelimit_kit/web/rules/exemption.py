@@ -1,4 +1,4 @@
-"""What a policy leaves alone: paths that none of its own rules limits, or whatever a callable says."""
+"""What a policy does not limit: paths, which its own rules ignore, or whatever a callable chooses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ratelimit_kit.web.rules.rule import Exempt, read_exempt
 
 
 class Exemption:
-    """The option `exempt` of a policy: paths free its own rules only, a callable frees decorated pages too."""
+    """A policy's option `exempt`: paths are exempt from its own rules only, a callable exempts decorated pages too."""
 
     __slots__ = ("_of_all", "_of_own", "exists")
 
@@ -19,7 +19,7 @@ class Exemption:
         self.exists = self._of_all is not None or self._of_own is not None
 
     def frees(self, request: Request, *, own: bool) -> bool:
-        """Whether a request is not limited: by the policy's `own` rules, or by others on its store."""
+        """Whether a request is exempt: from the policy's `own` rules, or else from a decorator's."""
         if self._of_all is not None and called(self._of_all, request):
             return True
         return own and self._of_own is not None and bool(called(self._of_own, request))
@@ -31,5 +31,5 @@ class Exemption:
         return own and self._of_own is not None and bool(await acalled(self._of_own, request))
 
     def frees_path(self, request: Request) -> bool:
-        """Whether the policy's own rules leave the path alone, as that of a health check."""
+        """Whether the path is exempt from the policy's own rules, as that of a health check may be."""
         return self._of_own is not None and bool(self._of_own(request))

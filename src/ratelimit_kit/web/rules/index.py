@@ -1,4 +1,4 @@
-"""Rules by method and path, so that a request meets only those that may match it, however many others there are."""
+"""Rules by method and path, so that a request is tested only against those that may match it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ratelimit_kit.web.rules.rule import Rule
 class RuleIndex:
     """The rules of a policy, compiled once.
 
-    A candidate matches by path and method, unless it has regular expressions or the method is HEAD: what else it asks
-    for, the rule itself has to say.
+    A candidate matches by path and method, unless it has regular expressions or the method is HEAD; its other
+    conditions are left to the rule itself.
     """
 
     __slots__ = ("_by_method", "_other_methods")
@@ -34,7 +34,7 @@ class RuleIndex:
 
 
 class _PathIndex:
-    """Rules by whole path and by beginning; `anywhere` are those that may match any path."""
+    """Rules by exact path and by prefix; `anywhere` are those that may match any path."""
 
     __slots__ = ("_depth", "_exact", "_places", "_prefixes", "anywhere", "has_paths")
 
@@ -56,7 +56,7 @@ class _PathIndex:
         self.has_paths = bool(self._exact or self._prefixes)
 
     def find(self, spellings: Iterable[str]) -> Sequence[BoundRule]:
-        """The rules that may match a path that is spelt so."""
+        """The rules that may match a path with these spellings."""
         found: list[list[BoundRule]] = []
         for path in spellings:
             if (rules := self._exact.get(path)) is not None:
@@ -79,5 +79,5 @@ class _PathIndex:
 
 
 def _takes(rule: Rule, method: str) -> bool:
-    """Whether a rule may limit a method; HEAD is answered by what answers GET."""
+    """Whether a rule may limit a method; rules for GET also limit HEAD, which the same view handles."""
     return rule.methods is None or method in rule.methods or (method == "HEAD" and "GET" in rule.methods)

@@ -28,9 +28,9 @@ class Matching:
     def charges(
         self, request: Request, bound: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
     ) -> RequestCharges:
-        """What the request is charged under each rule that matches it, and has not been charged already.
+        """What the request is charged under each rule that matches it, without what has already been charged.
 
-        `bound` are the rules of a decorated page, and `beside` its other rules; None asks for the policy's own.
+        `bound` are the rules of a decorator, and `beside` the others on the same page; None means the policy's own.
         """
         if self._exemption.exists and self._exemption.frees(request, own=bound is None):
             return NOTHING
@@ -69,7 +69,7 @@ class Matching:
         return together.without(request.already_charged) if request.already_charged else together
 
     def frees_path(self, request: Request) -> bool:
-        """Whether the policy's own rules leave the path alone, as that of a health check."""
+        """Whether the path is exempt from the policy's own rules, as that of a health check may be."""
         return self._exemption.frees_path(request)
 
 

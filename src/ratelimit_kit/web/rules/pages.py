@@ -1,7 +1,7 @@
-"""Decorated pages: what an unnamed decorator's counter is called, and which other decorators stand on the same view.
+"""Decorated pages: the counter names of decorators without `name`, and the other decorators on the same view.
 
-A counter is named after its view, whatever the URLs that lead there: by module and name, by the methods that the
-decorator is for, and by a number where another view or decorator has the same name, as the views of one factory have.
+A counter is named after its view, whichever URLs lead to it: by the view's module and name, the methods that the
+decorator is for, and a number if another view or decorator has the same name, as the views of one factory do.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from ratelimit_kit.guard import per_request_limiters as lifetime
 from ratelimit_kit.web.rules.rule import Rule
 
 RULES: Final = "_ratelimit_kit_rules"
-"""The attribute of a decorated view that lists the rules of its decorators, the innermost first."""
+"""The attribute of a decorated view that lists the rules of its decorators, innermost first."""
 
 LABEL: Final = "limit"
-"""What fields call the limits of an unnamed decorator: where the code stands is nobody's business."""
+"""The name of an unnamed decorator's limits in fields, which must not reveal where the code is."""
 
 _numbered: dict[str, list[Callable[[], Any]]] = {}
-"""The views that have each name, in the order in which they were decorated."""
+"""References to the views with each name, in the order in which they were decorated."""
 
 
 class Page(NamedTuple):
-    """What a decorator knows of its view: the counter's name, its label in fields, and the rules beneath it.
+    """What a decorator knows about its view: the counter's name, its label in fields, and the rules beneath it.
 
-    `late` is true of a view that was decorated while a request was served: its name may be that of others, and what the
-    framework calls the page has to tell them apart.
+    `late` is true for a view that was decorated while a request was served: others may have its name, so the
+    framework's name for the page has to distinguish them.
     """
 
     name: str
@@ -50,7 +50,7 @@ def decorated(view: Any, rule: Rule) -> Page:
 
 
 def of_instance(page: Page, view: Any, arguments: Sequence[Any]) -> Page:
-    """The page of a method that a class has inherited: each view class counts for itself."""
+    """The page for a call of a method: if a view class has inherited it, that class counts separately."""
     owner = getattr(view, "__qualname__", "").rpartition(".")[0]
     if page.label is None or not arguments or not owner:
         return page
@@ -60,26 +60,26 @@ def of_instance(page: Page, view: Any, arguments: Sequence[Any]) -> Page:
 
 
 def mark(wrapper: Any, view: Any, rule: Rule) -> None:
-    """Note on the wrapper which rules stand on its view; and name it, where the view has no name of its own."""
+    """Record the rules of a view on its wrapper, and name the wrapper if the view has no name of its own."""
     setattr(wrapper, RULES, (*getattr(view, RULES, ()), rule))
     if not hasattr(view, "__name__"):
         wrapper.__name__ = wrapper.__qualname__ = name_of(view).rpartition(".")[2]
 
 
 def label(beside: Sequence[Rule]) -> str:
-    """What fields call an unnamed rule that has others beneath it: "limit", "limit-2", ..."""
+    """The name in fields of an unnamed rule, numbered by the others beneath it: "limit", "limit-2", ..."""
     number = 1 + sum(rule.name is None for rule in beside)
     return LABEL if number == 1 else f"{LABEL}-{number}"
 
 
 def numbered(name: str, rule: Rule, before: Sequence[Rule]) -> str:
-    """The name of an unnamed rule's counter, with a number where others for the same methods come before it."""
+    """The name of an unnamed rule's counter, with a number if others for the same methods come before it."""
     number = 1 + sum(one.name is None and one.methods == rule.methods for one in before)
     return name if number == 1 else f"{name}#{number}"
 
 
 def name_of(view: Any) -> str:
-    """The module and name of a view: of the function in a partial, of the class of a callable object or of `as_view()`."""
+    """The module and name of a view, or of the function or class behind a partial, a callable object or `as_view()`."""
     while isinstance(view, partial):
         view = view.func
     cls = getattr(view, "view_class", None) or getattr(
@@ -96,7 +96,7 @@ def name_of(view: Any) -> str:
 
 
 def evaluated(endpoint: Callable[..., Any]) -> inspect.Signature:
-    """The signature; its annotations as objects, where no name in them is for type checkers only."""
+    """The signature, with annotations as objects unless a name in them exists only for type checkers."""
     try:
         return inspect.signature(endpoint, eval_str=True)
     except (NameError, AttributeError, TypeError):
@@ -104,12 +104,12 @@ def evaluated(endpoint: Callable[..., Any]) -> inspect.Signature:
 
 
 def with_methods(name: str, rule: Rule) -> str:
-    """The name of a page and the methods that a rule of it is for: each may have a decorator of its own."""
+    """The name of a page with the methods of a rule, because each method may have a decorator of its own."""
     return name if rule.methods is None else f"{name}.{'-'.join(sorted(rule.methods))}"
 
 
 def first_or_numbered(name: str, view: Any) -> str:
-    """The name, with a number for each further view of that name, in the order in which they are decorated."""
+    """The name, with a number for each further view with that name, in the order in which they are decorated."""
     views = _numbered.setdefault(name, [])
     found = [known() for known in views]
     at = next((at for at, known in enumerate(found) if known is view), None)
@@ -122,5 +122,5 @@ def first_or_numbered(name: str, view: Any) -> str:
 def _reference(view: Any) -> Callable[[], Any]:
     try:
         return weakref.ref(view)
-    except TypeError:  # an object that takes no weak references
+    except TypeError:  # the object does not support weak references
         return lambda: view

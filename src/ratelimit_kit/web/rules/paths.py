@@ -1,7 +1,8 @@
 """Path patterns, and what they match.
 
-A router takes more spellings for one path than the one that a rule names. A rule therefore sees every spelling, and
-limits at least what the router behind it answers; an exemption sees only what is spelt plainly, and frees at most that.
+Routers accept more spellings of a path than the one that a rule names. A rule is therefore compared with every
+spelling, so that it limits at least what the router serves; an exemption only with the plain one, so that it exempts
+at most that.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ _TEMPLATE: Final = re.compile(r"\{[^{}]*\}|<[^<>]*>|(?<=/):[A-Za-z_]\w*")
 
 
 class PathPatterns:
-    """What a rule limits by its path: whole paths, beginnings that end in a slash, and regular expressions.
+    """The paths that a rule limits: exact paths, prefixes that end in a slash, and regular expressions.
 
-    A path is given in all its spellings: it matches when one of them does. `option` names the patterns in errors.
+    A path is passed in all its spellings, and matches if one of them does. `option` names the patterns in errors.
     """
 
     __slots__ = ("exact", "expressions", "prefixes")
@@ -45,9 +46,9 @@ class PathPatterns:
 
 
 def read_exempt_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str, str], bool]:
-    """A test for a path as it came: true when a pattern matches it, and it is spelt plainly but for a slash at its end.
+    """A test for a path as received: true if a pattern matches and the path is canonical, apart from a trailing slash.
 
-    The pattern must say more than the mount point, for some servers let a client choose that (SCRIPT_NAME).
+    The pattern must match more than the mount point, because some servers let a client choose that (SCRIPT_NAME).
     """
     exact, prefixes, expressions = _read(option, patterns)
 
@@ -64,7 +65,7 @@ def read_exempt_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str
 
 
 def _read(option: str, patterns: Iterable[Pattern]) -> tuple[set[str], list[str], list[re.Pattern[str]]]:
-    """Whole paths, prefixes that end in a slash, and regular expressions."""
+    """Exact paths, prefixes that end in a slash, and regular expressions; OptionError for an invalid pattern."""
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
         raise OptionError(f"{option}={patterns!r} is not a list of paths: write {option}=[{patterns!r}]")
     exact: set[str] = set()
@@ -97,7 +98,7 @@ def _unreadable(option: str, pattern: object) -> OptionError:
 
 
 def _template(option: str, pattern: str) -> OptionError:
-    """A route's template would be compared letter by letter, and match no request."""
+    """The error for a route's template, which would be compared literally and match no request."""
     before, _, after = _TEMPLATE.sub("*", pattern).partition("*")
     whole = "[^/]+".join(re.escape(part).replace(r"\-", "-") for part in _TEMPLATE.split(pattern))
     prefix = f'"{before}*", or ' if before.endswith("/") and not after.strip("/") else ""

@@ -1,6 +1,6 @@
 """A Rule: which requests are limited, by what, how much each costs, and which of them count.
 
-A rule knows no store and no namespace; `charges.py` makes charges of it.
+A rule knows neither store nor namespace; `charges.py` turns it into charges.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ratelimit_kit.web.rules.paths import PathPatterns, Pattern, read_exempt_pat
 _METHOD = re.compile(r"[A-Z]+", re.ASCII)
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-"""Those of RFC 9110 and 5789; others exist, and are taken as they are unless they look like a slip."""
+"""The methods of RFC 9110 and RFC 5789; others are accepted unless they look like a misspelling of these."""
 
 Limits = str | Limit | Sequence[str | Limit]
 Tiers = Callable[[Request], Limits | Awaitable[Limits]]
@@ -37,25 +37,25 @@ class Rule:
     """Limits for the requests that match.
 
     Args:
-        limits: text such as "100/minute", or limits; all must admit a request. Instead, one callable of the
+        limits: text such as "100/minute", or limit objects; all must admit a request. Or a single callable of the
             request that returns them, such as a lookup of the user's plan.
         key: what to count by: "ip", "user", "header:NAME", "cookie:NAME", "path:NAME", "global", a callable
             of the request, or a list of those for their combination.
         paths: "/login", a prefix ending in a slash and a star, or compiled regular expressions; default: every path.
-            Each is compared with every spelling of the path that a router may take for it.
-        methods: ["POST"]; default: every method. "GET" includes HEAD, unless another rule names HEAD. Without methods
-            the browser's questions for CORS permission (preflights) have a budget of their own, of the same size.
+            Each is compared with every spelling of the path that a router may accept.
+        methods: ["POST"]; default: every method. "GET" includes HEAD, unless another rule names HEAD. Without methods,
+            CORS preflights have a separate budget of the same size.
         when: a callable of the request; the rule applies when it returns true.
         exempt: paths that the rule does not limit, or a callable of the request.
         cost: units per request, or a callable of the request that returns them. A request that costs more than a limit
-            ever admits is refused, with 429 and no Retry-After.
+            can ever admit is refused, with 429 and no Retry-After.
         count: which responses count: "all", "failures" (status 400 and above), "successes", a list of
-            statuses, or a callable of the response; the others are given back.
+            statuses, or a callable of the response; the others are refunded.
         shadow: count and report, but refuse nobody.
         messages: count each message that a WebSocket receives, instead of requests (ASGI only).
-        name: stands in the RateLimit fields, the problem body and the store's keys; default: by
+        name: appears in the RateLimit fields, the problem body and the store's keys; default: by
             position in the policy ("rule-1").
-        on_outage: "allow", "local", "deny" or "raise" when the store fails; default: the policy's.
+        on_outage: what to do when the store fails: "allow", "local", "deny" or "raise"; default: the policy's.
 
     In async integrations the callables may be coroutine functions.
     """
@@ -126,12 +126,12 @@ class Rule:
         )
 
     def of_preflights(self) -> Rule:
-        """The same limits for a browser's questions for CORS permission, which name no user: by address, one unit each."""
+        """A rule with the same limits for CORS preflights, which identify no user: by address, one unit each."""
         limits = self.limits if self.tiers is None else (self.tiers,)
         return Rule(*limits, key="ip", shadow=self.shadow, on_outage=self.on_outage)
 
     def _is_for(self, request: Request) -> bool:
-        """By path and method; HEAD is answered by what answers GET."""
+        """Whether path and method match; HEAD also matches rules for GET, unless another rule names HEAD."""
         if self.paths is not None and not self.paths.match(request.spellings):
             return False
         if self.methods is None or request.method in self.methods:
@@ -145,7 +145,7 @@ def _read(limits: tuple[str | Limit, ...]) -> tuple[Limit, ...]:
 
 
 def tier(limits: Any, rule: Rule) -> tuple[Limit, ...]:
-    """The limits that a callable has returned for a request; texts are parsed once."""
+    """The limits that a callable returned for a request; QuotaError if they are invalid. Texts are parsed only once."""
     several = tuple(limits) if isinstance(limits, list | tuple) else (limits,)
     try:
         return _read(several)
@@ -158,7 +158,7 @@ def tier(limits: Any, rule: Rule) -> tuple[Limit, ...]:
 
 
 def read_exempt(exempt: Exempt) -> Test | None:
-    """A test for requests that are not limited: by path, or a callable; None where none is exempt."""
+    """A test for exempt requests, by path or by a callable; None if none is exempt."""
     if callable(exempt):
         return check_callable("exempt", exempt, "request")
     listed = exempt if isinstance(exempt, str) else list(exempt) if isinstance(exempt, Iterable) else exempt
@@ -169,7 +169,7 @@ def read_exempt(exempt: Exempt) -> Test | None:
 
 
 def check_name(name: str) -> str:
-    """The name, when it can be sent in a structured field (printable ASCII); else OptionError."""
+    """The name, if it can be sent in a structured field (printable ASCII); else OptionError."""
     if not isinstance(name, str) or not name or not name.isascii() or not name.isprintable():
         raise OptionError(
             f"name={name!r} cannot be sent in the RateLimit fields, which take printable ASCII. For example: name='login'"
