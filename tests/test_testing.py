@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from ratelimit_kit import Limiter, MemoryStore, Policy, Rule, ratelimit
+from ratelimit_kit import Limiter, MemoryStore, Policy, Rule, Scope, ratelimit
 from ratelimit_kit.asgi import RateLimitMiddleware
 from ratelimit_kit.testing import ManualClock, disabled, manual_time, reset_all
 
@@ -84,3 +84,21 @@ def test_the_fixtures_are_found_by_pytest(ratelimits_clock: ManualClock, ratelim
 
 def test_the_fixture_that_disables(ratelimits_disabled: None) -> None:
     assert statuses(client(), 3) == [200, 200, 200]
+
+
+def test_a_store_of_ones_own_with_a_method_clear_is_cleared() -> None:
+    class Own:
+        """The ten methods of a store, and `clear`."""
+
+        scope = Scope.SHARED
+
+        def __init__(self) -> None:
+            self.inner = MemoryStore()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+    limiter = Limiter("1/minute", store=Own())
+    assert [limiter.hit("key").allowed for _ in range(2)] == [True, False]
+    reset_all(limiter.store)
+    assert limiter.hit("key")

@@ -8,6 +8,7 @@ middlewares of `ratelimit_kit.wsgi`, `ratelimit_kit.asgi` and `ratelimit_kit.dja
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ratelimit_kit.core.decision import Decision, Verdict
@@ -74,6 +75,11 @@ _LATE = {
     "Rule": "ratelimit_kit.web.rules.rule",
 }
 """Names that are imported on first use: they need a client library, or only web applications need them."""
+
+_CLIENTS = {"MemcachedStore": "pymemcache", "RedisStore": "redis"}
+
+if not TYPE_CHECKING:  # what cannot be imported here is left out of `import *` and `help`, which would fail
+    __all__ = [name for name in __all__ if name not in _CLIENTS or find_spec(_CLIENTS[name])]
 
 
 def __getattr__(name: str) -> Any:

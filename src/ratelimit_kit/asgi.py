@@ -15,7 +15,7 @@ from typing import Any
 
 from ratelimit_kit.errors import ConfigurationError
 from ratelimit_kit.guard.abort import lifespan_message
-from ratelimit_kit.guard.servers import detected, within_lifespan
+from ratelimit_kit.guard.worker_detection import detected, within_lifespan
 from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
 from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, Response
 from ratelimit_kit.web.policy.policy import Policy, started

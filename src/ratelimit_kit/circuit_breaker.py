@@ -11,13 +11,13 @@ from threading import Lock
 
 from ratelimit_kit.errors import StoreError, StoreUnavailableError
 
-FIRST_PAUSE = 0.05
+FIRST_PAUSE_SECONDS = 0.05
 """Seconds after a failure until the store is tried again; doubled after each further failure.
 
 It is short because one late reply on a busy machine is not an outage, and limits must not fail open for long.
 """
 
-LONGEST_PAUSE = 2.0
+MAX_PAUSE_SECONDS = 2.0
 """The longest time between two tries: a recovery may go unnoticed for this long."""
 
 
@@ -27,7 +27,7 @@ class CircuitBreaker:
     def __init__(self) -> None:
         self.error: StoreError | None = None
         self._lock = Lock()
-        self._pause = FIRST_PAUSE
+        self._pause = FIRST_PAUSE_SECONDS
         self._next = 0.0
         self._since = 0.0
 
@@ -46,9 +46,9 @@ class CircuitBreaker:
         with self._lock:
             begins = self.error is None
             if begins:
-                self._since, self._pause = now, FIRST_PAUSE
+                self._since, self._pause = now, FIRST_PAUSE_SECONDS
             else:
-                self._pause = min(LONGEST_PAUSE, self._pause * 2)
+                self._pause = min(MAX_PAUSE_SECONDS, self._pause * 2)
             self.error = error
             self._next = now + self._pause
             return begins

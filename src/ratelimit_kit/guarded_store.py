@@ -17,8 +17,8 @@ from ratelimit_kit.errors import StartupRefused, StoreError
 from ratelimit_kit.guard import per_request_limiters
 from ratelimit_kit.guard.abort import TICK_SECONDS
 from ratelimit_kit.guard.process_guard import OnUnsafe, ProcessGuard
-from ratelimit_kit.guard.servers import detected
-from ratelimit_kit.guard.workers import declared
+from ratelimit_kit.guard.worker_count import declared
+from ratelimit_kit.guard.worker_detection import detected
 from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.outage import OnOutage, Outages, refused
 from ratelimit_kit.stores import Charge, FastPath, Scope, Store, open_store, with_defaults
@@ -64,7 +64,11 @@ class GuardedStore:
         self._denials = DenialCache() if deny_cache and self.backend.denials_cacheable else None
         self._outages = Outages(repr(self.store), self.observer.on_event, workers)
         self._breaker = self._outages.breaker
-        lost = per_request_limiters.built(self.store) if self.guard.alert and not isinstance(store, Store) else None
+        self._has_own_counters = self.guard.alert and not isinstance(store, Store)
+
+    def check_lifetime(self) -> None:
+        """Raise LostCountersError if a store with its own counters is made in each request; for a valid owner only."""
+        lost = per_request_limiters.built(self.store) if self._has_own_counters else None
         if lost is not None:
             raise lost
 

@@ -21,7 +21,7 @@ from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.outage import OnOutage, outage_policy
 from ratelimit_kit.stores import Charge, Store
-from ratelimit_kit.stores.keys import LONGEST_TEXT, scoped, shortened
+from ratelimit_kit.stores.keys import MAX_TEXT_LENGTH, scoped, shortened
 
 _new = tuple.__new__
 """Makes a Charge without a Python-level call."""
@@ -73,6 +73,7 @@ class Limiter:
             on_unsafe=on_unsafe,
             deny_cache=deny_cache,
         )
+        self._store.check_lifetime()
         self._guard = self._store.guard
         self._guard.start()
         self._fast = self._store.fast_path(self._namespace.removesuffix(":"), self.limits)
@@ -180,7 +181,7 @@ class Limiter:
     def _charges(self, key: str, cost: int) -> list[Charge]:
         if not isinstance(key, str):
             raise OptionError(f'key must be a string, got {key!r}. For example: limiter.hit("user:42")')
-        text = self._namespace + (key if len(key) <= LONGEST_TEXT else shortened(key))
+        text = self._namespace + (key if len(key) <= MAX_TEXT_LENGTH else shortened(key))
         if self._only is not None:
             return [_new(Charge, (text, self._only, cost))]
         return [_new(Charge, (text, limit, cost)) for limit in self.limits]

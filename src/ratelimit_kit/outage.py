@@ -17,8 +17,8 @@ from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, StoreUnavailableError
-from ratelimit_kit.guard.servers import detected
-from ratelimit_kit.guard.workers import declared
+from ratelimit_kit.guard.worker_count import declared
+from ratelimit_kit.guard.worker_detection import detected
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.memory.store import MemoryStore
 

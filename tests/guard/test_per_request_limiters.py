@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ratelimit_kit import Limiter, MemoryStore
-from ratelimit_kit.errors import ConfigurationError
+from ratelimit_kit import Limiter, MemoryStore, Policy, Rule
+from ratelimit_kit.errors import ConfigurationError, OptionError
 from ratelimit_kit.guard import per_request_limiters
 
 
@@ -95,3 +95,12 @@ def test_modules_that_are_imported_in_a_request_are_fine() -> None:
     code = compile("from ratelimit_kit import Limiter; Limiter('5/minute')", "late.py", "exec")
     for _ in range(3):
         in_a_request(lambda: exec(code, {"__name__": "late"}))
+
+
+def test_a_mistake_in_the_options_stays_the_error_of_each_request() -> None:
+    def mistaken() -> Policy:
+        return Policy(Rule("5/minute"), headers="draft-eleven")
+
+    for _ in range(3):
+        with pytest.raises(OptionError, match="headers='draft-eleven'"):
+            in_a_request(mistaken)

@@ -12,7 +12,7 @@ from ratelimit_kit import Limiter, MemoryStore, Policy, Rule
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.errors import LateWorkersError, OptionError
 from ratelimit_kit.guard import abort, messages, process_guard, socket_locks
-from ratelimit_kit.guard.workers import Workers
+from ratelimit_kit.guard.worker_count import Workers
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import Charge
 from tests.test_wsgi import call

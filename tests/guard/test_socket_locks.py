@@ -77,8 +77,8 @@ def test_a_child_that_ends_leaves_the_parents_lock_alone() -> None:
 
 def test_another_command_of_the_same_parent_is_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "import sys, os; from ratelimit_kit.guard import socket_locks as witness\n"
-        "print(witness.on_another_port()); sys.stdout.flush(); sys.stdin.read()"
+        "import sys, os; from ratelimit_kit.guard import socket_locks\n"
+        "print(socket_locks.on_another_port()); sys.stdout.flush(); sys.stdin.read()"
     )
 
     def start(*words: str) -> subprocess.Popen[str]:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import ratelimit_kit
 from ratelimit_kit.core.events import Decided, Event
-from ratelimit_kit.observe.labels import EVENTS, MOST
+from ratelimit_kit.observe.labels import EVENTS, MAX_LABELS
 from ratelimit_kit.observe.opentelemetry import OpenTelemetryObserver
 from ratelimit_kit.observe.prometheus import PrometheusObserver
 
@@ -80,10 +80,10 @@ def test_two_observers_share_the_metrics_of_a_registry(registry: CollectorRegist
 
 def test_labels_stay_few_however_many_names_there_are(registry: CollectorRegistry) -> None:
     observer = PrometheusObserver(registry)
-    for number in range(MOST + 50):
+    for number in range(MAX_LABELS + 50):
         observer.on_decision(Decided(f"tenant-{number}", "", "allowed", False, False, False, "MemoryStore", 0.0))
     series = {labels: value for (name, labels), value in scraped(registry).items() if name == "requests_total"}
-    assert len(series) == MOST + 1
+    assert len(series) == MAX_LABELS + 1
     assert series[("allowed", "other", "")] == 50
 
 

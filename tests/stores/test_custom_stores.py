@@ -16,6 +16,8 @@ from tests.stores.test_conformance import sqlite_store
 class Complete(BaseStore):
     """All that a store must have, and no more."""
 
+    scope = Scope.SHARED
+
     def decide(self, charges: Any) -> Any:
         return []
 
@@ -28,7 +30,14 @@ class OfText(MemoryStore):
     scope: Any = "process"
 
 
+class WithoutScope(BaseStore):
+    decide = Complete.decide
+    refund = Complete.refund
+    reset = Complete.reset
+
+
 class WithoutReset(BaseStore):
+    scope = Scope.SHARED
     decide = Complete.decide
     refund = Complete.refund
 
@@ -44,6 +53,7 @@ class Asynchronous(Complete):
         (MemoryStore, StoreURLError, r"is a class, not a store: write store=MemoryStore\(...\)"),
         (object(), StoreURLError, "an object of type object is not a store"),
         (OfText(), OptionError, "OfText.scope must be a Scope, got 'process'"),
+        (WithoutScope(), OptionError, "WithoutScope does not say who shares its counters"),
         (WithoutReset(), OptionError, "WithoutReset has no method reset"),
         (Asynchronous(), OptionError, "Asynchronous.decide is a coroutine function: call it adecide"),
     ],

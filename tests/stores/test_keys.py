@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ratelimit_kit.stores.keys import LONGEST, encode, scoped
+from ratelimit_kit.stores.keys import MAX_ENCODED_LENGTH, encode, scoped
 
 any_text = st.text(st.characters(codec=None, categories=None), max_size=200)
 
@@ -14,7 +14,7 @@ def test_an_encoded_key_breaks_no_protocol(text: str) -> None:
     assert encoded.isascii()
     assert encoded == "" or encoded.isprintable()
     assert not set(encoded) & set(" {}\r\n\0")
-    assert len(encoded) <= LONGEST
+    assert len(encoded) <= MAX_ENCODED_LENGTH
 
 
 @given(any_text, any_text)

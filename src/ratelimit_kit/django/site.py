@@ -62,7 +62,7 @@ def translate(request: HttpRequest) -> Request:
         raw=request,
         user=lambda: user_text(_known(request, "user")),
         auser=lambda: _auser(request),
-        already_charged=_ledger(request),
+        already_charged=_already_charged(request),
         path_params=lambda: None if request.resolver_match is None else request.resolver_match.kwargs,
         mount=request.path.removesuffix(request.path_info),
     )
@@ -74,7 +74,7 @@ def _headers(request: HttpRequest) -> Mapping[str, str]:
     return EnvironHeaders(request.META) if scope is None else RawFields(scope["headers"])
 
 
-def _ledger(request: HttpRequest) -> MutableSequence[Any]:
+def _already_charged(request: HttpRequest) -> MutableSequence[Any]:
     """What was charged already, shared with a middleware around Django through META (the WSGI environ) or the scope."""
     place: MutableMapping[str, Any] = getattr(request, "scope", None) or request.META
     already_charged: MutableSequence[Any] = place.setdefault(ALREADY_CHARGED, [])

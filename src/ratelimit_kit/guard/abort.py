@@ -17,8 +17,8 @@ from typing import NoReturn
 from ratelimit_kit.errors import ConfigurationError, StartupRefused
 from ratelimit_kit.guard.announce import is_first
 from ratelimit_kit.guard.per_request_limiters import within_request
-from ratelimit_kit.guard.servers import detected, is_child, within_lifespan
-from ratelimit_kit.guard.workers import Workers
+from ratelimit_kit.guard.worker_count import Workers
+from ratelimit_kit.guard.worker_detection import detected, is_child, within_lifespan
 
 STAND_BY_SECONDS = 2.0
 """How long a worker waits for the server to stop it after the refusal of the first one."""
@@ -32,7 +32,7 @@ LATE_SECONDS = 5.0
 TICK_SECONDS = 0.02
 """Seconds between two checks."""
 
-LAST_ANSWERS_SECONDS = 0.5
+LAST_RESPONSES_SECONDS = 0.5
 """How long a process that ends itself while serving has to send the responses in progress."""
 
 ALONE = Workers(1, "there is one process")
@@ -136,7 +136,7 @@ def replaces_another() -> bool:
 
 def end_this_process() -> None:
     """Make this process end, with SIGTERM as from its server, after the responses in progress."""
-    timer = threading.Timer(LAST_ANSWERS_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
+    timer = threading.Timer(LAST_RESPONSES_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()
 

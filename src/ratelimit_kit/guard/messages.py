@@ -7,7 +7,7 @@ from typing import Final
 
 from ratelimit_kit.errors import LateWorkersError, OtherPortWarning, UnsafeWorkersError
 from ratelimit_kit.guard.socket_locks import Sibling
-from ratelimit_kit.guard.workers import Workers
+from ratelimit_kit.guard.worker_count import Workers
 
 _log = logging.getLogger("ratelimit_kit")
 

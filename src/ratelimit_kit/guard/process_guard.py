@@ -21,8 +21,8 @@ from ratelimit_kit.core.validation import check_switch, nearest
 from ratelimit_kit.errors import LateWorkersError, OptionError, StartupRefused
 from ratelimit_kit.guard import messages, per_request_limiters, socket_locks
 from ratelimit_kit.guard.abort import end_the_server, end_this_process, leave, refuse
-from ratelimit_kit.guard.servers import detected
-from ratelimit_kit.guard.workers import Workers, declared
+from ratelimit_kit.guard.worker_count import Workers, declared
+from ratelimit_kit.guard.worker_detection import detected
 
 OnUnsafe = Literal["shutdown", "deny", "warn"]
 

@@ -10,7 +10,7 @@ import sys
 from typing import Final
 
 from ratelimit_kit.errors import MergedFieldsWarning, MissingFieldWarning, StartupWarning
-from ratelimit_kit.guard.servers import gunicorn_setting, packages_that_led_here
+from ratelimit_kit.guard.worker_detection import gunicorn_setting, packages_that_led_here
 
 _MERGING: Final = {
     "granian": "granian",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-MOST: Final = 200
+MAX_LABELS: Final = 200
 """Maximum number of values of one label; otherwise limiters named after tenants would each create a series."""
 
 OTHER: Final = "other"
@@ -31,7 +31,7 @@ EVENTS: Final = (
 class Names:
     """Keeps the first `most` names; every later one becomes "other"."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MAX_LABELS) -> None:
         self._most = most
         self._known: set[str] = set()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ratelimit_kit.core.events import Event
 
-QUIET = 0.9
+QUIET_SECONDS = 0.9
 """Seconds between records of the same event; shorter than between checks of a policy file, which are all logged."""
 
 _last: dict[tuple[str, str, Any], float] = {}
@@ -28,7 +28,7 @@ class LoggingObserver:
         """Log the event, unless one of its kind was logged just now."""
         like = (self._logger.name, event.name, event.facts.get("warning", event.facts.get("rule")))
         now = time.monotonic()
-        if now - _last.get(like, -QUIET) < QUIET:
+        if now - _last.get(like, -QUIET_SECONDS) < QUIET_SECONDS:
             return
         _last[like] = now
         self._logger.log(event.level, "%s", event.message, extra={"ratelimit": {"event": event.name, **event.facts}})

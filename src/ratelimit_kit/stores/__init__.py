@@ -98,7 +98,9 @@ class BaseStore:
     The async methods call the sync ones: directly, or in a thread (`in_thread`) where `blocking` is true.
     """
 
-    scope = Scope.SHARED
+    scope: Scope
+    """Who shares the counters: a store must say so, because the guard trusts it."""
+
     blocking = False
     """Whether the sync methods wait for a network or a disk, and must not run on an event loop."""
 
@@ -267,6 +269,11 @@ def _checked(store: Store) -> Store:
     if isinstance(store, type):
         raise StoreURLError(f"store={store.__name__} is a class, not a store: write store={store.__name__}(...)")
     kind = type(store).__name__
+    if isinstance(store, BaseStore) and not hasattr(store, "scope"):
+        raise OptionError(
+            f"{kind} does not say who shares its counters: write scope = Scope.PROCESS where each process has its own, "
+            "Scope.HOST, or Scope.SHARED"
+        )
     if not isinstance(store, Store):
         raise StoreURLError(
             f"an object of type {kind} is not a store or a store URL. For example: 'redis://127.0.0.1:6379/0'"

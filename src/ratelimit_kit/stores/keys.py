@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from ratelimit_kit.errors import OptionError
 
-LONGEST = 150
+MAX_ENCODED_LENGTH = 150
 """Maximum length of encoded text; longer text is hashed (Memcached takes 250 bytes in all)."""
 
-LONGEST_TEXT = 250
+MAX_TEXT_LENGTH = 250
 """Maximum length of a key that reaches a store unchanged; longer keys are hashed."""
 
-LONGEST_PREFIX = 36
+MAX_PREFIX_LENGTH = 36
 """Maximum length of a prefix: the limit and the key may need the rest of Memcached's 250."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:@/+=,;~!*()$'&|^<>?-]*", re.ASCII)
@@ -28,18 +28,18 @@ _SAFE = ":@/+=,;~!*()$'&|^<>?"
 def encode(text: str) -> str:
     """The text in printable ASCII without spaces or braces; equal only for equal texts.
 
-    Text longer than LONGEST becomes `#` and 40 hexadecimal digits of its BLAKE2b hash.
+    Text longer than MAX_ENCODED_LENGTH becomes `#` and 40 hexadecimal digits of its BLAKE2b hash.
     """
     if not _PLAIN.fullmatch(text):
         text = quote(text, safe=_SAFE, errors="surrogatepass")
-    if len(text) > LONGEST:
+    if len(text) > MAX_ENCODED_LENGTH:
         return "#" + blake2b(text.encode(), digest_size=20).hexdigest()
     return text
 
 
 def shortened(text: str) -> str:
     """The text, or a hash if it is longer than legitimate keys are: no client may fill a store with long keys."""
-    if len(text) <= LONGEST_TEXT:
+    if len(text) <= MAX_TEXT_LENGTH:
         return text
     return "#" + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
@@ -52,8 +52,8 @@ def scoped(name: str, text: str) -> str:
 def short_prefix(prefix: str) -> str:
     """The encoded prefix; raises OptionError if it leaves too little room in Memcached for limits and keys."""
     encoded = encode(prefix)
-    if len(encoded) > LONGEST_PREFIX:
+    if len(encoded) > MAX_PREFIX_LENGTH:
         raise OptionError(
-            f"prefix={prefix!r} is too long: give at most {LONGEST_PREFIX} characters, of Memcached's 250"
+            f"prefix={prefix!r} is too long: give at most {MAX_PREFIX_LENGTH} characters, of Memcached's 250"
         )
     return encoded

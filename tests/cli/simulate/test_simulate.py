@@ -163,6 +163,7 @@ def test_offsets_are_honoured() -> None:
     assert seconds("11/Oct/2000:02:25:36 +0530") == 971_211_336
     assert seconds("31/Jun/2000:00:00:00 +0000") is None
     assert seconds("30/Jun/2015:23:59:60 +0000") == seconds("30/Jun/2015:23:59:59 +0000")  # a leap second
+    assert seconds("30/Jun/2015:23:59:61 +0000") is None
 
 
 def test_odd_requests_are_read() -> None:

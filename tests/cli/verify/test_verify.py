@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ratelimit_kit.cli.findings import Finding
 from ratelimit_kit.cli.verify.fields import read_list, told
 from ratelimit_kit.cli.verify.judgement import after_waiting, count, denial, fields
-from ratelimit_kit.cli.verify.site import Answer
+from ratelimit_kit.cli.verify.site import SiteResponse
 
 PROBLEM = {
     "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
@@ -20,18 +20,18 @@ PROBLEM = {
 }
 
 
-def admitted(left: int, at: float = 0.0, *, quota: int = 5, window: int = 60) -> Answer:
+def admitted(left: int, at: float = 0.0, *, quota: int = 5, window: int = 60) -> SiteResponse:
     headers = {"ratelimit-policy": f'"s";q={quota};w={window}', "ratelimit": f'"s";r={left};t=9'}
-    return Answer(200, headers, b"", at, at + 0.01)
+    return SiteResponse(200, headers, b"", at, at + 0.01)
 
 
-def refused(at: float = 0.0, **changes: str) -> Answer:
+def refused(at: float = 0.0, **changes: str) -> SiteResponse:
     headers = {
         "ratelimit-policy": '"s";q=5;w=60', "ratelimit": '"s";r=0;t=9', "retry-after": "9",
         "content-type": "application/problem+json", "cache-control": "no-store",
         **{name.replace("_", "-"): value for name, value in changes.items()},
     }  # fmt: skip
-    return Answer(429, headers, json.dumps(PROBLEM).encode(), at, at + 0.01)
+    return SiteResponse(429, headers, json.dumps(PROBLEM).encode(), at, at + 0.01)
 
 
 GOOD = [*(admitted(left, 4 - left) for left in (4, 3, 2, 1, 0)), refused(5), refused(6)]
@@ -41,7 +41,7 @@ def statuses(findings: list[Finding]) -> dict[str, str]:
     return {finding.check: finding.status for finding in findings}
 
 
-def judged(answers: list[Answer]) -> dict[str, str]:
+def judged(answers: list[SiteResponse]) -> dict[str, str]:
     return statuses([*count(answers, 5, in_turn=True), *fields(answers, 5), *denial(answers[-1])])
 
 
@@ -77,7 +77,7 @@ def test_what_a_bucket_refills_meanwhile_is_a_warning() -> None:
 def test_units_used_before_are_told_from_a_limit_that_is_too_low() -> None:
     answers = [admitted(2), admitted(1), admitted(0), refused(), refused()]
     assert statuses(list(count(answers, 5, in_turn=True))) == {"count": "warn"}
-    answers = [Answer(200, {}, b"", 0, 0)] * 3 + [refused()]
+    answers = [SiteResponse(200, {}, b"", 0, 0)] * 3 + [refused()]
     assert statuses(list(count(answers, 5, in_turn=True))) == {"count": "fail"}
 
 
@@ -87,7 +87,7 @@ def test_a_pass_after_a_refusal_is_out_of_order() -> None:
 
 
 def test_a_broken_site_proves_nothing() -> None:
-    (finding,) = count([Answer(503, {}, b"", 0, 0)] * 7, 5, in_turn=True)
+    (finding,) = count([SiteResponse(503, {}, b"", 0, 0)] * 7, 5, in_turn=True)
     assert (finding.check, finding.status) == ("site", "fail")
 
 
@@ -101,16 +101,16 @@ def test_workers_that_count_apart_are_seen_in_the_fields() -> None:
 @pytest.mark.parametrize(
     ("answer", "status"),
     [
-        (Answer(200, {}, b"", 0, 0), "warn"),
-        (Answer(200, {"ratelimit": "s;r=4"}, b"", 0, 0), "fail"),
-        (Answer(200, {"ratelimit-policy": '"s";q=5', "ratelimit": '"s";r=-1'}, b"", 0, 0), "fail"),
-        (Answer(200, {"ratelimit-policy": '"s";q=9', "ratelimit": '"s";r=1'}, b"", 0, 0), "fail"),
-        (Answer(200, {"x-ratelimit-limit": "5", "x-ratelimit-remaining": "4"}, b"", 0, 0), "pass"),
-        (Answer(200, {"ratelimit-limit": "5, 5;w=60", "ratelimit-remaining": "4"}, b"", 0, 0), "pass"),
-        (Answer(200, {"x-ratelimit-limit": "5", "x-ratelimit-remaining": "many"}, b"", 0, 0), "fail"),
+        (SiteResponse(200, {}, b"", 0, 0), "warn"),
+        (SiteResponse(200, {"ratelimit": "s;r=4"}, b"", 0, 0), "fail"),
+        (SiteResponse(200, {"ratelimit-policy": '"s";q=5', "ratelimit": '"s";r=-1'}, b"", 0, 0), "fail"),
+        (SiteResponse(200, {"ratelimit-policy": '"s";q=9', "ratelimit": '"s";r=1'}, b"", 0, 0), "fail"),
+        (SiteResponse(200, {"x-ratelimit-limit": "5", "x-ratelimit-remaining": "4"}, b"", 0, 0), "pass"),
+        (SiteResponse(200, {"ratelimit-limit": "5, 5;w=60", "ratelimit-remaining": "4"}, b"", 0, 0), "pass"),
+        (SiteResponse(200, {"x-ratelimit-limit": "5", "x-ratelimit-remaining": "many"}, b"", 0, 0), "fail"),
     ],
 )
-def test_fields_of_every_family_are_read(answer: Answer, status: str) -> None:
+def test_fields_of_every_family_are_read(answer: SiteResponse, status: str) -> None:
     assert statuses(list(fields([answer], 5)))["fields"] == status
 
 
@@ -132,9 +132,9 @@ def test_a_refusal_that_does_not_tell_all_is_said(changes: dict[str, str], check
 
 
 def test_a_problem_of_another_status_fails() -> None:
-    answer = Answer(429, {"content-type": "application/problem+json"}, b'{"status": 503}', 0, 0)
+    answer = SiteResponse(429, {"content-type": "application/problem+json"}, b'{"status": 503}', 0, 0)
     assert statuses(list(denial(answer)))["problem body"] == "fail"
-    assert statuses(list(denial(Answer(429, answer.headers, b"[", 0, 0))))["problem body"] == "fail"
+    assert statuses(list(denial(SiteResponse(429, answer.headers, b"[", 0, 0))))["problem body"] == "fail"
 
 
 def test_retry_after_must_be_the_truth() -> None:
@@ -165,7 +165,7 @@ def test_no_field_breaks_the_reading(field: str, other: str) -> None:
     read_list(field)
     told({"ratelimit": field, "ratelimit-policy": other})
     told({"x-ratelimit-limit": field, "x-ratelimit-remaining": other})
-    answer = Answer(
+    answer = SiteResponse(
         429, {"retry-after": field, "content-type": "application/problem+json"}, other.encode("utf-8", "replace"), 0, 0
     )
     assert list(denial(answer))
@@ -182,3 +182,13 @@ def test_the_own_fields_of_the_library_are_read() -> None:
         "site-minute": 100,
         "site-day": 1000,
     }
+
+
+def test_names_that_differ_between_the_fields_are_a_finding() -> None:
+    answers = [SiteResponse(200, {"ratelimit-policy": '"s";q=5', "ratelimit": '"t";r=4'}, b"", 0, 0)] * 2
+    assert statuses(list(fields(answers, 5)))["one counter"] == "fail"
+
+
+def test_a_retry_after_beyond_reason_is_none() -> None:
+    assert refused(**{"retry-after": "9" * 5000}).retry_after is None
+    assert statuses(list(denial(refused(**{"retry-after": "9" * 5000}))))["Retry-After"] == "fail"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from typing import Any
@@ -305,6 +306,12 @@ def test_a_refund_in_an_outage_leaves_the_hit_counted(caplog: pytest.LogCaptureF
 def test_a_callable_that_cannot_be_called_is_refused_when_it_is_given(make: Any, hint: str, wrong: Any) -> None:
     with pytest.raises(OptionError, match=hint):
         make(wrong)
+
+
+def test_a_request_and_a_response_can_be_copied() -> None:
+    asked, answered = request(), Response(200, {})
+    assert copy.copy(asked).path == asked.path
+    assert copy.copy(answered).status == 200
 
 
 def test_a_callable_may_have_more_parameters_with_defaults() -> None:

@@ -6,7 +6,6 @@ It uses nothing but the standard library and the library's own WSGI middleware o
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable
 from importlib.resources import files
 from socketserver import ThreadingMixIn
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from ratelimit_kit.cli.exits import FAILED
+from ratelimit_kit.cli.terminal import complain
 from ratelimit_kit.stores.memory.store import MemoryStore
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.rules.rule import Rule
@@ -53,10 +54,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         server = make_server("127.0.0.1", options.port, demo_application(), _Server, _Quiet)
     except OSError as error:
-        sys.stderr.write(
-            f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}. Leave out --port for a free one.\n"
-        )
-        return 1
+        complain(f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}. Leave out --port for a free one.")
+        return FAILED
     print(f"The demo is at http://127.0.0.1:{server.server_port}/ (Ctrl+C stops it)", flush=True)
     with server:
         try:
@@ -96,7 +95,7 @@ def _said(path: str, environ: WSGIEnvironment) -> tuple[str, str]:
 
 def _length(environ: WSGIEnvironment) -> int:
     text = environ.get("CONTENT_LENGTH") or ""
-    return min(int(text), 4096) if text.isascii() and text.isdigit() else 0
+    return min(int(text), 4096) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -19,8 +19,8 @@ from ratelimit_kit.cli.findings import CHECKS, Finding, of_error
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.environment import WORKERS
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StoreError, StoreUnreachableError
-from ratelimit_kit.guard.workers import declared
-from ratelimit_kit.stores import Charge, Scope, Store, open_store
+from ratelimit_kit.guard.worker_count import declared
+from ratelimit_kit.stores import Charge, Scope, Store, open_store, with_defaults
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.rules.rule import Rule
 
@@ -102,13 +102,13 @@ def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
     store = policy.store
     try:
         store.ping()
-        facts: Mapping[str, Any] = getattr(store, "facts", dict)()
+        facts = with_defaults(store).facts()
         yield Finding("server", "pass", f"{store!r} answers" + (f": {facts['server']}" if facts else ""))
         errors = [error for error in policy.findings(live=True) if error.rlk not in known]
     except (StoreError, StartupRefused) as error:
         yield _unanswered(store, error)
-        reason = "refused" if isinstance(error, StartupRefused) else "away"
-        yield from (Finding(check, "skip", f"not checked: the store is {reason}") for check in OF_THE_SERVER)
+        reason = "was refused" if isinstance(error, StartupRefused) else "does not answer"
+        yield from (Finding(check, "skip", f"not checked: the store {reason}") for check in OF_THE_SERVER)
         return
     refused = {error.rlk for error in errors}
     yield from (_of_finding(store, error) for error in errors)
@@ -149,7 +149,7 @@ def _of_facts(facts: Mapping[str, Any], refused: set[str]) -> Iterator[Finding]:
         ("role", "RLK205", "primary: accepts writes"),
         ("eviction", "RLK251", "maxmemory-policy {}: no counter is evicted"),
         ("evictions", "RLK251", "no item has been evicted so far"),
-        ("clock_offset", "RLK253", "{:+.3f} s from this machine's"),
+        ("clock_offset", "RLK253", "{:+.3f} s from this machine's clock"),
     ):
         if name not in facts or code in refused:
             continue

@@ -64,7 +64,8 @@ def seconds(text: str) -> int | None:
     day, year, hour, minute, second = (int(match[group]) for group in (1, 3, 4, 5, 6))
     try:
         zone = timezone(offset)
-        return int(datetime(year, _MONTHS[match[2]], day, hour, minute, min(second, 59), tzinfo=zone).timestamp())
+        second = 59 if second == 60 else second  # a leap second
+        return int(datetime(year, _MONTHS[match[2]], day, hour, minute, second, tzinfo=zone).timestamp())
     except ValueError:
         return None
 

@@ -15,7 +15,7 @@ from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.findings import Finding, as_json, print_line, status_of, summary
 from ratelimit_kit.cli.terminal import complain, print_json, progress
 from ratelimit_kit.cli.verify.judgement import after_waiting, count, denial, fields
-from ratelimit_kit.cli.verify.site import Answer, Site, SiteError
+from ratelimit_kit.cli.verify.site import Site, SiteError, SiteResponse
 from ratelimit_kit.errors import OptionError
 
 EPILOG = f"""\
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     return _report(site, answers, findings, options)
 
 
-def _report(site: Site, answers: list[Answer], findings: list[Finding], options: argparse.Namespace) -> int:
+def _report(site: Site, answers: list[SiteResponse], findings: list[Finding], options: argparse.Namespace) -> int:
     status = status_of(findings, strict=options.strict)
     if options.json:
         statuses = [answer.status for answer in answers]
@@ -99,12 +99,11 @@ def _report(site: Site, answers: list[Answer], findings: list[Finding], options:
     return status
 
 
-def _wait_out(site: Site, refusal: Answer, longest: float) -> Finding:
+def _wait_out(site: Site, refusal: SiteResponse, longest: float) -> Finding:
     """Wait as long as the refusal says, and not a moment less; then send one more request."""
-    text = refusal.headers.get("retry-after", "")
-    if not (text.isascii() and text.isdigit()):
+    seconds = refusal.retry_after
+    if seconds is None:
         return Finding("after waiting", "skip", "there is no Retry-After in seconds to wait for")
-    seconds = int(text)
     if seconds > longest:
         found = f"Retry-After is {seconds} s, more than --wait {longest:g}"
         return Finding("after waiting", "skip", found, f"ratelimit-kit verify ... --wait {seconds}")

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 
 from ratelimit_kit.cli.findings import Finding
 from ratelimit_kit.cli.verify.fields import Told, told
-from ratelimit_kit.cli.verify.site import Answer
+from ratelimit_kit.cli.verify.site import SiteResponse
 
 UNSHARED = "a store that all workers share: ratelimit-kit doctor ... --workers N; and make sure that nothing in front of the limit responds"
 
 
-def count(answers: Sequence[Answer], limit: int, *, in_turn: bool) -> Iterator[Finding]:
+def count(answers: Sequence[SiteResponse], limit: int, *, in_turn: bool) -> Iterator[Finding]:
     """Whether exactly `limit` were admitted."""
     broken = Counter(answer.status for answer in answers if answer.status >= 500)
     if broken:
@@ -39,7 +39,7 @@ def count(answers: Sequence[Answer], limit: int, *, in_turn: bool) -> Iterator[F
         yield Finding("order", "fail", "a request passed after one was refused within the same quota", UNSHARED)
 
 
-def _too_many(admitted: Sequence[Answer], limit: int, said: str, refused: int) -> Finding:
+def _too_many(admitted: Sequence[SiteResponse], limit: int, said: str, refused: int) -> Finding:
     """The finding for too many admissions; if they took longer than the window, the closest N + 1 decide."""
     windows = told(admitted[0].headers).windows.values()
     if windows and refused:
@@ -59,7 +59,7 @@ def _too_many(admitted: Sequence[Answer], limit: int, said: str, refused: int) -
     return Finding("count", "fail", f"{said}: {how}", UNSHARED)
 
 
-def _too_few(answers: Sequence[Answer], admitted: int, limit: int, said: str) -> Finding:
+def _too_few(answers: Sequence[SiteResponse], admitted: int, limit: int, said: str) -> Finding:
     left = told(answers[0].headers).remaining.values()
     if left and not answers[0].refused and min(left) + 1 == admitted:
         found = f"{said}: {limit - admitted} units were used before, and exactly the rest was admitted"
@@ -69,7 +69,7 @@ def _too_few(answers: Sequence[Answer], admitted: int, limit: int, said: str) ->
     )
 
 
-def fields(answers: Sequence[Answer], limit: int) -> Iterator[Finding]:
+def fields(answers: Sequence[SiteResponse], limit: int) -> Iterator[Finding]:
     """Whether the RateLimit fields are well-formed, name the limit, and count down without a gap."""
     read = [told(answer.headers) for answer in answers if answer.status < 500 and not 300 <= answer.status < 400]
     silent = sum(not one.family for one in read)
@@ -99,6 +99,9 @@ def fields(answers: Sequence[Answer], limit: int) -> Iterator[Finding]:
 def _counts_down(read: Sequence[Told], name: str) -> Finding:
     """Whether the workers count together: each admission takes one unit, so no value of remaining occurs twice."""
     left = [one.remaining[name] for one in read if name in one.remaining]
+    if not left:
+        found = f"RateLimit-Policy names {name!r}, and RateLimit does not: nobody can tell what is left"
+        return Finding("one counter", "fail", found, "the same names in both fields")
     above = [number for number in left if number > 0]
     if len(above) == len(set(above)):
         return Finding("one counter", "pass", f"remaining counted down from {left[0]} to {min(left)}, each value once")
@@ -107,10 +110,10 @@ def _counts_down(read: Sequence[Told], name: str) -> Finding:
     return Finding("one counter", "fail", found, UNSHARED)
 
 
-def denial(refusal: Answer) -> Iterator[Finding]:
+def denial(refusal: SiteResponse) -> Iterator[Finding]:
     """Whether a refusal tells the client all that it needs, and is not cacheable."""
     text = refusal.headers.get("retry-after", "")
-    seconds = int(text) if text.isascii() and text.isdigit() else None
+    seconds = refusal.retry_after
     if not seconds:
         what = f"is {text!r}" if text else "is missing"
         yield Finding(
@@ -134,7 +137,7 @@ def denial(refusal: Answer) -> Iterator[Finding]:
         )
 
 
-def _body(refusal: Answer) -> Finding:
+def _body(refusal: SiteResponse) -> Finding:
     kind = refusal.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/problem+json":
         return Finding("problem body", "warn", f"the refusal is {kind or 'of no type'}, not application/problem+json")
@@ -149,7 +152,7 @@ def _body(refusal: Answer) -> Finding:
     return Finding("problem body", "pass", f"application/problem+json: {names}")
 
 
-def after_waiting(answer: Answer, seconds: int) -> Finding:
+def after_waiting(answer: SiteResponse, seconds: int) -> Finding:
     """Whether Retry-After was right: the request after it must pass."""
     if answer.refused:
         return Finding(

@@ -24,7 +24,7 @@ class SiteError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SiteResponse:
     """One response of the site; `sent` and `came` are in seconds of the same monotonic clock."""
 
     status: int
@@ -37,6 +37,12 @@ class Answer:
     def refused(self) -> bool:
         """Whether this is a denial."""
         return self.status == 429
+
+    @property
+    def retry_after(self) -> int | None:
+        """The whole seconds of Retry-After; None if it has none that anybody could wait for."""
+        text = self.headers.get("retry-after", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 class Site:
@@ -61,7 +67,7 @@ class Site:
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.name = f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path or '/'}"
 
-    def ask(self) -> Answer:
+    def ask(self) -> SiteResponse:
         """Send one request; SiteError if no HTTP response comes back."""
         connection = self._connection(*self._address, timeout=self._timeout)
         sent = time.monotonic()
@@ -77,12 +83,12 @@ class Site:
             raise SiteError(str(error) or type(error).__name__) from error
         finally:
             connection.close()
-        return Answer(response.status, headers, body, sent, time.monotonic())
+        return SiteResponse(response.status, headers, body, sent, time.monotonic())
 
-    def ask_often(self, number: int, at_once: int, advance: Callable[[int], None]) -> list[Answer]:
+    def ask_often(self, number: int, at_once: int, advance: Callable[[int], None]) -> list[SiteResponse]:
         """Send `number` requests, `at_once` at a time; the responses are in the order of the requests."""
 
-        def one(_: int) -> Answer:
+        def one(_: int) -> SiteResponse:
             answer = self.ask()
             advance(1)
             return answer

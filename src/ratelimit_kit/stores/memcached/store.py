@@ -14,7 +14,7 @@ from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.validation import known_options
 from ratelimit_kit.errors import OptionError, StartupWarning
-from ratelimit_kit.stores import BaseStore, Charge
+from ratelimit_kit.stores import BaseStore, Charge, Scope
 from ratelimit_kit.stores.denial_cache import forget
 from ratelimit_kit.stores.keys import short_prefix
 from ratelimit_kit.stores.memcached.client import Servers
@@ -31,6 +31,7 @@ class MemcachedStore(BaseStore):
     much longer. `clock` (nanoseconds) replaces the wall clock in tests.
     """
 
+    scope = Scope.SHARED
     blocking = True
 
     @known_options

@@ -117,7 +117,7 @@ class Client:
         return self._client
 
 
-class _OfALoop(NamedTuple):
+class _LoopClient(NamedTuple):
     """The client, permits and batcher of one event loop."""
 
     client: Any
@@ -148,7 +148,7 @@ class AsyncClient:
     def _renew(self) -> None:
         """Start without clients: the others belong to event loops of a parent process."""
         self._recent: Batcher | None = None
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OfALoop]
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient]
         self._loops = weakref.WeakKeyDictionary()
         self._preparing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]]
         self._preparing = weakref.WeakKeyDictionary()
@@ -223,7 +223,7 @@ class AsyncClient:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(task)
 
-    def _of_this_loop(self) -> _OfALoop:
+    def _of_this_loop(self) -> _LoopClient:
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
             assert self._address is not None
@@ -234,7 +234,7 @@ class AsyncClient:
                 own = make_client(address, self._failures.timeout, asynchronous=True, timed=False)
                 if has_private_names(own, asynchronous=True):
                     batcher = Batcher(own, *self._batching, self._failures)
-            self._loops[loop] = _OfALoop(client, asyncio.Semaphore(MAX_LOOP_CONNECTIONS), batcher)
+            self._loops[loop] = _LoopClient(client, asyncio.Semaphore(MAX_LOOP_CONNECTIONS), batcher)
         return self._loops[loop]
 
 

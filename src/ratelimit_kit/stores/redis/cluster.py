@@ -55,13 +55,13 @@ def deciding(charges: Sequence[Charge], parts: Sequence[Sequence[Charge]]) -> Co
             yield from charged
             if failed:
                 raise answer
-            yield from _looking(parts, part, found)
+            yield from _peek_others(parts, part, found)
             break
         charged.append(GiveBack([charge for charge in part if charge.cost], time))
     return [found[charge] for charge in charges]
 
 
-def _looking(
+def _peek_others(
     parts: Sequence[Sequence[Charge]], refused: Sequence[Charge], found: dict[Charge, Verdict]
 ) -> Generator[Ask, Any, None]:
     """After a denial, peek at the other slots without charging them, and add their verdicts to `found`."""

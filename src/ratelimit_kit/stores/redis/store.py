@@ -12,7 +12,7 @@ from typing import Any
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
-from ratelimit_kit.stores import BaseStore, Charge, Verdicts, check_charges
+from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts, check_charges
 from ratelimit_kit.stores.denial_cache import forget, forget_all
 from ratelimit_kit.stores.keys import encode
 from ratelimit_kit.stores.redis.checks import client_findings, refuse_repeating, server_facts, server_findings
@@ -34,6 +34,8 @@ class RedisStore(BaseStore):
     `retry=None`. Concurrent decisions of tasks on one event loop are batched, except with `batching=False`, a
     cluster or a client of your own. `clock` (nanoseconds) replaces the server's in tests.
     """
+
+    scope = Scope.SHARED
 
     @known_options
     def __init__(
@@ -59,9 +61,8 @@ class RedisStore(BaseStore):
         self._name = f"RedisStore({address.shown!r})" if address else "RedisStore(client=...)"
         failures = Failures(self._name, timeout, clustered=self.clustered)
         self._client = Client(address, client, failures)
-        self._aclient = AsyncClient(
-            address, async_client, failures, (self._deciding, self._arguments) if batching else None
-        )
+        batched = (self._deciding, self._arguments) if batching else None
+        self._aclient = AsyncClient(address, async_client, failures, batched)
         self.denials_cacheable = clock is None
 
     def __repr__(self) -> str:

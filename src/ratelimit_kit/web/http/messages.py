@@ -116,7 +116,7 @@ class Request:
         self._spellings: Sequence[str] | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.raw, name)
+        return getattr(object.__getattribute__(self, "raw"), name)  # a copy that is being made has none yet
 
     def user_id(self) -> str | None:
         """The signed-in user's identity as text; None for an anonymous visitor."""
@@ -171,4 +171,4 @@ class Response:
         self.raw = raw
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.raw, name)
+        return getattr(object.__getattribute__(self, "raw"), name)  # a copy that is being made has none yet

@@ -107,6 +107,7 @@ class Policy:
             cost_status=cost_status,
             on_outage=on_outage,
         )
+        self._store.check_lifetime()
         self._rules = RulesInForce(ruleset)
         self._start_without_store = start_without_store
 

@@ -14,7 +14,7 @@ from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.errors import CostError, OptionError
 from ratelimit_kit.stores import Charge
-from ratelimit_kit.stores.keys import LONGEST_TEXT, scoped, shortened
+from ratelimit_kit.stores.keys import MAX_TEXT_LENGTH, scoped, shortened
 from ratelimit_kit.web.callables import acalled, called
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.identity.address import ClientAddress
@@ -214,7 +214,7 @@ class BoundRule:
         made = self._known.get(identity) if len(identities) == 1 else None
         if made is None:
             made = self._make(identities, self.rule.limits, self.rule.cost)
-            if len(identities) == 1 and len(identity) <= LONGEST_TEXT:
+            if len(identities) == 1 and len(identity) <= MAX_TEXT_LENGTH:
                 if len(self._known) >= MAX_KNOWN:
                     self._known.clear()
                 made = self._known[identity] = made._replace(kept=True)

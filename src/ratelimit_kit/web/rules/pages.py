@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from ratelimit_kit.guard import per_request_limiters as lifetime
+from ratelimit_kit.guard import per_request_limiters
 from ratelimit_kit.web.rules.rule import Rule
 
 RULES: Final = "_ratelimit_kit_rules"
@@ -44,7 +44,7 @@ def decorated(view: Any, rule: Rule) -> Page:
     if rule.name is not None:
         return Page(rule.name, None, beside)
     name = with_methods(name_of(view), rule)
-    if lifetime.is_built_in_request():
+    if per_request_limiters.is_built_in_request():
         return Page(name, label(beside), beside, late=True)
     return Page(first_or_numbered(name, view), label(beside), beside)
 

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from ratelimit_kit.core.fork import in_forked_child
-from ratelimit_kit.guard.workers import Workers
+from ratelimit_kit.guard.worker_count import Workers
 
 _seen: list[Workers] = []
 """What was found in this process. The first check may be the only one that can see the server:

@@ -1,4 +1,4 @@
-"""What the guard concludes from declared and detected workers; tests/live/guard/test_guard.py has real servers."""
+"""What the guard concludes from declared and detected workers; tests/live/guard/test_guard.py has real worker_detection."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ratelimit_kit.errors import ConfigurationError, LateWorkersError, OptionError, UnsafeWorkersError
-from ratelimit_kit.guard import abort, messages, process_guard, servers
-from ratelimit_kit.guard.servers import detected, within_lifespan
-from ratelimit_kit.guard.workers import Workers, declared
+from ratelimit_kit.guard import abort, messages, process_guard, worker_detection
+from ratelimit_kit.guard.worker_count import Workers, declared
+from ratelimit_kit.guard.worker_detection import detected, within_lifespan
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores.memory.store import MemoryStore
 
@@ -43,7 +43,7 @@ def begin(workers: int | None = None, **options: Any) -> GuardedStore:
 
 @pytest.fixture(autouse=True)
 def _nothing_was_seen_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "_seen", [])
+    monkeypatch.setattr(worker_detection, "_seen", [])
 
 
 def test_nothing_is_seen_outside_of_a_server() -> None:
