@@ -316,3 +316,17 @@ def test_a_request_and_a_response_can_be_copied() -> None:
 
 def test_a_callable_may_have_more_parameters_with_defaults() -> None:
     Rule("5/minute", key=lambda request, more="x": more, cost=max)
+
+
+async def test_a_rule_of_ones_own_that_matches_in_its_own_way_is_asked() -> None:
+    class Odd(Rule):
+        """Every other request."""
+
+        asked = 0
+
+        def matches(self, request: Request) -> bool:
+            self.asked += 1
+            return bool(self.asked % 2) and super().matches(request)
+
+    both = Policy(Odd("1/minute", paths=["/"], name="a"), Rule("9/minute", name="b"), store=MemoryStore(), workers=1)
+    assert [both.check(request()).denied for _ in range(4)] == [False, False, True, False]

@@ -95,7 +95,8 @@ class Rule:
         if when is not None and not callable(when):
             raise OptionError(f"when must be a callable that takes the request and returns true or false, got {when!r}")
         self._when = None if when is None else check_callable("when", when, "request")
-        asks = when is not None or self._exempt is not None
+        by_itself = type(self).matches is not Rule.matches or type(self).amatches is not Rule.amatches
+        asks = when is not None or self._exempt is not None or by_itself
         self.always = paths is None and methods is None and not asks
         self.by_index = not asks and (self.paths is None or not self.paths.expressions)
         if callable(cost):
