@@ -1,5 +1,7 @@
 """Sphinx configuration."""
 
+from pathlib import Path
+
 from ratelimit_kit import __version__
 
 project = "ratelimit-kit"
@@ -17,3 +19,5 @@ autodoc_member_order = "bysource"
 
 html_theme = "furo"
 html_title = "ratelimit-kit"
+# In full, because Sphinx looks for it in the working directory.
+html_search_scorer = str(Path(__file__).parent / "_static" / "search_scorer.js")
