@@ -1,4 +1,4 @@
-"""The house keeps itself in order: floors, twins, public names, file sizes, error codes, pages for those who carry on."""
+"""The house rules: layers, third-party imports, twins, public names, sizes, error codes, pages for contributors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "ratelimit_kit"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-FLOORS = [
+LAYERS = [
     ["errors"],
     ["core"],
     ["environment"],
@@ -37,9 +37,9 @@ FLOORS = [
     ["testing", "cli"],
     ["apps", "__init__", "__main__"],
 ]
-"""The rooms of the package from the ground up: a room imports from itself and from lower floors."""
+"""The layers of the package, lowest first: a module imports from its own subpackage and from lower layers."""
 
-INNER_FLOORS = {
+INNER_LAYERS = {
     "web": [["callables"], ["http"], ["identity"], ["rules"], ["response"], ["policy"], ["request", "problem"]],
     "stores": [
         ["urls", "keys", "pool"],
@@ -55,12 +55,12 @@ INNER_FLOORS = {
         ["__init__"],
     ],
 }
-"""The same inside the rooms that have rooms of their own."""
+"""The same inside the subpackages that have layers of their own."""
 
 APART = {("web", "limiter"), ("decorator", "web")}
-"""Rooms that could import each other by their floors, and have no business with each other."""
+"""Pairs of which the first must not import the second, whatever their layers."""
 
-GUESTS = {
+THIRD_PARTY = {
     "wrapt": {"decorator"},
     "redis": {"stores/redis/driver", "stores/redis/cluster"},
     "pymemcache": {"stores/memcached/connection"},
@@ -77,7 +77,7 @@ GUESTS = {
     "rest_framework": {"drf"},
     "pytest": {"testing/fixtures"},
 }
-"""Packages that are not in the standard library, and the rooms that may import them."""
+"""Packages that are not in the standard library, and the modules and subpackages that may import them."""
 
 
 def name_of(path: Path) -> str:
@@ -106,12 +106,12 @@ def ours(path: Path) -> Iterator[str]:
             yield found
 
 
-def floor(floors: Sequence[Sequence[str]], room: str) -> int:
-    return next(number for number, rooms in enumerate(floors) if room in rooms)
+def layer(layers: Sequence[Sequence[str]], name: str) -> int:
+    return next(number for number, names in enumerate(layers) if name in names)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_floor_imports_only_what_is_below_it(path: Path) -> None:
+def test_a_module_imports_only_from_lower_layers(path: Path) -> None:
     here = name_of(path).split(".")[1:]
     for module in ours(path):
         if module == "ratelimit_kit.__init__":
@@ -119,14 +119,14 @@ def test_a_floor_imports_only_what_is_below_it(path: Path) -> None:
             continue
         there = module.split(".")[1:]
         if there[0] != here[0]:
-            assert floor(FLOORS, there[0]) < floor(FLOORS, here[0]), module
+            assert layer(LAYERS, there[0]) < layer(LAYERS, here[0]), module
             assert (here[0], there[0]) not in APART, module
-        elif here[0] in INNER_FLOORS and there[1] != here[1] and len(here) > 1:
-            floors = INNER_FLOORS[here[0]]
-            assert floor(floors, there[1]) < floor(floors, here[1]), module
+        elif here[0] in INNER_LAYERS and there[1] != here[1] and len(here) > 1:
+            layers = INNER_LAYERS[here[0]]
+            assert layer(layers, there[1]) < layer(layers, here[1]), module
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
+def test_there_are_no_circular_imports() -> None:
     """Not for type checkers and not late either; importing a module imports the folders that it lies in."""
     graph: dict[str, set[str]] = {}
     for path in MODULES:
@@ -138,23 +138,23 @@ def test_no_module_imports_itself_in_a_circle() -> None:
             graph[here] |= {module, *(one for one in around if not here.startswith(one.removesuffix("__init__")))}
     while graph:
         free = {module for module, needs in graph.items() if not needs & graph.keys() - {module}}
-        assert free, f"a circle among {sorted(graph)}"
+        assert free, f"circular imports among {sorted(graph)}"
         graph = {module: needs for module, needs in graph.items() if module not in free}
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in MODULES}), ids=str)
-def test_a_folder_has_about_ten_files(folder: Path) -> None:
+def test_folders_stay_small(folder: Path) -> None:
     most = {"ratelimit_kit": 15, "redis": 15}
     assert len(list(folder.glob("*.py"))) <= most.get(folder.name, 12)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_guests_are_imported_only_in_their_rooms(path: Path) -> None:
+def test_third_party_packages_are_imported_only_where_they_belong(path: Path) -> None:
     inside = path.relative_to(PACKAGE).with_suffix("").as_posix()
     for module in imports(path):
         top = module.split(".")[0]
         if top not in sys.stdlib_module_names and top not in {"ratelimit_kit", "_typeshed"}:
-            assert any(inside == place or inside.startswith(place + "/") for place in GUESTS[top]), module
+            assert any(inside == place or inside.startswith(place + "/") for place in THIRD_PARTY[top]), module
 
 
 @pytest.mark.parametrize("path", [*MODULES, *sorted(PACKAGE.rglob("*.lua"))], ids=str)
@@ -168,7 +168,7 @@ HOLDERS = {"Request", "Rule"}
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_classes_stay_small(path: Path) -> None:
-    """About 150 lines, of which a docstring for users is not counted, and about 8 attributes."""
+    """At most 170 lines, of which a docstring is not counted, and 10 attributes."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ClassDef):
             lines = (node.end_lineno or 0) - node.lineno + 1 - len((ast.get_docstring(node) or "").splitlines())
