@@ -16,14 +16,14 @@ CORRECTNESS := tests/core tests/stores tests/web tests/django tests/test_*.py te
 .PHONY: help demo test test-fast test-servers test-slow-paths test-versions test-minimum test-nightly faults rollback bench bench-quick soak cost claims coverage lint types unit docs servers node clean same-python
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 demo: $(VENV)/installed ## Serve a page that shows limits at work
 	@$(BIN)/python -m ratelimit_kit demo
 
 test: servers lint types unit docs ## Everything: lint, types, all tests with live servers, docs
 
-test-fast: $(VENV)/developed ## Unit tests without servers, in under a minute
+test-fast: $(VENV)/developed ## Unit tests without servers, in about a minute
 	$(BIN)/python -m pytest -q -n auto -m "not live and not slow"
 
 test-servers: $(VENV)/developed ## The guard on every server, however its workers are given, and what they do to fields; writes the tables in the docs

@@ -66,7 +66,7 @@ def row(place: Place, watcher: Any, name: str, limit: str | SlidingWindow, hits:
         admitted = served(watcher, lambda: again(client, limiter, key, state), "evalsha") if room else denied
     limiter.close()
     shown = f"{admitted * 1e6:.1f} us" if room else ""
-    return f"| {name} | {size} | {shown} | {denied * 1e6:.1f} us | {admitted / empty:.1f} x |"
+    return f"| {name} | {size:,} | {shown} | {denied * 1e6:.1f} us | {admitted / empty:.1f} x |"
 
 
 def again(client: Any, limiter: Limiter, key: bytes, state: bytes) -> None:

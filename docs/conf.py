@@ -1,5 +1,10 @@
 """Sphinx configuration."""
 
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+
 from ratelimit_kit import __version__
 
 project = "ratelimit-kit"
@@ -17,3 +22,16 @@ autodoc_member_order = "bysource"
 
 html_theme = "furo"
 html_title = "ratelimit-kit"
+# In full, because Sphinx looks for it in the working directory.
+html_search_scorer = str(Path(__file__).parent / "_static" / "search_scorer.js")
+
+
+def link_pictures(_: Any, page: nodes.document) -> None:
+    """Give each picture a width: Sphinx then links it to its full size, which a narrow screen needs."""
+    for picture in page.findall(nodes.image):
+        picture["width"] = "100%"
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("doctree-read", link_pictures)

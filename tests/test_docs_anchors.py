@@ -24,7 +24,7 @@ ANCHORS = {
     "explanation/faults": "what-goes-wrong-measured",
     "explanation/guard": (
         "how-it-knows how-it-refuses the-guard ways-around-it what-else-is-looked-at what-is-found-later "
-        "what-it-cannot-see "
+        "what-it-cannot-see the-process-guard "
     ),
     "explanation/performance": (
         "a-soak-run asgi-middleware django-middleware how-it-is-made-quick import measure-it-yourself measured "
@@ -61,12 +61,12 @@ ANCHORS = {
     "how-to/django": "a-single-view caches limit-a-django-site the-caches-of-the-project the-whole-site",
     "how-to/drf": "limit-an-api-of-django-rest-framework with-the-decorator",
     "how-to/fastapi": (
-        "a-router-an-application-a-mounted-application an-endpoint cors limit-a-fastapi-or-starlette-application "
-        "other-words the-whole-application the-whole-example users "
+        "a-router-an-application-a-mounted-application an-endpoint cors custom-denial-responses "
+        "limit-a-fastapi-or-starlette-application other-words the-whole-application the-whole-example users "
     ),
     "how-to/flask": (
-        "a-view-a-class-a-blueprint cors limit-a-flask-application other-words the-whole-application "
-        "the-whole-example who-is-counted without-the-extension "
+        "a-view-a-class-a-blueprint cors custom-denial-responses limit-a-flask-application other-words "
+        "the-whole-application the-whole-example who-is-counted without-the-extension "
     ),
     "how-to/functions": "limit-functions-and-jobs",
     "how-to/health": "tell-whether-limits-are-enforced",
@@ -129,7 +129,9 @@ ANCHORS = {
         "rlk262-a-field-with-underscores-can-be-mistaken-for-the-proxys rlk301-storeunavailableerror "
         "rlk302-storecontendederror rlk303-the-changed-policy-file-cannot-be-applied rlk429-limitexceeded "
     ),
-    "reference/headers": "response-fields scripts-of-other-origins the-body-of-a-refusal where-no-field-is-added",
+    "reference/headers": (
+        "custom-denial-responses response-fields scripts-of-other-origins the-body-of-a-refusal where-no-field-is-added "
+    ),
     "reference/limits": "changing-a-limit cost limits the-text-form",
     "reference/policy": (
         "a-cost-that-no-limit-admits counted-once environment exemptions methods options-of-a-policy "

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ratelimit_kit import Policy, Rule
+from ratelimit_kit import Policy, Rule, parse
 from ratelimit_kit.core.validation import options_of
 from ratelimit_kit.environment import KNOWN
+from ratelimit_kit.errors import QuotaError
 from ratelimit_kit.web.identity.address import ClientAddress
 from ratelimit_kit.web.policy.config import CHANGEABLE
 from ratelimit_kit.web.response.headers import FAMILIES
@@ -75,3 +76,9 @@ def test_clients_are_counted_as_the_table_says(row: list[str]) -> None:
 
 def test_the_table_has_enough_to_try() -> None:
     assert len(SPOOFING) >= 20
+
+
+def test_the_message_about_a_limit_is_the_one_in_the_reference() -> None:
+    with pytest.raises(QuotaError) as raised:
+        parse("100/mnth")
+    assert f"```text\n{raised.value}\n```" in (DOCS / "reference" / "limits.md").read_text()

@@ -1,13 +1,17 @@
-"""The JavaScript of the documentation runs, and its reference names what there is."""
+"""The JavaScript of the documentation runs, its reference names what there is, and its search finds the right page."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from urllib.parse import quote_plus, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from tests.browser.conftest import Opener
 from tests.browser.site import Site
 
 pytestmark = pytest.mark.live
@@ -48,3 +52,35 @@ def test_the_reference_names_every_export_string_and_property(page: Page) -> Non
             assert re.search(rf"\b{name}\b", REFERENCE), name
     declared = set(re.findall(r"^  (--rlk-[a-z-]+):", CSS, re.MULTILINE))
     assert declared == set(re.findall(r"`(--rlk-[a-z-]+)`", REFERENCE))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation as readers get it."""
+    folder = tmp_path_factory.mktemp("docs")
+    options = ["-q", "-b", "html", "-d", str(folder / "doctrees")]
+    subprocess.run([sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(folder / "html")], check=True)
+    return folder / "html"
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("custom store", "how-to/write-a-store.html"),
+        ("custom 429", "reference/headers.html#custom-429-pages"),
+        ("gunicorn workers", "explanation/guard.html"),
+        ("proxy", "how-to/behind-a-proxy.html"),
+    ],
+)
+def test_a_search_finds_the_page_about_its_subject_first(
+    open_page: Opener, built: Path, query: str, first: str
+) -> None:
+    page = open_page()
+    page.route("http://docs.test/**", lambda route: answer(route, built))
+    page.goto(f"http://docs.test/search.html?q={quote_plus(query)}")
+    expect(page.locator(".search-summary")).to_contain_text("Search finished")
+    assert page.locator("ul.search > li > a").first.get_attribute("href") == first
+
+
+def answer(route: Route, folder: Path) -> None:
+    route.fulfill(path=folder / urlsplit(route.request.url).path.lstrip("/"))

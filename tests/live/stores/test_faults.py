@@ -133,7 +133,7 @@ def check(name: str, run: Run, rows: Rows, *, restarts: bool = False, outage: bo
     assert run.recovery < within
     assert bool(run.degraded) or not outage
     seen = f"{len(run.degraded)} refused without a count" if run.degraded else "nothing"
-    lost = f"{most}; counters began anew" if restarts else str(most)
+    lost = f"{most}; counters started from zero" if restarts else str(most)
     rows.append((name, seen, lost, f"{run.longest:.2f} s", f"{run.recovery:.1f} s"))
 
 

@@ -147,7 +147,7 @@ function place() {
   if (stack.parentNode !== home) home.append(stack);
 }
 
-/** Toasts stay while one has the pointer or the focus, or nobody can see them; afterwards their time begins anew. */
+/** Toasts stay while one has the pointer or the focus, or nobody can see them; afterwards their time starts over. */
 async function holdOrRelease() {
   await null; // by then the focus has moved
   const hold = page.hidden || stack.matches(":hover, :focus-within");
@@ -269,7 +269,7 @@ function render() {
   timers = [];
   if (!dialog) build();
   const role = errors[0] ? "alertdialog" : "dialog";
-  // Opened anew, an error is read out whole; of what is under way the status tells.
+  // An error is opened again so that it is read out in full; what is under way is announced by the status.
   if (dialog.open && (errors[0] || dialog.getAttribute("role") !== role)) dialog.close();
   dialog.setAttribute("role", role);
   dialog.lang = language();
