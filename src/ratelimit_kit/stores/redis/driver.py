@@ -1,8 +1,8 @@
 """The redis-py library: the parts in use, and clients configured the way this library needs them.
 
-This module imports redis (`cluster.py` only its `redis.crc`) and says what to install if it is missing. Private names of redis-py are used only here and
-in `protocol.py`, and checked once, when a store is created: if they are missing, calls go through redis-py's own
-client, one by one.
+This module imports redis (`cluster.py` only its `redis.crc`) and says what to install if it is missing. Private names
+of redis-py are used only here and in `protocol.py`, and checked once, when a store is created: if they are missing,
+calls go through redis-py's own client, one by one.
 """
 
 from __future__ import annotations
