@@ -20,6 +20,15 @@ SILENT_REQUESTS = 20
 """Number of requests in a row without a trusted proxy's field after which it is assumed to send none."""
 
 
+class Asked(list[tuple[Sequence[RuleCharges], Decision, float, bool]]):
+    """What the store was asked for a request: charges, its decision, how many seconds it took, and whether in shadow.
+
+    `impossible` are charges of shadow rules that are not asked for, because they cost more than their limits ever admit.
+    """
+
+    impossible: Sequence[RuleCharges] = ()
+
+
 class Reports:
     """Reports to the observers of a store.
 
@@ -36,7 +45,21 @@ class Reports:
         self._seen: Sequence[object] = ()
         self.wary = True
 
-    def count(self, charges: Sequence[RuleCharges], decision: Decision, seconds: float | None, *, shadow: bool) -> None:
+    def report(self, asked: Asked) -> None:
+        """Report what the store was asked for a request: first the enforced rules, then those in shadow."""
+        for charges, decision, seconds, shadow in asked:
+            if shadow:
+                self.tell_of_impossible(asked.impossible, shadow=True)
+                asked.impossible = ()
+            if self.counting:
+                self._count(charges, decision, seconds, shadow=shadow)
+            if shadow:
+                self._tell_of_shadow(charges, decision)
+        self.tell_of_impossible(asked.impossible, shadow=True)
+
+    def _count(
+        self, charges: Sequence[RuleCharges], decision: Decision, seconds: float | None, *, shadow: bool
+    ) -> None:
         """Report a decision once per rule; `seconds` is the time that the store took, None if it was not asked."""
         took = seconds
         for one, verdicts in _parts(charges, decision):
@@ -44,7 +67,7 @@ class Reports:
             self._observer.on_decision(Decided.of(names, decision, verdicts, took, shadow=shadow))
             took = None  # the store was asked once, for all rules together
 
-    def tell_of_shadow(self, charges: Sequence[RuleCharges], decision: Decision) -> None:
+    def _tell_of_shadow(self, charges: Sequence[RuleCharges], decision: Decision) -> None:
         """Report which rules would have refused a request, were they not in shadow mode."""
         if decision.allowed:
             return
@@ -61,9 +84,9 @@ class Reports:
             verdicts = [Verdict(False, charge.limit, 0, 0, 0) for charge in one.charges]
             decision = Decision(verdicts)
             if self.counting:
-                self.count([one], decision, None, shadow=shadow)
+                self._count([one], decision, None, shadow=shadow)
             if shadow:
-                self.tell_of_shadow([one], decision)
+                self._tell_of_shadow([one], decision)
 
     def notice_proxy(self, address: ClientAddress, request: Request) -> None:
         """Warn once about a proxy that is not trusted or sends no field: all its clients share an address and quota."""

@@ -18,7 +18,7 @@ from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.outage import OnOutage, outage_policy
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.identity.address import ClientAddress
-from ratelimit_kit.web.policy.reports import Reports
+from ratelimit_kit.web.policy.reports import Asked, Reports
 from ratelimit_kit.web.response.denial import Respond
 from ratelimit_kit.web.response.responder import Responder
 from ratelimit_kit.web.response.result import PASS, CheckResult
@@ -84,14 +84,16 @@ class RuleSet:
         enforced, watched = (NOTHING, charges) if self.mode == "shadow" else charges.split()
         if enforced.impossible:
             return self._refuse_cost(request, enforced)
-        result = PASS
+        result, asked = PASS, Asked()
         if enforced.by_rule:
             on_outage = self._strictest(enforced)
-            result = self._settle(request, enforced, self._ask(enforced, on_outage, shadow=False), on_outage)
+            result = self._settle(request, enforced, self._ask(enforced, on_outage, asked), on_outage)
         if watched.impossible and not result.denied:
-            watched = self._possible(watched)
+            asked.impossible, watched = watched.impossible, watched.possible()
         if watched.by_rule and not result.denied:
-            result = self._watch(request, watched, self._ask(watched, "allow", shadow=True), result)
+            result = self._watch(request, watched, self._ask(watched, "allow", asked, shadow=True), result)
+        if asked or asked.impossible:
+            self._reports.report(asked)
         return result
 
     async def acheck(
@@ -108,14 +110,16 @@ class RuleSet:
         enforced, watched = (NOTHING, charges) if self.mode == "shadow" else charges.split()
         if enforced.impossible:
             return self._refuse_cost(request, enforced)
-        result = PASS
+        result, asked = PASS, Asked()
         if enforced.by_rule:
             on_outage = self._strictest(enforced)
-            result = self._settle(request, enforced, await self._aask(enforced, on_outage, shadow=False), on_outage)
+            result = self._settle(request, enforced, await self._aask(enforced, on_outage, asked), on_outage)
         if watched.impossible and not result.denied:
-            watched = self._possible(watched)
+            asked.impossible, watched = watched.impossible, watched.possible()
         if watched.by_rule and not result.denied:
-            result = self._watch(request, watched, await self._aask(watched, "allow", shadow=True), result)
+            result = self._watch(request, watched, await self._aask(watched, "allow", asked, shadow=True), result)
+        if asked or asked.impossible:
+            self._reports.report(asked)
         return result
 
     def _notice_proxy(self, request: Request) -> None:
@@ -123,27 +127,24 @@ class RuleSet:
         if not self.matching.frees_path(request):
             self._reports.notice_proxy(self.matching.address, request)
 
-    def _possible(self, watched: RequestCharges) -> RequestCharges:
-        """The shadow charges that their limits can admit; the others are only reported."""
-        self._reports.tell_of_impossible(watched.impossible, shadow=True)
-        return watched.possible()
-
-    def _ask(self, charges: RequestCharges, on_outage: OnOutage, *, shadow: bool) -> Decision:
-        """The store's decision on all charges, in one step."""
-        if not self._reports.counting:
+    def _ask(self, charges: RequestCharges, on_outage: OnOutage, asked: Asked, *, shadow: bool = False) -> Decision:
+        """The store's decision on all charges, in one step; `asked` takes what is to be reported."""
+        if not (self._reports.counting or shadow):
             return self.store.decide(charges.charges, on_outage)
         begun = time.perf_counter()
         decision = self.store.decide(charges.charges, on_outage)
-        self._reports.count(charges.by_rule, decision, time.perf_counter() - begun, shadow=shadow)
+        asked.append((charges.by_rule, decision, time.perf_counter() - begun, shadow))
         return decision
 
-    async def _aask(self, charges: RequestCharges, on_outage: OnOutage, *, shadow: bool) -> Decision:
+    async def _aask(
+        self, charges: RequestCharges, on_outage: OnOutage, asked: Asked, *, shadow: bool = False
+    ) -> Decision:
         """Do what `_ask` does."""
-        if not self._reports.counting:
+        if not (self._reports.counting or shadow):
             return await self.store.adecide(charges.charges, on_outage)
         begun = time.perf_counter()
         decision = await self.store.adecide(charges.charges, on_outage)
-        self._reports.count(charges.by_rule, decision, time.perf_counter() - begun, shadow=shadow)
+        asked.append((charges.by_rule, decision, time.perf_counter() - begun, shadow))
         return decision
 
     def _settle(
@@ -157,7 +158,6 @@ class RuleSet:
 
     def _watch(self, request: Request, charges: RequestCharges, decision: Decision, result: CheckResult) -> CheckResult:
         """The result after the shadow rules, which refuse nobody."""
-        self._reports.tell_of_shadow(charges.by_rule, decision)
         _note(request, charges, decision)
         return self._responder.watched(result, charges, decision)
 
