@@ -32,7 +32,7 @@ def test_a_busy_port_and_a_bad_one_are_said() -> None:
     command = [sys.executable, "-m", "ratelimit_kit", "demo", "--port"]
     with running([*command, str(port)], port):
         busy = subprocess.run([*command, str(port)], capture_output=True, text=True, check=False)
-        assert busy.returncode == 1
+        assert busy.returncode == 3
         assert f"cannot listen on 127.0.0.1:{port}" in busy.stderr
     bad = subprocess.run([*command, "99999"], capture_output=True, text=True, check=False)
     assert bad.returncode == 2
