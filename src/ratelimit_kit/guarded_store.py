@@ -64,7 +64,7 @@ class GuardedStore:
         self._denials = DenialCache() if deny_cache and self.backend.denials_cacheable else None
         self._outages = Outages(repr(self.store), self.observer.on_event, workers)
         self._breaker = self._outages.breaker
-        self._has_own_counters = self.guard.alert and not isinstance(store, Store)
+        self._has_own_counters = self.guard.alert and (store is None or isinstance(store, str))
 
     def check_lifetime(self) -> None:
         """Raise LostCountersError if a store with its own counters is made in each request; for a valid owner only."""

@@ -233,7 +233,6 @@ def with_defaults(store: Store) -> BaseStore:
 
 _REDIS = "ratelimit_kit.stores.redis.store:from_url"
 _FORMS = ("", "+sentinel", "+cluster")
-
 _STORES = {
     "memory": "ratelimit_kit.stores.memory.store:from_url",
     **{name + form: _REDIS for name in ("redis", "rediss", "valkey", "valkeys") for form in _FORMS},
@@ -264,6 +263,10 @@ def open_store(store: str | Store | None) -> Store:
     return opened
 
 
+_METHODS = ("decide", "refund", "reset", "ping", "close")
+"""The methods of a store, each with an async twin: since Python 3.12 a Protocol's isinstance sees none of a proxy's."""
+
+
 def _checked(store: Store) -> Store:
     """A store of the user's own, if it has what the contract asks for; else an error that says what is missing."""
     if isinstance(store, type):
@@ -274,15 +277,15 @@ def _checked(store: Store) -> Store:
             f"{kind} does not say who shares its counters: write scope = Scope.PROCESS where each process has its own, "
             "Scope.HOST, or Scope.SHARED"
         )
-    if not isinstance(store, Store):
+    if not all(hasattr(store, name) for name in ("scope", *_METHODS, *(f"a{name}" for name in _METHODS))):
         raise StoreURLError(
             f"an object of type {kind} is not a store or a store URL. For example: 'redis://127.0.0.1:6379/0'"
         )
     if not isinstance(store.scope, Scope):
         raise OptionError(f"{kind}.scope must be a Scope, got {store.scope!r}. For example: scope = Scope.PROCESS")
-    for name in ("decide", "refund", "reset", "ping", "close"):
+    for name in _METHODS:
         method = getattr(type(store), name, None)
-        if method is not None and method is vars(BaseStore)[name] and name in {"decide", "refund", "reset"}:
+        if method is vars(BaseStore)[name] and name in {"decide", "refund", "reset"}:
             raise OptionError(f"{kind} has no method {name}: every store needs decide, refund and reset")
         if inspect.iscoroutinefunction(method):
             raise OptionError(f"{kind}.{name} is a coroutine function: call it a{name}, and write a sync {name} too")
