@@ -11,13 +11,15 @@ from flask import Flask, request
 from starlette.testclient import TestClient
 from werkzeug.test import Client
 
-from ratelimit_kit import Policy, Rule
+from ratelimit_kit import Limiter, Policy, Rule
 from ratelimit_kit.asgi import RateLimitMiddleware
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.cli import main
+from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.fastapi import install
 from ratelimit_kit.fastapi import ratelimit as limit_endpoint
 from ratelimit_kit.flask import RateLimit
 from ratelimit_kit.flask import ratelimit as limit_view
+from ratelimit_kit.stores import open_store
 
 
 def policy(*rules: Rule, **options: Any) -> Policy:
@@ -116,3 +118,16 @@ def test_a_view_that_is_decorated_without_parentheses_is_told_so() -> None:
 
     with pytest.raises(OptionError, match="parentheses"):
         ratelimit(lambda _: "5/minute")(object())
+
+
+def test_a_number_of_thousands_of_digits_is_refused_like_any_other_wrong_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "9" * 5000
+    with pytest.raises(StoreURLError, match="not a database number"):
+        open_store(f"redis://127.0.0.1:1/{long}")
+    for command in (["demo", "--port", long], ["verify", "http://127.0.0.1:1/", "--limit", long]):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 2
+    monkeypatch.setenv("RATELIMIT_KIT_WORKERS", long)
+    with pytest.raises(OptionError, match="RATELIMIT_KIT_WORKERS"):
+        Limiter("5/minute", store="memory://")

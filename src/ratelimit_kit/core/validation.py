@@ -45,6 +45,11 @@ def check_switch(option: str, value: object) -> bool:
     return value
 
 
+def read_digits(text: str) -> int | None:
+    """The number that a text of ASCII digits spells; None for other text, and for more digits than any option has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
 def alike(word: str, choices: Iterable[str], least: float) -> str | None:
     """The choice most similar to the word, with a similarity (0 to 1) of at least `least`; else None."""
     import difflib  # needed only for errors

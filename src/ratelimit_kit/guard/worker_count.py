@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ratelimit_kit.core.validation import read_digits
 from ratelimit_kit.environment import WORKERS, variable
 from ratelimit_kit.errors import OptionError
 
@@ -65,7 +66,8 @@ def declared(workers: int | None) -> Workers | None:
         return Workers(_number(workers, f"workers={workers!r}"), f"workers={workers} is declared")
     if text is None:
         return None
-    count = _number(int(text) if text.isascii() and text.isdigit() else text, f"{WORKERS}={text!r}")
+    number = read_digits(text)
+    count = _number(text if number is None else number, f"{WORKERS}={text!r}")
     return Workers(count, f"{WORKERS}={text} is declared")
 
 

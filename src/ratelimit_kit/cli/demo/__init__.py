@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from ratelimit_kit.cli.exits import FAILED
 from ratelimit_kit.cli.terminal import complain
+from ratelimit_kit.core.validation import read_digits
 from ratelimit_kit.stores.memory.store import MemoryStore
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.rules.rule import Rule
@@ -95,7 +96,7 @@ def _said(path: str, environ: WSGIEnvironment) -> tuple[str, str]:
 
 def _length(environ: WSGIEnvironment) -> int:
     text = environ.get("CONTENT_LENGTH") or ""
-    return min(int(text), 4096) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    return min(read_digits(text) or 0, 4096)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -108,6 +109,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) < 65_536:
-        return int(text)
+    port = read_digits(text)
+    if port is not None and port < 65_536:
+        return port
     raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 0 to 65535")

@@ -16,6 +16,7 @@ from ratelimit_kit.cli.findings import Finding, as_json, print_line, status_of, 
 from ratelimit_kit.cli.terminal import complain, print_json, progress
 from ratelimit_kit.cli.verify.judgement import after_waiting, count, denial, fields
 from ratelimit_kit.cli.verify.site import Site, SiteError, SiteResponse
+from ratelimit_kit.core.validation import read_digits
 from ratelimit_kit.errors import OptionError
 
 EPILOG = f"""\
@@ -127,8 +128,9 @@ def _headers(given: list[str]) -> dict[str, str]:
 
 
 def _whole(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000:
-        return int(text)
+    number = read_digits(text)
+    if number is not None and 1 <= number <= 1_000_000:
+        return number
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000000")
 
 

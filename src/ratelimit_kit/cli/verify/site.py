@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from ratelimit_kit.core.validation import read_digits
 from ratelimit_kit.errors import OptionError
 
 BODY = 65_536
@@ -41,8 +42,7 @@ class SiteResponse:
     @property
     def retry_after(self) -> int | None:
         """The whole seconds of Retry-After; None if it has none that anybody could wait for."""
-        text = self.headers.get("retry-after", "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+        return read_digits(self.headers.get("retry-after", ""))
 
 
 class Site:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ratelimit_kit.core.validation import nearest
+from ratelimit_kit.core.validation import nearest, read_digits
 from ratelimit_kit.stores.urls import StoreURL, read_url, redacted
 
 _PORTS = {"sentinel": 26379, "cluster": 6379}
@@ -124,9 +124,10 @@ def _login(url: StoreURL) -> dict[str, str]:
 
 
 def _database(url: StoreURL, text: str) -> int:
-    if text and not (text.isascii() and text.isdigit()):
+    number = read_digits(text or "0")
+    if number is None:
         raise url.refused("has a path that is not a database number. For example: 'redis://127.0.0.1:6379/0'")
-    return int(text or 0)
+    return number
 
 
 def _options(url: StoreURL, *, secure: bool) -> tuple[dict[str, Any], dict[str, str]]:
