@@ -53,20 +53,20 @@ def ours() -> dict[str, Experiment]:
 
     def misread() -> str:
         try:
-            Limiter("100/mnth", workers=1)
+            Limiter("100/mnth")
         except QuotaError:
             return "refused, with the nearest spelling"
         return "accepted"
 
     def stacked() -> str:
-        limiter = Limiter("5/minute", "1/hour", workers=1)
+        limiter = Limiter("5/minute", "1/hour")
         limiter.hit("key")
         before = limiter.peek("key").verdicts[0].remaining
         limiter.hit("key")
         return "no" if limiter.peek("key").verdicts[0].remaining == before else "yes"
 
     def of(text: str) -> Any:
-        return Limiter(text, workers=1)
+        return Limiter(text)
 
     one, two, three = of("10/2 seconds"), of("10/minute"), of("1/hour")
     return {
