@@ -6,12 +6,21 @@ not look like an outage. An idle connection is checked before it is used.
 
 from __future__ import annotations
 
+import weakref
 from collections import defaultdict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-C = TypeVar("C")
+
+class Closable(Protocol):
+    """A connection."""
+
+    def close(self) -> Any:
+        """Close it."""
+
+
+C = TypeVar("C", bound=Closable)
 
 
 class ConnectionPool(Generic[C]):
@@ -24,6 +33,8 @@ class ConnectionPool(Generic[C]):
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(size):
             self._permits.put(None)
+        # A store dropped without `close` leaves no open socket for the garbage collector to warn of.
+        weakref.finalize(self, _close_all, self._idle).atexit = False
 
     def acquire(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds for a permit to use connections; return whether there was one."""
@@ -69,4 +80,10 @@ class ConnectionPool(Generic[C]):
 
     def discard(self, connection: C) -> None:
         """Close a connection that is not needed, or whose next reply could belong to an earlier call."""
-        raise NotImplementedError
+        connection.close()
+
+
+def _close_all(connections: Mapping[Hashable, deque[C]]) -> None:
+    for some in connections.values():
+        while some:
+            some.pop().close()

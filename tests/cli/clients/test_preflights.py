@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,9 @@ def test_a_client_is_freed_of_refused_preflights_too(
 
     def preflights() -> list[int]:
         site = Policy.from_file(file)
-        return [site.check(request(method="OPTIONS", fields=PREFLIGHT, peer="203.0.113.9")).status for _ in range(3)]
+        with contextlib.closing(site.store):
+            preflight = partial(request, method="OPTIONS", fields=PREFLIGHT, peer="203.0.113.9")
+            return [site.check(preflight()).status for _ in range(3)]
 
     assert preflights() == [0, 0, 429]
     main(["inspect", "203.0.113.9", "--policy", str(file), "--json"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import redis as client_library
 from ratelimit_kit import Limiter, RedisStore, SlidingWindow
 from ratelimit_kit.errors import StoreUnavailableError
 from ratelimit_kit.stores.redis import driver
-from tests.processes import RedisServer, redis_server
+from tests.processes import Process, RedisServer, redis_server
 
 pytestmark = pytest.mark.live
 
@@ -60,6 +61,24 @@ def test_one_connection_serves_one_thread_and_many_serve_many(redis: RedisServer
     assert connections() == 0
     assert limiter.hit("key").remaining == 100_000 - 451
     limiter.close()
+
+
+@pytest.mark.parametrize("kind", ["redis", "memcached"])
+def test_a_store_dropped_without_close_closes_its_connections(
+    kind: str, redis: RedisServer, memcached: Process
+) -> None:
+    """Also within a cycle, where the garbage collector would otherwise find the socket open, and warn."""
+    limiter = Limiter("5/hour", store=redis.url() if kind == "redis" else f"memcached://127.0.0.1:{memcached.port}")
+    assert limiter.hit(f"dropped {kind}")
+    store: Any = limiter.store
+    pool = store._client._pool if kind == "redis" else store._servers._pool
+    (idle,) = [one for some in pool._idle.values() for one in some]
+    sock = idle.sock if kind == "memcached" else idle._socket
+    assert sock.fileno() > 0
+    pool.cycle = pool
+    del limiter, store, pool, idle
+    gc.collect()
+    assert sock.fileno() == -1
 
 
 def test_a_forked_child_has_connections_of_its_own(redis: RedisServer) -> None:

@@ -74,10 +74,6 @@ class MemcachedConnections(ConnectionPool[Any]):
         """A pymemcache client, which connects with its first command."""
         return Client(place, connect_timeout=self._timeout, timeout=self._timeout, no_delay=True, default_noreply=False)
 
-    def discard(self, connection: Any) -> None:
-        """Close a client that is not needed, or whose next read might return an earlier reply."""
-        connection.close()
-
 
 def expire(seconds: int) -> int:
     """The expiry for Memcached: seconds up to 30 days, beyond that a Unix timestamp."""

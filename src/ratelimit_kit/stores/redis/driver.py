@@ -183,3 +183,7 @@ class Connection:
             return not self.library.can_read(0)
         except Exception:  # noqa: BLE001 - whatever it is, this connection is not used
             return False
+
+    def close(self) -> None:
+        """Close the connection; redis-py opens it again when it is used."""
+        self.library.disconnect()
