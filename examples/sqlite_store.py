@@ -11,7 +11,7 @@ import time
 
 from ratelimit_kit import BaseStore, Scope, Verdict
 from ratelimit_kit.errors import StoreUnavailableError
-from ratelimit_kit.stores import check_charges
+from ratelimit_kit.stores import check_charges, check_refunds
 
 
 class SQLiteStore(BaseStore):
@@ -35,7 +35,7 @@ class SQLiteStore(BaseStore):
         with self._transaction() as database:
             now = self._clock() // 1000
             database.execute("DELETE FROM counters WHERE expires < ?", [now])
-            states = [self._read(database, charge) for charge in charges]
+            states = [self._read(database, charge, now) for charge in charges]
             peeks = [charge.limit.peek(state, now, charge.cost) for charge, state in zip(charges, states, strict=True)]
             if all(peek.fits for peek in peeks):
                 for index, charge in enumerate(charges):
@@ -49,10 +49,11 @@ class SQLiteStore(BaseStore):
         ]
 
     def refund(self, charges, charged_at=None):
+        check_refunds(charges)
         with self._transaction() as database:
             now = self._clock() // 1000
             for charge in charges:
-                state = self._read(database, charge)
+                state = self._read(database, charge, now)
                 self._write(database, charge, charge.limit.refund(state, now, charge.cost, charged_at), now)
 
     def reset(self, charges):
@@ -96,19 +97,25 @@ class SQLiteStore(BaseStore):
             self._local.database = database
         return self._local.database
 
-    def _read(self, database, charge):
+    def _read(self, database, charge, now):
         row = database.execute("SELECT state FROM counters WHERE name = ?", [_name(charge)]).fetchone()
-        return charge.limit.load(json.loads(row[0])) if row else None
+        if row is None:
+            return None
+        state = charge.limit.load(json.loads(row[0]))
+        rewound = charge.limit.rewind(state, now)
+        if rewound is not state:  # the clock was set back
+            self._write(database, charge, rewound, now)
+        return rewound
 
     def _write(self, database, charge, state, now):
         """Write a state for as long as it matters, and a minute more for a clock that is corrected."""
         if state is None:
             database.execute("DELETE FROM counters WHERE name = ?", [_name(charge)])
         else:
-            expires = now + charge.limit.peek(state, now, 0).reset + 60_000_000
+            expires = now + charge.limit.lifetime(state, now) + 60_000_000
             row = [_name(charge), expires, json.dumps(charge.limit.dump(state))]
             database.execute("REPLACE INTO counters VALUES (?, ?, ?)", row)
 
 
 def _name(charge):
-    return f"{charge.limit.id} {charge.key}".encode("utf-8", "surrogatepass").hex()
+    return f"{charge.limit.counter} {charge.key}".encode("utf-8", "surrogatepass").hex()

@@ -172,3 +172,13 @@ def test_a_bare_decorator_and_an_unknown_option_are_errors() -> None:
         ratelimit(lambda: True)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="has no option 'methods'"):
         ratelimit("5/minute", methods=["POST"])
+
+
+def test_every_option_of_a_limiter_reaches_it() -> None:
+    store = MemoryStore()
+    old = ratelimit("5/minute", store=store, name="x", workers=1, inherit=False)(lambda: 1)
+    new = ratelimit("7/minute", store=store, name="x", workers=1, inherit=False)(lambda: 1)
+    assert [old() for _ in range(5)] == [1] * 5
+    assert [new() for _ in range(7)] == [1] * 7
+    own = set(inspect.signature(ratelimit).parameters) - {"limits", "key", "cost", "unknown"}
+    assert own == set(inspect.signature(Limiter.__init__).parameters) - {"self", "limits"}

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import pickle
 import time
 from typing import Any
 
 import pytest
 
-from ratelimit_kit import CostError, Limiter, LimitExceeded, MemoryStore, QuotaError, SlidingWindow, ratelimit
+from ratelimit_kit import (
+    UNLIMITED,
+    CostError,
+    Limiter,
+    LimitExceeded,
+    MemoryStore,
+    QuotaError,
+    SlidingWindow,
+    ratelimit,
+)
 from ratelimit_kit.core.events import Decided, Event
 from ratelimit_kit.errors import OptionError, StoreUnavailableError, UnsafeWorkersError
 from ratelimit_kit.testing import ManualClock
@@ -251,3 +261,69 @@ async def test_observers_hear_of_a_limiters_decisions_and_of_no_peek() -> None:
         ("mail", "limiter", "denied", "MemoryStore"),
     ]
     assert [one.near for one in heard] == [False, True, True]
+
+
+def test_limiters_without_a_name_on_one_store_are_told_that_they_share_a_counter(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = MemoryStore()
+    Limiter("5/minute", store=store, workers=1)
+    for apart in (Limiter("5/minute", store=store, workers=1), Limiter("9/hour", store=store, workers=1),
+                  Limiter("9/minute", store=store, workers=1, name="named"),
+                  Limiter("9/minute", store=store, workers=1, inherit=False)):  # fmt: skip
+        assert apart.hit("key")
+    assert "count in one counter" not in caplog.text
+    both = Limiter("9/minute", store=store, workers=1)
+    assert "two limiters without a name count in one counter: 5/minute and 9/minute" in caplog.text
+    assert both.hit("key").remaining == 7
+
+
+def test_a_changed_number_goes_on_from_what_was_counted() -> None:
+    store = MemoryStore()
+    high, low = (Limiter(f"{number}/minute", store=store, workers=1, name="x") for number in (5, 2))
+    assert [high.hit("key").remaining for _ in range(3)] == [4, 3, 2]
+    assert (low.hit("key").allowed, low.peek("key").remaining) == (False, 0)
+    assert high.hit("key").remaining == 1
+    high.refund("key", cost=100)
+    assert low.hit("key").remaining == 1
+
+
+def test_without_a_limit_everything_is_admitted_and_nothing_is_kept() -> None:
+    store = MemoryStore()
+    limiter = Limiter(UNLIMITED, store=store, workers=1)
+    decision = limiter.hit("key", 10**9)
+    assert (decision.allowed, decision.retry_after, decision.limit) == (True, 0.0, UNLIMITED)
+    assert limiter.peek("key").allowed
+    limiter.refund("key")
+    limiter.reset("key")
+    assert len(store) == 0
+    assert pickle.loads(pickle.dumps(UNLIMITED)) is UNLIMITED
+
+
+async def test_a_limit_of_zero_is_not_waited_for() -> None:
+    for text in ("0/minute", "token-bucket: 0/hour", "fixed-window: 0/year"):
+        limiter = Limiter(text, store="memory://", workers=1)
+        decision = limiter.acquire("key", 5)
+        assert (decision.allowed, decision.remaining, decision.retry_after) == (False, 0, math.inf)
+        assert not (await limiter.aacquire("key", timeout=60)).allowed
+        assert not limiter.peek("key").allowed
+        with pytest.raises(LimitExceeded, match="no wait helps"):
+            ratelimit(text, workers=1)(lambda: 1)()
+
+
+async def test_a_refund_of_a_decision_is_of_that_hit_and_never_of_a_later_one() -> None:
+    clock = ManualClock(start=1_800_000_000)
+    limiter = Limiter("3/minute", store=MemoryStore(clock=clock), workers=1)
+    first = limiter.hit("key")
+    clock.advance(1)
+    limiter.reset("key")
+    assert [limiter.hit("key").remaining for _ in range(2)] == [2, 1]
+    limiter.refund("key", decision=first)
+    await limiter.arefund("key", decision=first)
+    assert limiter.peek("key").remaining == 1
+    last = limiter.hit("key")
+    denied = limiter.hit("key")
+    limiter.refund("key", decision=denied)
+    assert limiter.peek("key").remaining == 0
+    await limiter.arefund("key", decision=last)
+    assert limiter.peek("key").remaining == 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.fixed_window import FixedWindow
 from ratelimit_kit.core.grammar import parse
+from ratelimit_kit.core.limit import UNLIMITED
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.decorator import ratelimit
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "UNLIMITED",
     "BaseStore",
     "Charge",
     "ConfigurationError",

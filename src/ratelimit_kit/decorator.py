@@ -14,7 +14,7 @@ import wrapt
 
 from ratelimit_kit.core.calling import is_asynchronous
 from ratelimit_kit.core.decision import Decision
-from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.limit import Limit, Unlimited
 from ratelimit_kit.core.validation import options_of, refuse_unknown
 from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.guard.process_guard import OnUnsafe
@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 def ratelimit(
-    *limits: str | Limit | Limiter,
+    *limits: str | Limit | Unlimited | Limiter,
     key: str | Callable[..., str] | None = None,
     cost: int | Callable[..., int] = 1,
     store: str | Store | None = None,
@@ -40,6 +40,8 @@ def ratelimit(
     allow_per_process: bool = False,
     on_unsafe: OnUnsafe = "shutdown",
     observer: Observer | Sequence[Observer] | None = None,
+    deny_cache: bool = True,
+    inherit: bool = True,
     **unknown: Any,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Limit how often a function is called, or a coroutine function awaited.
@@ -79,6 +81,8 @@ def ratelimit(
             allow_per_process=allow_per_process,
             on_unsafe=on_unsafe,
             observer=observer,
+            deny_cache=deny_cache,
+            inherit=inherit,
         )
         charge = _Charge(limiter, what, key, cost)
         wrapper = charge.awaited if is_asynchronous(function) else charge.called
@@ -120,7 +124,7 @@ class _Charge:
             raise LimitExceeded(decision, self.what)
 
 
-def _limiter(limits: tuple[str | Limit | Limiter, ...], **options: Any) -> Limiter:
+def _limiter(limits: tuple[str | Limit | Unlimited | Limiter, ...], **options: Any) -> Limiter:
     ready = [limit for limit in limits if isinstance(limit, Limiter)]
     if not ready:
         return Limiter(*cast("tuple[str | Limit, ...]", limits), **options)

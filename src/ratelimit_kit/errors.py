@@ -276,7 +276,9 @@ class LimitExceeded(RateLimitKitError):  # noqa: N818 - the usual name
     def __init__(self, decision: Any, what: str) -> None:
         self.decision = decision
         self.what = what
-        super().__init__(f"{what} was refused by the limit {decision.limit}: try again in {decision.retry_after:.3f} s")
+        wait = decision.retry_after
+        advice = f"try again in {wait:.3f} s" if wait < float("inf") else "no wait helps"
+        super().__init__(f"{what} was refused by the limit {decision.limit}: {advice}")
 
     def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Any, str]]:
         return type(self), (self.decision, self.what)

@@ -129,7 +129,7 @@ class GuardedStore:
 
     def fast_path(self, namespace: str, limits: Sequence[Limit]) -> FastPath | None:
         """The store's fast path for single hits; None without one, with several limits, or if an observer counts."""
-        if len(limits) > 1 or self.observer.counting:
+        if len(limits) != 1 or self.observer.counting:
             return None
         return self.backend.fast_path(namespace, limits[0])
 
@@ -138,7 +138,7 @@ class GuardedStore:
         if decision.degraded:
             return  # nothing was charged in the store
         try:
-            for charged_at, some in _by_time(charges, decision):
+            for charged_at, some in by_time(charges, decision):
                 self.store.refund(some, charged_at)
         except StoreError as error:
             self._not_given_back(error)
@@ -148,7 +148,7 @@ class GuardedStore:
         if decision.degraded:
             return  # nothing was charged in the store
         try:
-            for charged_at, some in _by_time(charges, decision):
+            for charged_at, some in by_time(charges, decision):
                 await self.store.arefund(some, charged_at)
         except StoreError as error:
             self._not_given_back(error)
@@ -203,7 +203,7 @@ class GuardedStore:
         )
 
 
-def _by_time(charges: Sequence[Charge], decision: Decision) -> list[tuple[int | None, list[Charge]]]:
+def by_time(charges: Sequence[Charge], decision: Decision) -> list[tuple[int | None, list[Charge]]]:
     """The charges grouped by time of charge: a memory store has different clocks for calendar windows and the rest."""
     groups: dict[int | None, list[Charge]] = {}
     for charge, verdict in zip(charges, decision.verdicts, strict=True):

@@ -7,24 +7,34 @@ front of names (a test compares them). Both count on the same counters.
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import time
+import weakref
 from collections.abc import Sequence
+from typing import Final
 
 from ratelimit_kit.core.decision import Decision, Verdict
-from ratelimit_kit.core.events import Decided
+from ratelimit_kit.core.events import Decided, Event
 from ratelimit_kit.core.grammar import read_limits
-from ratelimit_kit.core.limit import Limit
-from ratelimit_kit.core.validation import known_options
+from ratelimit_kit.core.limit import UNLIMITED, Limit, Unlimited, check_room
+from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guard.process_guard import OnUnsafe
-from ratelimit_kit.guarded_store import GuardedStore
+from ratelimit_kit.guarded_store import GuardedStore, by_time
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.outage import OnOutage, outage_policy
-from ratelimit_kit.stores import Charge, Store
+from ratelimit_kit.stores import Charge, Scope, Store
 from ratelimit_kit.stores.keys import MAX_TEXT_LENGTH, scoped, shortened
 
 _new = tuple.__new__
 """Makes a Charge without a Python-level call."""
+
+DEFAULT_NAME: Final = "default"
+
+_of_object: weakref.WeakKeyDictionary[Store, dict[str, Limit]] = weakref.WeakKeyDictionary()
+_of_place: dict[str, dict[str, Limit]] = {}
+"""The first limit of each counter of limiters with the default name: by store, or by where a store of others counts."""
 
 sleep = time.sleep
 asleep = asyncio.sleep
@@ -34,7 +44,8 @@ class Limiter:
     """Admits a hit on a key only if every limit does; a denied hit changes nothing.
 
     `store` is a store or a URL (default: RATELIMIT_KIT_STORE, else memory); `name` is the namespace of the
-    keys: limiters with the same name, limits and store share counters. `on_outage` says what to do when the
+    keys: limiters with the same name and store share the counters of limits that differ only in their number, so that a
+    changed limit goes on from what was counted (`inherit=False` gives each number its own). `on_outage` says what to do when the
     store fails: "raise" (StoreError), "allow", "deny" or "local" (a decision with `degraded` set; "local"
     counts this process's share of the limits in memory).
 
@@ -50,17 +61,18 @@ class Limiter:
     @known_options
     def __init__(
         self,
-        *limits: str | Limit,
+        *limits: str | Limit | Unlimited,
         store: str | Store | None = None,
-        name: str = "default",
+        name: str = DEFAULT_NAME,
         on_outage: OnOutage = "raise",
         workers: int | None = None,
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
         observer: Observer | Sequence[Observer] | None = None,
         deny_cache: bool = True,
+        inherit: bool = True,
     ) -> None:
-        self.limits = read_limits(limits)
+        self.limits = read_limits(limits, inherit=check_switch("inherit", inherit))
         self._only = self.limits[0] if len(self.limits) == 1 else None
         self.name = name
         self._namespace = scoped(name, "")
@@ -73,13 +85,15 @@ class Limiter:
             on_unsafe=on_unsafe,
             deny_cache=deny_cache,
         )
+        check_room(self.limits, self._store.backend.max_numbers, self._store.backend.title)
         self._store.check_lifetime()
         self._guard = self._store.guard
         self._guard.start()
+        self._tell_of_sharing()
         self._fast = self._store.fast_path(self._namespace.removesuffix(":"), self.limits)
 
     def __repr__(self) -> str:
-        limits = "; ".join(str(limit) for limit in self.limits)
+        limits = "; ".join(str(limit) for limit in self.limits or [UNLIMITED])
         return f"Limiter({limits!r}, store={self.store!r}, name={self.name!r})"
 
     @property
@@ -122,13 +136,18 @@ class Limiter:
         """Do what `reset` does."""
         await self.store.areset(self._charges(key, 0))
 
-    def refund(self, key: str, cost: int = 1) -> None:
-        """Refund `cost` units to `key`, from its oldest hits; never more than were charged."""
-        self.store.refund(self._charges(key, cost))
+    def refund(self, key: str, cost: int = 1, decision: Decision | None = None) -> None:
+        """Refund `cost` units of the hit that got this `decision`, else of the oldest hits of `key`.
 
-    async def arefund(self, key: str, cost: int = 1) -> None:
+        Never more than was charged; nothing of a hit that a reset has forgotten, or that is not counted any more.
+        """
+        for charged_at, charges in _of_hit(self._charges(key, cost), decision):
+            self.store.refund(charges, charged_at)
+
+    async def arefund(self, key: str, cost: int = 1, decision: Decision | None = None) -> None:
         """Do what `refund` does."""
-        await self.store.arefund(self._charges(key, cost))
+        for charged_at, charges in _of_hit(self._charges(key, cost), decision):
+            await self.store.arefund(charges, charged_at)
 
     def acquire(self, key: str, cost: int = 1, timeout: float | None = None) -> Decision:
         """Wait until the hit is admitted, for at most `timeout` seconds (None: as long as it takes).
@@ -138,7 +157,7 @@ class Limiter:
         deadline = _deadline(timeout)
         while True:
             decision = self.hit(key, cost)
-            if decision.allowed or time.monotonic() + decision.retry_after > deadline:
+            if decision.allowed or _is_too_long(decision.retry_after, deadline):
                 return decision
             sleep(decision.retry_after)
 
@@ -147,7 +166,7 @@ class Limiter:
         deadline = _deadline(timeout)
         while True:
             decision = await self.ahit(key, cost)
-            if decision.allowed or time.monotonic() + decision.retry_after > deadline:
+            if decision.allowed or _is_too_long(decision.retry_after, deadline):
                 return decision
             await asleep(decision.retry_after)
 
@@ -158,6 +177,19 @@ class Limiter:
     async def aclose(self) -> None:
         """Do what `close` does, for this event loop."""
         await self.store.aclose()
+
+    def _tell_of_sharing(self) -> None:
+        """Report that two limiters which nobody named count in one counter: each then uses up the other's quota."""
+        for limit in self.limits if self.name == DEFAULT_NAME else ():
+            first = _counters_of(self.store).setdefault(limit.counter, limit)
+            if first != limit:
+                message = (
+                    f"two limiters without a name count in one counter: {first} and {limit}. Give each a name of its own, "
+                    'such as name="login", or write inherit=False'
+                )
+                self._store.observer.on_event(
+                    Event("shared-counter", message, logging.WARNING, {"counter": limit.counter})
+                )
 
     def _tell(self, charges: Sequence[Charge]) -> Decision:
         """Decide, and report the decision to the observers."""
@@ -174,7 +206,7 @@ class Limiter:
         return decision
 
     def _report(self, charges: Sequence[Charge], decision: Decision, seconds: float) -> None:
-        if charges[0].cost:  # a peek is not a decision
+        if charges and charges[0].cost:  # a peek is not a decision
             names = self.name, "limiter", type(self.store).__name__
             self._store.observer.on_decision(Decided.of(names, decision, decision.verdicts, seconds))
 
@@ -187,12 +219,36 @@ class Limiter:
         return [_new(Charge, (text, limit, cost)) for limit in self.limits]
 
 
+def _counters_of(store: Store) -> dict[str, Limit]:
+    """The first limit of each counter that limiters with the default name have in a store.
+
+    Two objects are one store where their text names the servers, as that of this library's shared stores does.
+    """
+    named = store.scope is not Scope.PROCESS and type(store).__module__.startswith("ratelimit_kit.stores.")
+    try:
+        return _of_place.setdefault(repr(store), {}) if named else _of_object.setdefault(store, {})
+    except TypeError:  # a store that cannot be referred to weakly
+        return {}
+
+
 def _deadline(timeout: float | None) -> float:
     if timeout is None:
         return float("inf")
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
         raise OptionError(f"timeout must be 0 or more seconds, or None, got {timeout!r}")
     return time.monotonic() + timeout
+
+
+def _of_hit(charges: list[Charge], decision: Decision | None) -> Sequence[tuple[int | None, Sequence[Charge]]]:
+    """The charges to refund, by the time of the hit; none if it was denied, or charged nothing in the store."""
+    if decision is None:
+        return [(None, charges)]
+    return by_time(charges, decision) if decision.allowed and not decision.degraded else []
+
+
+def _is_too_long(wait: float, deadline: float) -> bool:
+    """Whether a wait ends after the deadline, or never."""
+    return wait == math.inf or time.monotonic() + wait > deadline
 
 
 def _peeked(decision: Decision) -> Decision:

@@ -16,7 +16,7 @@ from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.core.validation import nearest
-from ratelimit_kit.errors import OptionError, StoreContendedError, StoreError, StoreUnavailableError
+from ratelimit_kit.errors import OptionError, QuotaError, StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.guard.worker_count import declared
 from ratelimit_kit.guard.worker_detection import detected
 from ratelimit_kit.stores import Charge
@@ -107,9 +107,9 @@ class LocalShare:
     def decide(self, charges: Sequence[Charge]) -> Decision:
         """Decide by this process's shares; a cost above a share uses up all of it."""
         workers, store = self._begun = self._begun or self._begin()
-        shares = [share(charge.limit, workers) for charge in charges]
+        shares = [share(charge.limit, workers).counted_in(charge.limit.counter) for charge in charges]
         asked = [
-            Charge(charge.key, limit, min(charge.cost, limit.max_cost))
+            Charge(charge.key, limit, min(charge.cost, limit.max_cost) if limit.max_cost else charge.cost)
             for charge, limit in zip(charges, shares, strict=True)
         ]
         verdicts = store.decide(asked)
@@ -134,9 +134,21 @@ def share(limit: Limit, workers: int) -> Limit:
     def part(number: int) -> int:
         return max(1, number // workers)
 
+    if not limit.limit:
+        return limit
     if isinstance(limit, TokenBucket):
-        return TokenBucket(part(limit.limit), limit.per, burst=part(limit.burst))
+        return _bucket(part(limit.limit), part(limit.burst), limit.window)
     if isinstance(limit, SlidingWindow):
-        return SlidingWindow(part(limit.limit), limit.per, resolution=limit.resolution)
+        return SlidingWindow(part(limit.limit), f"{limit.window} us", resolution=limit.resolution)
     assert isinstance(limit, FixedWindow)
-    return FixedWindow(part(limit.limit), limit.per, tz=limit.tz)
+    return FixedWindow(part(limit.limit), limit.per, tz=limit.tz, anchor=limit.anchor)
+
+
+def _bucket(limit: int, burst: int, window: int) -> TokenBucket:
+    """A token bucket of about that size, in numbers that are round enough to be exact."""
+    for digits in range(len(str(limit))):
+        try:
+            return TokenBucket(max(1, limit - limit % 10**digits), f"{window} us", burst=burst)
+        except QuotaError:
+            continue
+    return TokenBucket(1, f"{window} us", burst=1)

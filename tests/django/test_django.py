@@ -285,3 +285,19 @@ def test_the_setting_may_be_the_path_of_a_file(tmp_path: Any) -> None:
 def test_the_list_of_exposed_fields_is_joined() -> None:
     answer = Client().get("/exposing", headers={"origin": "https://example.org"})
     assert answer["Access-Control-Expose-Headers"] == "X-Own, RateLimit-Policy, RateLimit, Retry-After"
+
+
+def test_a_deploy_that_changes_a_number_goes_on_from_what_was_counted() -> None:
+    store = MemoryStore()
+
+    def statuses(limit: str, times: int, **options: Any) -> list[int]:
+        rules = [{"limits": limit, "paths": ["/plain"], "name": "plain", **options}]
+        with override_settings(RATELIMIT_KIT={"store": store, "rules": rules, "workers": 1}):
+            return [Client().get("/plain").status_code for _ in range(times)]
+
+    assert statuses("3/hour", 4) == [200, 200, 200, 429]
+    assert statuses("2/hour", 1) == [429]
+    assert statuses("5/hour", 3) == [200, 200, 429]
+    assert statuses("5/hour", 1, inherit=False) == [200]
+    assert statuses("unlimited", 1) == [200]
+    assert statuses("0/hour", 1) == [429]

@@ -40,6 +40,8 @@ def hidden(text: str) -> list[str]:
         ("fixed-window: 100/day; 150/hour", []),
         ("5/minute; 10/2 minutes", ["10/2 minutes"]),
         ("100/minute", []),
+        ("0/minute; 100/hour; token-bucket: 5/second", []),
+        ("fixed-window: 5/month; fixed-window: 9/month anchor 15", []),
     ],
 )
 def test_a_limit_that_never_matters_is_found(text: str, expected: list[str]) -> None:

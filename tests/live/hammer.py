@@ -19,18 +19,23 @@ class Passed:
 
     before: float
     after: float
+    limit: str = ""
 
 
-def hammer(url: str, limit: str, *, processes: int, threads: int, seconds: float) -> list[Passed]:
-    """The admissions of all threads of all processes, in order."""
+def hammer(url: str, *limits: str, processes: int, threads: int, seconds: float) -> list[Passed]:
+    """The admissions of all threads of all processes, in order; the limits take turns among the processes."""
     start = time.monotonic() + 3.0
-    command = [sys.executable, "-m", "tests.live.hammer", url, limit, str(threads), str(start), str(start + seconds)]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    children = []
+    for number in range(processes):
+        limit = limits[number % len(limits)]
+        words = [url, limit, str(threads), str(start), str(start + seconds)]
+        command = [sys.executable, "-m", "tests.live.hammer", *words]
+        children.append((limit, subprocess.Popen(command, stdout=subprocess.PIPE, text=True)))
     admissions = []
-    for child in children:
+    for limit, child in children:
         output, _ = child.communicate(timeout=seconds + 60)
         assert child.returncode == 0
-        admissions += [Passed(*pair) for pair in json.loads(output)]
+        admissions += [Passed(*pair, limit) for pair in json.loads(output)]
     return sorted(admissions, key=lambda one: one.before)
 
 
@@ -41,6 +46,17 @@ def most_in_any_window(admissions: list[Passed], seconds: float) -> int:
     for first in range(len(admissions)):
         last = bisect_left(begins, begins[first] + seconds)
         most = max(most, sum(one.after - begins[first] < seconds for one in admissions[first:last]))
+    return most
+
+
+def most_before(admissions: list[Passed], limit: str, seconds: float) -> int:
+    """The most admissions that certainly lay in the window that ends with one by this limit, itself included."""
+    begins = [one.before for one in admissions]
+    most = 0
+    for last in admissions:
+        if last.limit == limit:
+            window = admissions[bisect_left(begins, last.after - seconds) : bisect_left(begins, last.before)]
+            most = max(most, 1 + sum(one.after < last.before for one in window))
     return most
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from hypothesis import strategies as st
 
 from ratelimit_kit import Charge, FixedWindow, SlidingWindow, TokenBucket
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.testing import ManualClock
 
 LIMITS = [
@@ -20,10 +22,34 @@ LIMITS = [
     FixedWindow(9, per="month", tz="Asia/Kathmandu"),
 ]
 
-counters = st.tuples(st.sampled_from(["a", "b {c}"]), st.sampled_from(LIMITS))
+CHANGED = [
+    SlidingWindow(2, per=1),
+    SlidingWindow(0, per=1),
+    SlidingWindow(3000, per=1, resolution=2),
+    SlidingWindow(70_000, per=1, resolution=40),
+    TokenBucket(20, per=1, burst=3),
+    TokenBucket(0, per=1),
+    TokenBucket(3000, per=1),
+    FixedWindow(2, per="minute"),
+    FixedWindow(0, per="minute"),
+    FixedWindow(1000, per="minute"),
+]
+"""Other numbers for counters of LIMITS: a deploy that changes them, or two versions that serve at the same time."""
+
+
+def some_limits(chance: random.Random) -> list[Limit]:
+    """One to three limits of different counters."""
+    found = {limit.counter: limit for limit in chance.sample(LIMITS + CHANGED, chance.randint(1, 3))}
+    return list(found.values())
+
+
+costs = st.one_of(st.integers(0, 3), st.sampled_from([0, 1, 3, 250, 2000]))
 charge_lists = st.lists(
-    st.tuples(counters, st.integers(0, 3)), min_size=1, max_size=4, unique_by=lambda one: one[0]
-).map(lambda items: [Charge(key, limit, cost) for (key, limit), cost in items])
+    st.tuples(st.sampled_from(["a", "b {c}"]), st.sampled_from(LIMITS + CHANGED), costs),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda one: (one[0], one[1].counter),
+).map(lambda items: [Charge(key, limit, min(cost, limit.max_cost or cost)) for key, limit, cost in items])
 operations = st.one_of(
     st.tuples(st.just("advance"), st.integers(-1_500_000, 3_000_000)),
     st.tuples(st.just("advance"), st.sampled_from([1, 31_250, 250_000, 1_000_000, 60_000_000])),
@@ -34,6 +60,10 @@ operations = st.one_of(
     st.tuples(st.just("reset"), charge_lists),
 )
 programs = st.lists(operations, min_size=1, max_size=60)
+
+steps_back = st.tuples(st.just("advance"), st.sampled_from([-2_000_000, -2_000_001, -10_000_000, -3_600_000_000]))
+programs_of_wrong_clocks = st.lists(st.one_of(operations, steps_back), min_size=1, max_size=60)
+"""Programs for stores that forget nothing by themselves: the memory store drops what has expired before a clock is set back."""
 
 WIDTHS = [
     SlidingWindow(2, per=0.0002),

@@ -81,7 +81,9 @@ def _findings(options: argparse.Namespace, rules: list[dict[str, Any]]) -> Itera
     rules += [
         {
             "name": named.name,
-            "limits": [str(limit) for limit in named.rule.limits or ["a callable's"]],
+            "limits": [
+                str(limit) for limit in named.rule.limits or [(named.rule.tiers and "a callable's") or "unlimited"]
+            ],
             "key": [str(part) for part in named.rule.key],
         }
         for named in policy.rules

@@ -5,12 +5,13 @@ This is the only place where the core's integer microseconds become seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ratelimit_kit.core.durations import MICROSECONDS
-from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.limit import FOREVER, MAX_LIMIT, UNLIMITED, Limit
 from ratelimit_kit.errors import ConfigurationError
 
 Basis = tuple[Any, Any, int, int]
@@ -36,8 +37,8 @@ class Verdict:
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the denied charge would fit; 0.0 if it was admitted."""
-        return 0.0 if self.allowed else self.wait / MICROSECONDS
+        """Seconds until the denied charge would fit; 0.0 if it was admitted, infinity under a limit of 0."""
+        return 0.0 if self.allowed else self.next_after
 
     @property
     def reset_after(self) -> float:
@@ -47,7 +48,7 @@ class Verdict:
     @property
     def next_after(self) -> float:
         """Seconds until one more unit (or the denied cost) fits; 0.0 if it fits now."""
-        return self.wait / MICROSECONDS
+        return self.wait / MICROSECONDS if self.wait < FOREVER else math.inf
 
 
 class Decision:
@@ -93,9 +94,14 @@ class Decision:
 
     @property
     def binding(self) -> Verdict:
-        """The verdict that decides: the denial with the longest wait, else the limit with the least left."""
+        """The verdict that decides: the denial with the longest wait, else the limit with the least left.
+
+        Without any limit it is one of UNLIMITED, with as much left as the largest limit has.
+        """
         if len(self.verdicts) == 1:
             return self.verdicts[0]
+        if not self.verdicts:
+            return Verdict(True, cast("Limit", UNLIMITED), MAX_LIMIT, 0, 0)
         return max(
             self.verdicts,
             key=lambda verdict: (not verdict.allowed, verdict.wait, -verdict.remaining, verdict.reset),
@@ -124,6 +130,8 @@ class Decision:
     def __repr__(self) -> str:
         word = "allowed" if self.allowed else "denied"
         mark = ", degraded" if self.degraded else ""
+        if not self.verdicts:
+            return f"<Decision {word}{mark}: unlimited>"
         return (
             f"<Decision {word}{mark}: {self.remaining} left of {self.limit}, "
             f"retry after {self.retry_after:g} s, reset after {self.reset_after:g} s>"
@@ -202,4 +210,6 @@ class StatesAllowed(LazyDecision):
 def verdict_of(allowed: bool, limit: Any, state: Any, now: int, wanted: int) -> Verdict:  # noqa: FBT001 - a field
     """The verdict of a limit, computed from its state after the decision; all arguments but the first are a Basis."""
     _, remaining, wait, reset = limit.peek(state, now, wanted)
+    if allowed and state[limit.last_at] > now:  # the clock was set back
+        now = state[limit.last_at]
     return Verdict(allowed, limit, remaining, wait, reset, now)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Final
 
 from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.fixed_window import FixedWindow
@@ -16,15 +15,6 @@ from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.errors import UnreachableLimitError
-
-_SHORTEST: Final = {
-    "minute": 60,
-    "hour": 1800,
-    "day": 23 * 3600,
-    "week": 167 * 3600,
-    "month": (28 * 24 - 1) * 3600,
-}
-"""Seconds in the shortest calendar window of each kind, clock changes included."""
 
 
 def unreachable(limits: Sequence[Limit], where: str) -> list[UnreachableLimitError]:
@@ -45,7 +35,9 @@ def unreachable(limits: Sequence[Limit], where: str) -> list[UnreachableLimitErr
 
 
 def _hides(other: Limit, limit: Limit) -> bool:
-    """Whether `limit` would admit everything that `other` admits."""
+    """Whether `limit` would admit everything that `other` admits; one of 0 is meant to close what others leave open."""
+    if not other.limit:
+        return False
     if isinstance(limit, TokenBucket):
         at_once, rate = _shape(other)
         return at_once <= limit.burst and rate <= Fraction(limit.rate, limit.unit)
@@ -53,7 +45,7 @@ def _hides(other: Limit, limit: Limit) -> bool:
         lateness = limit.granule if limit.limit > limit.resolution else 0
         return _admitted(other, limit.window + lateness) <= limit.limit
     assert isinstance(limit, FixedWindow)
-    if isinstance(other, FixedWindow) and (other.per, other.tz) == (limit.per, limit.tz):
+    if isinstance(other, FixedWindow) and (other.per, other.tz, other.anchor) == (limit.per, limit.tz, limit.anchor):
         return other.limit <= limit.limit
     return _admitted(other, limit.max_lifetime) <= limit.limit
 
@@ -65,7 +57,7 @@ def _admitted(limit: Limit, span: int) -> Fraction:
     if isinstance(limit, SlidingWindow):
         return Fraction(limit.limit * -(-span // limit.window))
     assert isinstance(limit, FixedWindow)
-    return Fraction(limit.limit * (span // (_SHORTEST[limit.per] * MICROSECONDS) + 2))
+    return Fraction(limit.limit * (span // (limit.span.shortest * MICROSECONDS) + 2))
 
 
 def _shape(limit: Limit) -> tuple[Fraction, Fraction]:
@@ -75,4 +67,4 @@ def _shape(limit: Limit) -> tuple[Fraction, Fraction]:
     if isinstance(limit, SlidingWindow):
         return Fraction(limit.limit), Fraction(limit.limit, limit.window)
     assert isinstance(limit, FixedWindow)
-    return Fraction(2 * limit.limit), Fraction(limit.limit, _SHORTEST[limit.per] * MICROSECONDS)
+    return Fraction(2 * limit.limit), Fraction(limit.limit, limit.span.shortest * MICROSECONDS)

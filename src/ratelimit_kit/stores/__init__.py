@@ -11,7 +11,7 @@ import enum
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.events import Listener, unheard
@@ -19,6 +19,9 @@ from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreURLError
+from ratelimit_kit.stores.charges import Charge as Charge
+from ratelimit_kit.stores.charges import check_charges as check_charges
+from ratelimit_kit.stores.charges import check_refunds as check_refunds
 from ratelimit_kit.stores.urls import missing_scheme, redacted
 
 
@@ -28,19 +31,6 @@ class Scope(enum.Enum):
     PROCESS = "process"
     HOST = "host"
     SHARED = "shared"
-
-
-class Charge(NamedTuple):
-    """`cost` units of `limit`, charged to `key`. The same key with another limit is another counter."""
-
-    key: str
-    limit: Limit
-    cost: int = 1
-
-    @property
-    def counter(self) -> tuple[str, str]:
-        """The key and limit that identify this charge's counter."""
-        return self.key, self.limit.id
 
 
 Verdicts = Sequence[Verdict] | Decision
@@ -109,6 +99,9 @@ class BaseStore:
 
     clustered = False
     """Whether the counters of one request may be on several nodes, which decide one after the other."""
+
+    max_numbers: int | None = None
+    """How many integers of a state (`Limit.max_numbers`) one entry has room for; None for any number."""
 
     remedy = ""
     """The advice where several workers would each count separately; empty for the usual advice."""
@@ -290,11 +283,3 @@ def _checked(store: Store) -> Store:
         if inspect.iscoroutinefunction(method):
             raise OptionError(f"{kind}.{name} is a coroutine function: call it a{name}, and write a sync {name} too")
     return store
-
-
-def check_charges(charges: Sequence[Charge]) -> None:
-    """Raise OptionError if the list names a counter twice, or a cost can never be admitted."""
-    for charge in charges:
-        charge.limit.check_cost(charge.cost)
-    if len(charges) > 1 and len({(charge.key, charge.limit.id) for charge in charges}) < len(charges):
-        raise OptionError("two charges name the same key and limit: add their costs into one charge")

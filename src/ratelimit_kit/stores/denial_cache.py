@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from ratelimit_kit.core.decision import Decision, StateDenied, Verdict
 from ratelimit_kit.core.durations import MICROSECONDS
+from ratelimit_kit.core.limit import FOREVER
 from ratelimit_kit.stores import Charge, check_charges
 
 MAX_DENIALS: Final = 10_000
@@ -25,7 +26,7 @@ MAX_SECONDS: Final = 10.0
 """How long a denial is kept at most: another process may have reset the key."""
 
 REFUND_SECONDS: Final = 600.0
-"""For how long after a refund denials by the same limit are not cached: where only failures count,
+"""For how long after a refund denials by limits of the same kind are not cached: where only failures count,
 any process may refund again."""
 
 
@@ -60,12 +61,12 @@ class DenialCache:
         if not self._known:
             return None
         for key, limit, cost in charges:
-            known = self._known.get((key, limit.id))
-            if known is not None and known.charges[known.place].cost == cost:
+            known = self._known.get((key, limit.counter))
+            if known is not None and known.charges[known.place] == (key, limit, cost):
                 now = monotonic()
                 if now < known.until:
                     return _denied(charges, known, now)
-                self._known.pop((key, limit.id), None)
+                self._known.pop((key, limit.counter), None)
         return None
 
     def keep(self, charges: Sequence[Charge], decision: Decision, begun: float) -> None:
@@ -75,23 +76,26 @@ class DenialCache:
             if begun <= self._forgot:
                 return
             for index, (charge, verdict) in enumerate(zip(charges, verdicts, strict=True)):
-                if verdict.allowed or begun < self._given_back.get(charge.limit.id, -REFUND_SECONDS) + REFUND_SECONDS:
+                if (
+                    verdict.allowed
+                    or begun < self._given_back.get(charge.limit.counter, -REFUND_SECONDS) + REFUND_SECONDS
+                ):
                     continue
                 until = begun + min(verdict.wait / MICROSECONDS, MAX_SECONDS)
                 while len(self._known) >= MAX_DENIALS:
                     del self._known[next(iter(self._known))]
-                self._known[charge.key, charge.limit.id] = _Known(begun, until, charges, verdicts, index)
+                self._known[charge.counter] = _Known(begun, until, charges, verdicts, index)
 
     def _forget(self, charges: Sequence[Charge], *, refunded: bool) -> None:
         now = monotonic()
         with self._lock:
             self._forgot = now
             for charge in charges:
-                self._known.pop((charge.key, charge.limit.id), None)
+                self._known.pop(charge.counter, None)
                 if refunded:
-                    self._given_back[charge.limit.id] = now
+                    self._given_back[charge.limit.counter] = now
             if len(self._given_back) > MAX_DENIALS:
-                self._given_back = {charge.limit.id: now for charge in charges}
+                self._given_back = {charge.limit.counter: now for charge in charges}
 
     def _forget_all(self) -> None:
         with self._lock:
@@ -140,6 +144,7 @@ def _denied(charges: Sequence[Charge], known: _Known, now: float) -> Decision:
 def _later(verdict: Verdict, gone: int) -> Verdict:
     """The same verdict `gone` microseconds later; a denial still has a wait of at least one."""
     wait, reset = max(0 if verdict.allowed else 1, verdict.wait - gone), max(0, verdict.reset - gone)
+    wait = FOREVER if verdict.wait == FOREVER else wait
     return Verdict(verdict.allowed, verdict.limit, verdict.remaining, wait, reset, verdict.charged_at)
 
 

@@ -1,7 +1,7 @@
 """Store keys: any text, encoded so that no two counters collide and no protocol breaks.
 
-A key has the form `prefix:limit:{text}`. The braces make the text a hash tag, so that all limits of one
-text are in the same slot of a Redis Cluster.
+A key has the form `prefix:2:counter:{text}`, where 2 is the format of the states. The braces make the text a hash tag, so
+that all limits of one text are in the same slot of a Redis Cluster.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from urllib.parse import quote
 
 from ratelimit_kit.errors import OptionError
 
-MAX_ENCODED_LENGTH = 150
+FORMAT = 2
+"""The format of states in shared stores: states of another format are not read."""
+
+MAX_ENCODED_LENGTH = 128
 """Maximum length of encoded text; longer text is hashed (Memcached takes 250 bytes in all)."""
 
 MAX_TEXT_LENGTH = 250
@@ -35,6 +38,16 @@ def encode(text: str) -> str:
     if len(text) > MAX_ENCODED_LENGTH:
         return "#" + blake2b(text.encode(), digest_size=20).hexdigest()
     return text
+
+
+def key_prefix(prefix: str) -> str:
+    """The beginning of every counter's key in a shared store; the prefix is encoded already."""
+    return f"{prefix}:{FORMAT}:"
+
+
+def counter_key(beginning: str, counter: str, text: str) -> str:
+    """The key of a counter in a shared store, after its beginning."""
+    return f"{beginning}{counter}:{{{encode(text)}}}"
 
 
 def shortened(text: str) -> str:

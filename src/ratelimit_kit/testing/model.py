@@ -15,12 +15,15 @@ class Model:
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self.clock = clock
-        self.states: dict[tuple[str, Any], Any] = {}
+        self.states: dict[tuple[str, str], Any] = {}
 
     def decide(self, charges: Sequence[Charge]) -> list[Verdict]:
-        """Admit all charges or change nothing."""
+        """Admit all charges, or change nothing but stamps that the clock was set back behind."""
         now = self._now()
-        peeks = [charge.limit.peek(self._state(charge), now, charge.cost) for charge in charges]
+        for charge in charges:
+            if (state := self.states.get(charge.counter)) is not None:
+                self.states[charge.counter] = charge.limit.rewind(state, now)
+        peeks = [charge.limit.peek(self.states.get(charge.counter), now, charge.cost) for charge in charges]
         if all(peek.fits for peek in peeks):
             peeks = [
                 self._charge(charge, now) if charge.cost else peek for charge, peek in zip(charges, peeks, strict=True)
@@ -31,23 +34,20 @@ class Model:
         ]
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
-        """Refund costs."""
+        """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
         for charge in charges:
-            state = charge.limit.refund(self._state(charge), self._now(), charge.cost, charged_at)
-            self.states[charge.key, charge.limit] = state
+            state = self.states.get(charge.counter)
+            self.states[charge.counter] = charge.limit.refund(state, self._now(), charge.cost, charged_at)
 
     def reset(self, charges: Sequence[Charge]) -> None:
-        """Forget the charges' keys and limits."""
+        """Forget everything about the charges' keys and limits."""
         for charge in charges:
-            self.states.pop((charge.key, charge.limit), None)
+            self.states.pop(charge.counter, None)
 
     def _now(self) -> int:
         return self.clock() // 1000
 
-    def _state(self, charge: Charge) -> Any:
-        return self.states.get((charge.key, charge.limit))
-
     def _charge(self, charge: Charge, now: int) -> Peek:
-        state = charge.limit.try_charge(self._state(charge), now, charge.cost)
-        self.states[charge.key, charge.limit] = state
+        state = charge.limit.try_charge(self.states.get(charge.counter), now, charge.cost)
+        self.states[charge.counter] = state
         return charge.limit.peek(state, now, 0)

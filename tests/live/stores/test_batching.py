@@ -16,7 +16,7 @@ from ratelimit_kit.stores.redis.batching import Batcher
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
 from tests.processes import RedisServer, redis_server
-from tests.stores.programs import LIMITS
+from tests.stores.programs import some_limits
 
 pytestmark = [pytest.mark.live, pytest.mark.about("batching")]
 
@@ -32,7 +32,7 @@ async def test_many_decisions_in_one_call_are_those_of_the_model(
     for _ in range(12):
         clock.advance(chance.choice([0, 0.000001, 0.03125, 0.4, 1.0, 60.0, -0.5]))
         shapes = [
-            [(limit, chance.randint(0, 3)) for limit in chance.sample(LIMITS, chance.randint(1, 3))] for _ in range(3)
+            [(limit, min(limit.max_cost, chance.randint(0, 3))) for limit in some_limits(chance)] for _ in range(3)
         ]
         asked = []
         for shape in shapes:
@@ -116,11 +116,28 @@ async def test_an_error_goes_to_the_caller_whose_it_is(redis: RedisServer) -> No
     assert isinstance(results[1], CostError)
     assert [one.remaining for one in (results[0], results[2], results[3])] == [4, 4, 3]  # type: ignore[union-attr]
     with client_library.Redis.from_url(limiter.store._client._address.url) as raw:  # type: ignore[attr-defined]
-        raw.lpush("rlk:sw-5-60000000-32:{default:list}", "not a state")
+        raw.lpush("rlk:2:sw-60000000:{default:list}", "not a state")
     results = await asyncio.gather(limiter.ahit("list"), limiter.ahit("c", 2), return_exceptions=True)
     assert isinstance(results[0], StoreUnavailableError)
     assert results[1].remaining == 3  # type: ignore[union-attr]
     await limiter.aclose()
+
+
+@pytest.mark.parametrize("number", [1, 63, 300, 9000])
+async def test_many_charges_in_one_decision_are_decided_however_many_travel_together(
+    redis: RedisServer, number: int
+) -> None:
+    store = RedisStore(redis.url(), timeout=20)
+    limits = [SlidingWindow(2, per=60), TokenBucket(2, per=60), FixedWindow(2, per="day")]
+    together = 130 if number < 1000 else 3
+    asked = [[Charge(f"{caller} {key}", limits[key % 3]) for key in range(number)] for caller in range(together)]
+    for expected in (True, True, False):
+        answers = await asyncio.gather(*[store.adecide(charges) for charges in asked])
+        assert [bool(answer) for answer in answers] == [expected] * together
+        assert {verdict.remaining for answer in answers for verdict in list(answer)} <= {0, 1}
+    assert not store.decide(asked[0])
+    await store.aclose()
+    store.close()
 
 
 async def test_who_is_cancelled_before_the_call_is_sent_is_not_charged(redis: RedisServer) -> None:

@@ -170,8 +170,8 @@ def test_keys_are_readable_and_hold_no_hash_tag_but_ours(redis: RedisServer) -> 
     limiter.hit("{evil} key\r\n\0")
     with connect(url) as raw:
         assert sorted(raw.keys()) == [
-            "rlk:sw-5-60000000-32:{api:%7Bevil%7D%20key%0D%0A%00}",
-            "rlk:sw-5-60000000-32:{api:user:42}",
+            "rlk:2:sw-60000000:{api:%7Bevil%7D%20key%0D%0A%00}",
+            "rlk:2:sw-60000000:{api:user:42}",
         ]
     limiter.close()
 

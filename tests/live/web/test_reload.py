@@ -86,6 +86,31 @@ def test_modes_follow_the_file_and_the_counters_stay(redis: RedisServer, tmp_pat
         until(lambda: counted(process) == {200: 60}, process)
 
 
+def test_a_number_that_changes_under_load_gives_nobody_a_second_quota(redis: RedisServer, tmp_path: Path) -> None:
+    """Also while some workers have the new number and others still the old one."""
+    file, store = tmp_path / "ratelimit.toml", redis.url()
+    replace(file, policy(store, limit="10/hour"))
+    with site(file) as process:
+        passed = 0
+        for limit, total in (
+            ("10/hour", 10),
+            ("4/hour", 10),
+            ("25/hour", 25),
+            ("12/hour", 25),
+            ("0/hour", 25),
+            ("30/hour", 30),
+        ):
+            replace(file, policy(store, limit=limit))
+            end = time.monotonic() + 2 * RECHECK_SECONDS
+            while time.monotonic() < end or passed < total:
+                passed += counted(process)[200]
+                assert passed <= total
+                assert time.monotonic() < end + 15, process.text()
+        replace(file, policy(store, limit="token-bucket: 3/hour"))
+        fresh = "count from zero, by another window or algorithm: rule 'site' (token-bucket: 3/hour burst 3)"
+        until(lambda: bool(at_once(process)) and fresh in process.text(), process)
+
+
 def test_a_broken_file_keeps_the_rules_and_each_worker_says_so_once(redis: RedisServer, tmp_path: Path) -> None:
     file, store = tmp_path / "ratelimit.toml", redis.url()
     replace(file, policy(store))

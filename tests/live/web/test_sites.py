@@ -145,7 +145,7 @@ def test_a_django_cache_is_used_with_its_own_prefix_user_password_and_database(t
         )
         done = subprocess.run([sys.executable, "cached.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.stdout.strip() == "[True, False]", done.stderr
-        assert raw.keys("*") == [b"shop:rlk:sw-1-60000000-32:{default:key}"]
+        assert raw.keys("*") == [b"shop:rlk:2:sw-60000000:{default:key}"]
 
 
 def connect(server: RedisServer) -> redis_library.Redis:

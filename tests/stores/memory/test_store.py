@@ -59,7 +59,7 @@ def test_the_same_key_under_another_limit_is_another_counter(clock: ManualClock)
 
 def test_a_counter_named_twice_is_an_error() -> None:
     limit = SlidingWindow(5, per=60)
-    with pytest.raises(OptionError, match="same key and limit"):
+    with pytest.raises(OptionError, match="same counter"):
         MemoryStore().decide([Charge("key", limit), Charge("key", limit)])
 
 

@@ -21,10 +21,10 @@ from ratelimit_kit.stores import open_store
 from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
-from tests.stores.programs import WIDTHS, around, programs, run
+from tests.stores.programs import WIDTHS, around, programs_of_wrong_clocks, run
 
 
-@given(programs)
+@given(programs_of_wrong_clocks)
 @settings(max_examples=60)
 def test_lua_answers_as_python_does_on_fakeredis(program: list[tuple[str, Any]]) -> None:
     clock = ManualClock(start=1_800_000_000)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ratelimit_kit import MemoryStore, Policy, QuotaError, Rule, SlidingWindow
+from ratelimit_kit import UNLIMITED, MemoryStore, Policy, QuotaError, Rule, SlidingWindow
 from ratelimit_kit.core.events import Decided
 from ratelimit_kit.errors import IdentityError, OptionError, StoreUnavailableError
 from ratelimit_kit.testing import ManualClock
@@ -61,10 +61,41 @@ def test_limits_may_depend_on_the_request() -> None:
     assert both["RateLimit-Policy"] == '"tier-minute";q=1;w=60, "tier-hour";q=2;w=3600'
 
 
-@pytest.mark.parametrize("value", [None, 5, [], "100/mnth", {"a": 1}])
+@pytest.mark.parametrize("value", [5, [], [None], ["5/minute", None], "100/mnth", {"a": 1}])
 def test_a_callable_that_returns_no_limits_is_an_error_and_never_no_limit(value: Any) -> None:
-    with pytest.raises(QuotaError, match="skip requests with when="):
+    with pytest.raises(QuotaError, match="or UNLIMITED"):
         policy(Rule(lambda _: value)).check(request())
+
+
+@pytest.mark.parametrize("value", [None, UNLIMITED, "unlimited", [UNLIMITED, "unlimited"]])
+def test_a_client_without_limits_is_not_charged_and_gets_no_fields(value: Any) -> None:
+    store = MemoryStore()
+    site = Policy(Rule(lambda _: value, name="plan"), store=store, workers=1)
+    assert [site.check(request()).denied for _ in range(3)] == [False] * 3
+    assert dict(fields(site.check(request()))) == {}
+    assert len(store) == 0
+    beside = Policy(Rule(lambda _: value, name="plan"), Rule("2/minute", name="site"), store=MemoryStore(), workers=1)
+    assert statuses(beside, *[request() for _ in range(3)]) == [0, 0, 429]
+
+
+@pytest.mark.parametrize("limit", ["0/minute", "token-bucket: 0/minute", "fixed-window: 0/day"])
+@pytest.mark.parametrize("headers", ["draft11", "draft6", "x-ratelimit", "none"])
+def test_a_limit_of_zero_refuses_always_and_promises_nothing(limit: str, headers: str) -> None:
+    site = policy(Rule(limit, name="closed"), headers=headers)
+    for _ in range(2):
+        refused = site.check(request())
+        assert refused.status == 429
+        assert "Retry-After" not in dict(refused.headers)
+    if headers == "draft11":
+        assert '"closed";q=0;w=' in dict(refused.headers)["RateLimit-Policy"]
+
+
+def test_a_changed_number_goes_on_from_what_was_counted() -> None:
+    store = MemoryStore()
+    for inherit, expected in ((True, [0, 0, 0, 429]), (False, [0, 0, 0, 0])):
+        old = Policy(Rule("3/minute", name="login", inherit=inherit), store=store, workers=1, name=f"site-{inherit}")
+        new = Policy(Rule("2/minute", name="login", inherit=inherit), store=store, workers=1, name=f"site-{inherit}")
+        assert statuses(old, *[request() for _ in range(3)]) + statuses(new, request()) == expected
 
 
 def test_a_callable_stands_for_all_limits() -> None:
@@ -330,3 +361,18 @@ async def test_a_rule_of_ones_own_that_matches_in_its_own_way_is_asked() -> None
 
     both = Policy(Odd("1/minute", paths=["/"], name="a"), Rule("9/minute", name="b"), store=MemoryStore(), workers=1)
     assert [both.check(request()).denied for _ in range(4)] == [False, False, True, False]
+
+
+def test_rules_of_one_name_with_different_numbers_both_hold() -> None:
+    """As throttles of one scope may have them, or a decorator and the policy around it."""
+    site = Policy(Rule("9/minute", name="login"), store=MemoryStore(), workers=1)
+    throttles = [site.bind(Rule("5/minute"), "login"), site.bind(Rule("2/minute"), "login")]
+    assert [site.check(request(), throttles).denied for _ in range(3)] == [False, False, True]
+    site = Policy(Rule("4/minute", name="login"), store=MemoryStore(), workers=1)
+    decorator = site.bind(Rule("2/minute"), "login")
+    found = []
+    for _ in range(5):
+        asked = request()
+        found.append((site.check(asked).denied, site.check(asked, [decorator]).denied))
+    assert [outer for outer, _ in found] == [False] * 4 + [True]
+    assert [inner for _, inner in found[:4]] == [False, False, True, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from ratelimit_kit.cli import exits
@@ -52,7 +53,8 @@ def print_counter(counter: Counter, decision: Decision) -> None:
     """Print one rule's counters, with a line per limit."""
     print(f"{shown(counter.rule)}  {shown(counter.identity)}")
     for verdict in decision.verdicts:
-        state = "allowed" if verdict.allowed else f"REFUSES for {verdict.retry_after:.3f} s"
+        wait = f"for {verdict.retry_after:.3f} s" if verdict.retry_after < math.inf else "always"
+        state = "allowed" if verdict.allowed else f"REFUSES {wait}"
         print(f"  {verdict.limit}: {verdict.remaining} of {verdict.limit.max_cost} left, {state}, "
               f"resets in {verdict.reset_after:.3f} s")  # fmt: skip
 
@@ -65,7 +67,7 @@ def as_json(counter: Counter, decision: Decision) -> dict[str, Any]:
             "allowed": verdict.allowed,
             "remaining": verdict.remaining,
             "most": verdict.limit.max_cost,
-            "retry_after": verdict.retry_after,
+            "retry_after": verdict.retry_after if verdict.retry_after < math.inf else None,
             "reset_after": verdict.reset_after,
         }
         for verdict in decision.verdicts

@@ -18,7 +18,7 @@ from ratelimit_kit.stores import BaseStore, Charge, Scope
 from ratelimit_kit.stores.denial_cache import forget
 from ratelimit_kit.stores.keys import short_prefix
 from ratelimit_kit.stores.memcached.client import Servers
-from ratelimit_kit.stores.memcached.conversations import Clock, Conversations
+from ratelimit_kit.stores.memcached.conversations import MAX_NUMBERS, Clock, Conversations
 from ratelimit_kit.stores.urls import read_url, taken_out
 
 
@@ -32,6 +32,7 @@ class MemcachedStore(BaseStore):
     """
 
     scope = Scope.SHARED
+    max_numbers = MAX_NUMBERS
     blocking = True
 
     @known_options

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ratelimit_kit.core.decision import Decision, StateAllowed, StateDenied
+from ratelimit_kit.core.limit import SKEW, Limit
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.stores import FastPath
 from ratelimit_kit.stores.memory.table import Table
@@ -19,13 +20,13 @@ ONE: Final = 1
 """The only cost a fast path handles; compared by identity, because `True` equals 1 and must be rejected."""
 
 
-def fast_path_to(table: Table) -> FastPath:
-    """The fast path that suits the table's limit."""
-    return _to_bucket(table, table.limit) if isinstance(table.limit, TokenBucket) else _to_any(table, table.limit)
+def fast_path_to(table: Table, limit: Limit) -> FastPath:
+    """The fast path to a table for one of the limits that count there."""
+    return _to_bucket(table, limit) if isinstance(limit, TokenBucket) else _to_any(table, limit)
 
 
 def _to_any(table: Table, limit: Any) -> FastPath:
-    try_charge = limit.try_charge
+    try_charge, last_at = limit.try_charge, limit.last_at
 
     def decide(key: Any, cost: Any) -> Decision | None:
         if cost is not ONE:
@@ -39,6 +40,8 @@ def _to_any(table: Table, limit: Any) -> FastPath:
             return None
         after = try_charge(state, now, 1)
         if after is None:
+            if state[last_at] - now > SKEW:
+                return None
             denied = StateDenied()
             denied.basis = limit, state, now, 1
             return denied
@@ -57,11 +60,11 @@ def _to_any(table: Table, limit: Any) -> FastPath:
     return decide
 
 
-def _to_bucket(table: Table, limit: TokenBucket) -> FastPath:
+def _to_bucket(table: Table, limit: TokenBucket) -> FastPath:  # noqa: C901 - what it inlines
     """Like `_to_any`, with TokenBucket.try_charge inlined: the call would take longer than its arithmetic."""
     rate, unit, capacity = limit.rate, limit.unit, limit.capacity
 
-    def decide(key: Any, cost: Any) -> Decision | None:
+    def decide(key: Any, cost: Any) -> Decision | None:  # noqa: C901 - likewise
         if cost is not ONE:
             return None
         now = table.clock() // 1000
@@ -71,18 +74,22 @@ def _to_bucket(table: Table, limit: TokenBucket) -> FastPath:
             return None
         if now >= table.wake_at:
             return None
-        held, stamp = state
+        spent, stamp, born, writer = state
+        if writer != rate:
+            return None
         if now > stamp:
-            held += (now - stamp) * rate
-            if held > capacity:  # noqa: PLR1730 - min() takes longer
-                held = capacity
+            spent -= (now - stamp) * rate
+            if spent <= 0:
+                spent, born = 0, now
             stamp = now
-        held -= unit
-        if held < 0:
+        elif stamp - now > SKEW:
+            return None
+        spent += unit
+        if spent > capacity:
             denied = StateDenied()
             denied.basis = limit, state, now, 1
             return denied
-        after = held, stamp
+        after = spent, stamp, born, rate
         try:
             with table.lock:
                 states = table.states

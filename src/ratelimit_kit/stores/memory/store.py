@@ -19,7 +19,7 @@ from ratelimit_kit.core.fork import each_in_forked_child
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError, StoreURLError
-from ratelimit_kit.stores import BaseStore, Charge, FastPath, Scope, check_charges
+from ratelimit_kit.stores import BaseStore, Charge, FastPath, Scope, check_charges, check_refunds
 from ratelimit_kit.stores.memory.fast_path import fast_path_to
 from ratelimit_kit.stores.memory.tables import Clock, Clocks, Tables
 from ratelimit_kit.stores.urls import redacted
@@ -77,15 +77,14 @@ class MemoryStore(BaseStore):
             return None
         with self._tables.lock:
             table = self._tables.own(namespace, limit)
-            path: FastPath | None = table.fast_path()
+            path: FastPath | None = table.fast_paths.get(limit.id)
             if path is None:
-                path = fast_path_to(table)
-                table.fast_path = weakref.ref(path)
+                path = table.fast_paths[limit.id] = fast_path_to(table, limit)
         return path
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
-        check_charges(charges)
+        check_refunds(charges)
         with self._tables.lock:
             for charge in charges:
                 self._tables.refund(charge, charged_at)

@@ -1,4 +1,4 @@
-"""The counters of one limit in this process: a state per key, and when to check whether each still matters.
+"""The counters of limits that differ only in their number: a state per key, and when to check whether it still matters.
 
 The memory store uses it under its lock; states are immutable, so readers need no lock. A counter is checked once its
 limit's `max_lifetime` has passed since it was created; dead states are dropped, live ones are checked again later. So
@@ -11,23 +11,17 @@ from collections import deque
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
-from ratelimit_kit.core.limit import Limit, Peek
+from ratelimit_kit.core.limit import FOREVER, Limit, Peek
 
 Key = str | None
 
 OVERFLOW: Final = None
 """The key of the shared counter; no text equals it."""
 
-FOREVER: Final = 2**62
-"""A time that never comes, in microseconds."""
-
 MIN_PEAK: Final = 1024
 """Number of keys below which a table is not worth shrinking."""
-
-
-def _unused() -> None:
-    """No fast path leads to this table."""
 
 
 class _Slot(NamedTuple):
@@ -38,17 +32,16 @@ class _Slot(NamedTuple):
 
 
 class Table:
-    """The states of one limit, by key; `clock` returns nanoseconds.
+    """The states of the limits that share a counter, by key; `clock` returns nanoseconds.
 
-    Until `wake_at` (microseconds) no hit needs to check old counters. `fast_path` is a weak reference to the fast
-    path to this table, alive while something uses it.
+    `limit` is the one with the longest `max_lifetime`. Until `wake_at` (microseconds) no hit needs to check old counters. `fast_paths` are those to this table by the limit's `id`, alive while something uses them.
     """
 
-    __slots__ = ("_peak", "_slots", "clock", "fast_path", "limit", "lock", "states", "wake_at")
+    __slots__ = ("_peak", "_slots", "clock", "fast_paths", "limit", "lock", "states", "wake_at")
 
     def __init__(self, limit: Limit, clock: Callable[[], int], lock: Lock) -> None:
         self.limit = limit
-        self.fast_path: Callable[[], Any] = _unused
+        self.fast_paths: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self.clear(clock, lock)
 
     def clear(self, clock: Callable[[], int], lock: Lock) -> None:
@@ -68,30 +61,31 @@ class Table:
         """When the oldest counter is to be checked, in microseconds."""
         return self._slots[0].due if self._slots else FOREVER
 
-    def peek(self, key: Key, now: int, cost: int) -> Peek:
-        """Check whether `cost` fits, without changing anything.
+    def peek(self, limit: Limit, key: Key, now: int, cost: int) -> Peek:
+        """Check whether `cost` fits; changes nothing but stamps that the clock was set back behind.
 
         Several charges on the shared counter may together cost more than it can ever admit.
         """
-        if cost > self.limit.max_cost:
-            seen = self.limit.peek(self._state(key), now, 0)
-            return Peek(False, seen.remaining, self.limit.max_lifetime, seen.reset)
-        return self.limit.peek(self._state(key), now, cost)
+        state = self._state(limit, key, now)
+        if cost > limit.max_cost > 0:
+            seen = limit.peek(state, now, 0)
+            return Peek(False, seen.remaining, limit.max_lifetime, seen.reset)
+        return limit.peek(state, now, cost)
 
-    def charge(self, key: Key, now: int, cost: int) -> Peek:
+    def charge(self, limit: Limit, key: Key, now: int, cost: int) -> Peek:
         """Record a `cost` that fits, and return what is left."""
-        state = self.limit.try_charge(self._state(key), now, cost)
+        state = limit.try_charge(self._state(limit, key, now), now, cost)
         if key not in self.states:
             self._schedule(key, now)
         self.states[key] = state
         self._peak = max(self._peak, len(self.states))
-        return self.limit.peek(state, now, 0)
+        return limit.peek(state, now, 0)
 
-    def refund(self, key: Key, cost: int, charged_at: int | None) -> None:
+    def refund(self, limit: Limit, key: Key, cost: int, charged_at: int | None) -> None:
         """Refund `cost` to a key, if it has a state of its own."""
         if key not in self.states:
             return
-        state = self.limit.refund(self._state(key), self.now(), cost, charged_at)
+        state = limit.refund(self.states[key], self.now(), cost, charged_at)
         if state is None:
             del self.states[key]
         else:
@@ -99,7 +93,7 @@ class Table:
 
     def is_idle(self) -> bool:
         """Whether the table holds no counters, has none to check, and no fast path leads to it."""
-        return not self.states and not self._slots and self.fast_path() is None
+        return not self.states and not self._slots and not self.fast_paths
 
     def take_over(self, other: Table, prefix: str) -> None:
         """Move the counters of keys that begin with `prefix` here, without it, and copy the shared counter."""
@@ -133,13 +127,20 @@ class Table:
             self.states = dict(self.states)
             self._peak = max(MIN_PEAK, len(self.states))
 
-    def _state(self, key: Key) -> Any:
+    def _state(self, limit: Limit, key: Key, now: int) -> Any:
         """A key's state; while the shared counter is alive, a new key inherits its usage.
 
         Some of that usage may have been this key's own.
         """
+        if key not in self.states:
+            key = OVERFLOW
         state = self.states.get(key)
-        return self.states.get(OVERFLOW) if state is None else state
+        if state is None:
+            return None
+        rewound = limit.rewind(state, now)
+        if rewound is not state:
+            self.states[key] = rewound
+        return rewound
 
     def _schedule(self, key: Key, now: int) -> None:
         """Schedule a check of a key for when its state may be dead."""
@@ -153,7 +154,7 @@ class Table:
         state = self.states.get(key)
         if state is None:
             return
-        if self.limit.peek(state, now, 0).reset > 0:
+        if self.limit.lifetime(state, now) > 0:
             self._schedule(key, now)
         else:
             del self.states[key]

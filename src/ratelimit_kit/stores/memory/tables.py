@@ -34,13 +34,19 @@ class _Place(NamedTuple):
     """Where, when and how much to count."""
 
     table: Table
+    limit: Limit
     key: Key
     now: int
     cost: int
 
+    def stamp(self) -> int:
+        """The time under which a hit was charged here."""
+        state = self.table.states.get(self.key)
+        return self.now if state is None else self.limit.stamp(state, self.now)
+
 
 class Tables:
-    """Counters by limit and key, at most `room` of them; `full` is set while there is no room for a new key.
+    """Counters by kind of limit and key, at most `room` of them; `full` is set while there is no room for a new key.
 
     `clocks` are those for durations and for calendar windows, in nanoseconds.
     """
@@ -71,17 +77,17 @@ class Tables:
         """The table that counts this key under this limit, or None, and the key's name in that table."""
         if self._own:
             space, colon, key = text.partition(":")
-            table = self._own.get((space, limit.id))
+            table = self._own.get((space, limit.counter))
             if colon and table is not None:
                 return table, key
-        return self._shared.get(limit.id), text
+        return self._shared.get(limit.counter), text
 
     def own(self, space: str, limit: Limit) -> Table:
         """The table for the keys of one namespace; a new table takes over their counters from the shared one."""
-        table = self._own.get((space, limit.id))
+        table = self._own.get((space, limit.counter))
         if table is None:
-            table = self._own[space, limit.id] = self._new(limit)
-            shared = self._shared.get(limit.id)
+            table = self._own[space, limit.counter] = self._new(limit)
+            shared = self._shared.get(limit.counter)
             if shared is not None:
                 before = len(shared.states)
                 table.take_over(shared, space + ":")
@@ -111,13 +117,16 @@ class Tables:
         """Admit all charges or write nothing; one Verdict per charge, in order."""
         found = [self._of(charge) for charge in charges]
         self._sweep([table for table, _ in found])
-        places = [self._place(table, key, charge.cost) for (table, key), charge in zip(found, charges, strict=True)]
+        places = [
+            self._place(table, charge.limit, key, charge.cost)
+            for (table, key), charge in zip(found, charges, strict=True)
+        ]
         asked = _added_up(places) if self.full else places
-        peeks = [table.peek(key, now, cost) for table, key, now, cost in asked]
+        peeks = [table.peek(limit, key, now, cost) for table, limit, key, now, cost in asked]
         if all([peek.fits for peek in peeks]):  # noqa: C419 - a list is faster for so few
             peeks = [self._charge(place) if place.cost else peek for place, peek in zip(places, peeks, strict=True)]
         return [
-            Verdict(peek.fits, charge.limit, peek.remaining, peek.wait, peek.reset, place.now)
+            Verdict(peek.fits, charge.limit, peek.remaining, peek.wait, peek.reset, place.stamp())
             for charge, peek, place in zip(charges, peeks, places, strict=True)
         ]
 
@@ -125,7 +134,7 @@ class Tables:
         """Refund one charge."""
         table, key = self._of(charge)
         before = len(table.states)
-        table.refund(key, charge.cost, charged_at)
+        table.refund(charge.limit, key, charge.cost, charged_at)
         self.live += len(table.states) - before
 
     def reset(self, charge: Charge) -> None:
@@ -137,7 +146,9 @@ class Tables:
     def _of(self, charge: Charge) -> tuple[Table, str]:
         table, key = self.find(charge.key, charge.limit)
         if table is None:
-            table = self._shared[charge.limit.id] = self._new(charge.limit)
+            table = self._shared[charge.limit.counter] = self._new(charge.limit)
+        if charge.limit.max_lifetime > table.limit.max_lifetime:
+            table.limit = charge.limit
         return table, key
 
     def _new(self, limit: Limit) -> Table:
@@ -149,16 +160,16 @@ class Tables:
         steady, calendar = self.clocks
         return calendar if isinstance(limit, FixedWindow) else steady
 
-    def _place(self, table: Table, key: str, cost: int) -> _Place:
+    def _place(self, table: Table, limit: Limit, key: str, cost: int) -> _Place:
         """Where to count a key: if there is no room for a new one, under the shared key."""
         if key in table.states or self.live < self._room:
-            return _Place(table, key, table.now(), cost)
+            return _Place(table, limit, key, table.now(), cost)
         self.full = True
-        return _Place(table, OVERFLOW, table.now(), cost)
+        return _Place(table, limit, OVERFLOW, table.now(), cost)
 
     def _charge(self, place: _Place) -> Peek:
         self.live += place.key not in place.table.states
-        return place.table.charge(place.key, place.now, place.cost)
+        return place.table.charge(place.limit, place.key, place.now, place.cost)
 
     def _sweep(self, tables: Sequence[Table]) -> None:
         """Check a few old counters of the limits in use, and of one more, chosen in rotation.
@@ -185,8 +196,8 @@ class Tables:
             self.full = False
 
     def _drop(self, table: Table) -> None:
-        if self._shared.get(table.limit.id) is table:
-            del self._shared[table.limit.id]
+        if self._shared.get(table.limit.counter) is table:
+            del self._shared[table.limit.counter]
         else:
             self._own = {name: one for name, one in self._own.items() if one is not table}
 

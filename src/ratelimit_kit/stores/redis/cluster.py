@@ -7,20 +7,21 @@ limit. A decision is a generator of steps, which `carry_out` and its async twin 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, NamedTuple
 
 from redis.crc import key_slot
 
-from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.errors import StoreError
 from ratelimit_kit.stores import Charge
 
 
 class Ask(NamedTuple):
-    """Decide charges of one slot; the result is the server's time and the verdicts, or a StoreError."""
+    """Decide charges of one slot, or only peek; the result is the server's time and the verdicts, or a StoreError."""
 
     charges: Sequence[Charge]
+    peek: bool = False
 
 
 class GiveBack(NamedTuple):
@@ -42,19 +43,24 @@ def by_slot(charges: Sequence[Charge], keys: Sequence[str]) -> list[list[Charge]
 
 
 def deciding(charges: Sequence[Charge], parts: Sequence[Sequence[Charge]]) -> Conversation:
-    """Decide one slot after the other; on a denial or failure, refund what was charged."""
+    """Decide one slot after the other; on a denial or failure, refund what was charged.
+
+    A slot that fails, also while it is refunded, fails the whole decision: `on_outage` applies.
+    """
     found: dict[Charge, Verdict] = {}
     charged: list[GiveBack] = []
     for part in parts:
         answer = yield Ask(part)
-        failed = isinstance(answer, StoreError)
+        failed = [answer] if isinstance(answer, StoreError) else []
         if not failed:
             time, verdicts = answer
             found.update(zip(part, verdicts, strict=True))
         if failed or not all(verdict.allowed for verdict in verdicts):
-            yield from charged
+            for refund in charged:
+                answer = yield refund
+                failed += [answer] if isinstance(answer, StoreError) else []
             if failed:
-                raise answer
+                raise failed[0]
             yield from _peek_others(parts, part, found)
             break
         charged.append(GiveBack([charge for charge in part if charge.cost], time))
@@ -68,28 +74,33 @@ def _peek_others(
     for part in parts:
         if part is refused:
             continue
-        answer = yield Ask([charge._replace(cost=0) for charge in part])
+        answer = yield Ask(part, peek=True)
         if isinstance(answer, StoreError):
             raise answer
-        for charge, verdict in zip(part, answer[1], strict=True):
-            found[charge] = Verdict(
-                verdict.remaining >= charge.cost,
-                charge.limit,
-                verdict.remaining,
-                verdict.wait,
-                verdict.reset,
-                verdict.charged_at,
-            )
+        found.update(zip(part, answer[1], strict=True))
 
 
-class Steps(Protocol):
-    """Executes the steps of a conversation."""
+class Steps(NamedTuple):
+    """How a store takes the steps of a conversation, in the sync and in the async API."""
+
+    decide: Callable[..., tuple[int, Decision]]
+    adecide: Callable[..., Awaitable[tuple[int, Decision]]]
+    refund: Callable[[Sequence[Charge], int | None], None]
+    arefund: Callable[[Sequence[Charge], int | None], Awaitable[None]]
 
     def step(self, step: Ask | GiveBack) -> Any:
         """Execute a step and return its result."""
+        if isinstance(step, Ask):
+            time, decision = self.decide(step.charges, peek=step.peek)
+            return time, decision.verdicts
+        return self.refund(step.charges, step.charged_at)
 
     async def astep(self, step: Ask | GiveBack) -> Any:
         """Do what `step` does."""
+        if isinstance(step, Ask):
+            time, decision = await self.adecide(step.charges, peek=step.peek)
+            return time, decision.verdicts
+        return await self.arefund(step.charges, step.charged_at)
 
 
 def carry_out(conversation: Conversation, steps: Steps) -> Sequence[Verdict]:

@@ -50,7 +50,7 @@ class Batch:
 
     def succeed(self, reply: Any) -> None:
         """Give each caller its part of the reply."""
-        _, found = decisions(self.calls[0][1], reply)
+        _, found = decisions(self.calls[0][1], reply, many=len(self.calls) > 1)
         for (_, _, future, _), decision in zip(self.calls, found, strict=True):
             if not future.done():
                 future.set_result(decision)

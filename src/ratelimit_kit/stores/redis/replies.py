@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from struct import unpack
+from struct import Struct, unpack
+from typing import Any
 
 from ratelimit_kit.core.decision import Decision, LazyDecision, StateAllowed, StateDenied, Verdict
 from ratelimit_kit.core.fixed_window import FixedWindow
+from ratelimit_kit.core.limit import FOREVER
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.stores import Charge
 
-Reply = int | bytes
-"""A number for a single token bucket, packed numbers for everything else."""
-
-_LENGTHS = {TokenBucket: 1, FixedWindow: 2, SlidingWindow: 3}
+_LENGTHS = {TokenBucket: 3, FixedWindow: 3, SlidingWindow: 3}
 """How many numbers a reply holds for each kind of limit."""
+
+
+_STATE = Struct("<dd16x")
+"""The state of a token bucket: the time, the credits, and what is not needed here."""
 
 
 class ReplyAllowed(LazyDecision):
@@ -35,6 +38,10 @@ class ReplyDenied(ReplyAllowed):
     allowed = False
 
 
+Reply = int | bytes
+"""A number for a single token bucket that was not charged, packed numbers for everything else."""
+
+
 def other_window(reply: Reply) -> int | None:
     """The server's time (microseconds) if it decided nothing, being in another calendar window; else None."""
     if isinstance(reply, int) or len(reply) > 8:
@@ -43,14 +50,20 @@ def other_window(reply: Reply) -> int | None:
     return -int(time)
 
 
-def decisions(charges: Sequence[Charge], reply: Reply) -> tuple[int, list[Decision]]:
-    """The server's time (0 if the reply lacks it) and one decision per call of the batch."""
+def decisions(charges: Sequence[Charge], reply: Reply, *, many: bool = False) -> tuple[int, list[Decision]]:
+    """The server's time (0 if it was not told) and the decisions of all calls with such charges, of one or of `many`."""
     if isinstance(reply, int):
-        return 0, [_bucket(charges[0], reply)]
+        return 0, [_bucket(charges[0], 0, reply, 0, 0)]
+    limit: Any = charges[0].limit
+    if len(reply) == _STATE.size and not many:  # of one token bucket: nothing else is as long
+        time, spent = _STATE.unpack(reply)
+        admitted = StateAllowed()
+        admitted.basis = limit, (int(spent), now := int(time), now, limit.rate), now, 0
+        return now, [admitted]
     now, *numbers = map(int, unpack(f"<{len(reply) // 8}d", reply))
-    if len(charges) == 1 and isinstance(charges[0].limit, TokenBucket):
-        charge = charges[0]
-        return now, [_bucket(charge, number) for number in numbers]
+    if len(charges) == 1 and isinstance(limit, TokenBucket):
+        of_one = [numbers[at : at + 3] for at in range(0, len(numbers) - 2, 3)]
+        return now, [_bucket(charges[0], now, *one) for one in of_one]
     step = 1 + sum([_LENGTHS[type(limit)] for _, limit, _ in charges])
     found: list[Decision] = []
     for at in range(0, len(numbers), step):
@@ -60,29 +73,43 @@ def decisions(charges: Sequence[Charge], reply: Reply) -> tuple[int, list[Decisi
     return now, found
 
 
-def _bucket(charge: Charge, reply: int) -> Decision:
-    """The decision of a token bucket; `reply` is its credits afterwards, or -1 minus its credits on a denial."""
-    if reply >= 0:
+def _bucket(charge: Charge, now: int, spent: int, ahead: int, full: int) -> Decision:
+    """A decision of one token bucket: what is spent afterwards, or -1 minus what is spent on a denial."""
+    allowed = spent >= 0
+    state = (spent if allowed else -1 - spent), now + ahead, now, charge.limit.rate  # type: ignore[attr-defined]  # a token bucket
+    if full:
+        return Decision([_of_bucket(charge, state, now, full, admitted=allowed and charge.cost > 0)])
+    if allowed:
         admitted = StateAllowed()
-        admitted.basis = charge.limit, (reply, 0), 0, 0
+        admitted.basis = charge.limit, state, now, 0
         return admitted
     denied = StateDenied()
-    denied.basis = charge.limit, (-1 - reply, 0), 0, charge.cost
+    denied.basis = charge.limit, state, now, charge.cost
     return denied
+
+
+def _of_bucket(charge: Charge, state: tuple[int, ...], now: int, full: int, *, admitted: bool) -> Verdict:
+    """The verdict of a token bucket that is `full` after that time, under the number that has written it (0: not so)."""
+    peek = charge.limit.peek(state, now, 0 if admitted else charge.cost)
+    wait = min(peek.wait, full) if full and peek.wait < FOREVER else peek.wait
+    reset = min(peek.reset, full) if full else peek.reset
+    return Verdict(peek.fits, charge.limit, peek.remaining, wait, reset, state[1] if admitted else now)
 
 
 def _verdicts(charges: Sequence[Charge], now: int, numbers: Iterator[int], *, admitted: bool) -> list[Verdict]:
     found = []
-    for _, limit, cost in charges:
+    for charge in charges:
+        _, limit, cost = charge
         if isinstance(limit, SlidingWindow):
             left, wait, reset = next(numbers), next(numbers), next(numbers)
-            found.append(Verdict(admitted or cost <= left, limit, left, wait, reset, now))
-            continue
-        if isinstance(limit, TokenBucket):
-            state: tuple[int, int] | None = (next(numbers), now)
+            wait = wait if limit.limit else FOREVER
+            stamp = now + reset - limit.window if admitted and cost else now
+            found.append(Verdict(admitted or cost <= left, limit, left, wait, reset, stamp))
+        elif isinstance(limit, TokenBucket):
+            spent, ahead, full = next(numbers), next(numbers), next(numbers)
+            found.append(_of_bucket(charge, (spent, now + ahead, now, limit.rate), now, full, admitted=admitted))
         else:
-            end, count = next(numbers), next(numbers)
-            state = (end, count) if end else None
-        peek = limit.peek(state, now, 0 if admitted else cost)
-        found.append(Verdict(peek.fits, limit, peek.remaining, peek.wait, peek.reset, now))
+            end, count, born = next(numbers), next(numbers), next(numbers)
+            peek = limit.peek((end, count, born) if end else None, now, 0 if admitted else cost)
+            found.append(Verdict(peek.fits, limit, peek.remaining, peek.wait, peek.reset, max(now, born)))
     return found

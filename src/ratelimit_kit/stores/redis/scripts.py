@@ -82,10 +82,11 @@ class Arguments:
         self._ends: dict[str, tuple[int, int, int, int]] = {}
         self._known: dict[tuple[Any, ...], PackedArguments] = {}
 
-    def decide(self, charges: Sequence[Charge]) -> PackedArguments:
-        """The arguments of decide.lua; the same object while they do not change."""
-        if self._clock is not None:
-            return PackedArguments([*self._of(charges), self._clock() // 1000])
+    def decide(self, charges: Sequence[Charge], *, peek: bool = False) -> PackedArguments:
+        """The arguments of decide.lua, to `peek` only if so; the same object while they do not change."""
+        if peek or self._clock is not None:
+            clock = [] if self._clock is None else [self._clock() // 1000]
+            return PackedArguments([*(["peek"] if peek else []), *self._of(charges), *clock])
         if len(charges) == 1:
             _, limit, cost = charges[0]
             alike = self._shape_of(limit, cost)
@@ -108,8 +109,9 @@ class Arguments:
                 case SlidingWindow():
                     shape = _shape(limit)
                     numbers = limit.limit, limit.window, limit.resolution, limit.granule
-                    more = shape.stamp_modulus, shape.count_modulus, shape.entry_size
-                    arguments += ("sw", pack_doubles(cost, *numbers, *more), shape.header, shape.entry)
+                    more = shape.stamp_modulus, shape.count_modulus, shape.stamp_size, shape.count_size
+                    life = -(-limit.window // 1000)
+                    arguments += ("sw", pack_doubles(cost, *numbers, *more), shape.header, shape.entry, life)
                 case TokenBucket():
                     arguments += ("tb", pack_doubles(cost, limit.capacity, limit.unit, limit.rate))
                 case FixedWindow():
@@ -124,10 +126,9 @@ class Arguments:
             match limit:
                 case SlidingWindow():
                     shape = _shape(limit)
-                    numbers = *start, limit.window, shape.stamp_modulus, shape.count_modulus
-                    arguments += ("sw", pack_doubles(*numbers), shape.header, shape.entry)
+                    arguments += ("sw", pack_doubles(*start, limit.window, shape.stamp_modulus, shape.stamp_size))
                 case TokenBucket():
-                    arguments += ("tb", pack_doubles(*start, limit.capacity, limit.unit, limit.rate))
+                    arguments += ("tb", pack_doubles(*start, limit.unit, limit.rate))
                 case FixedWindow():
                     arguments += ("fw", pack_doubles(*start, 0 if charged_at is None else limit.window_end(charged_at)))
         if self._clock is not None:
@@ -143,11 +144,11 @@ class Arguments:
 
     def _window_ends(self, limit: FixedWindow) -> tuple[int, int, int, int]:
         now = self._local_time() + self._offset
-        ends = self._ends.get(limit.id)
+        ends = self._ends.get(limit.counter)
         if ends is None or not ends[1] <= now < ends[2]:
             start, end = _window_start(limit, now), limit.window_end(now)
             ends = _window_start(limit, start - 1), start, end, limit.window_end(end)
-            self._ends[limit.id] = ends
+            self._ends[limit.counter] = ends
         return ends
 
 
@@ -162,21 +163,23 @@ def _window_start(limit: FixedWindow, now: int) -> int:
 class _Shape(NamedTuple):
     """How the scripts pack the log of a sliding window.
 
-    The `struct` formats of its header and of an entry; the moduli of stamps and counts; the bytes of an entry.
+    The `struct` formats of its header and of an entry; the moduli and the bytes of stamps and counts.
     """
 
     header: str
     entry: str
     stamp_modulus: int
     count_modulus: int
-    entry_size: int
+    stamp_size: int
+    count_size: int
 
 
 def _shape(limit: SlidingWindow) -> _Shape:
     """The shape with the fewest bytes that distinguish all stamps within a window and all counts within a limit."""
     stamp, stamp_modulus, stamp_size = _number(limit.window)
     count, count_modulus, count_size = _number(limit.limit)
-    return _Shape(f"<d{count}{count}", f"<{stamp}{count}", stamp_modulus, count_modulus, stamp_size + count_size)
+    header, entry = f"<ddI1{count}{count}", f"<{stamp}{count}"
+    return _Shape(header, entry, stamp_modulus, count_modulus, stamp_size, count_size)
 
 
 def _number(largest: int) -> tuple[str, int, int]:

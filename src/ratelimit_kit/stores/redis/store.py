@@ -12,12 +12,12 @@ from typing import Any
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
-from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts, check_charges
+from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts, check_charges, check_refunds
 from ratelimit_kit.stores.denial_cache import forget, forget_all
-from ratelimit_kit.stores.keys import encode
+from ratelimit_kit.stores.keys import FORMAT, counter_key, encode, key_prefix
 from ratelimit_kit.stores.redis.checks import client_findings, refuse_repeating, server_facts, server_findings
 from ratelimit_kit.stores.redis.client import AsyncClient, Client, is_cluster
-from ratelimit_kit.stores.redis.cluster import Ask, GiveBack, acarry_out, by_slot, carry_out, deciding
+from ratelimit_kit.stores.redis.cluster import Steps, acarry_out, by_slot, carry_out, deciding
 from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.stores.redis.replies import decisions, other_window
 from ratelimit_kit.stores.redis.scripts import BY_SERVER, BY_TEST, Arguments
@@ -36,6 +36,7 @@ class RedisStore(BaseStore):
     """
 
     scope = Scope.SHARED
+    max_numbers = 2**29 // 16
 
     @known_options
     def __init__(
@@ -53,7 +54,7 @@ class RedisStore(BaseStore):
         check_switch("batching", batching)
         refuse_repeating(client)
         refuse_repeating(async_client)
-        self._prefix = encode(prefix)
+        self._prefix = key_prefix(encode(prefix))
         self._arguments = Arguments(clock)
         self._deciding, self._refunding = BY_SERVER if clock is None else BY_TEST
         self._given = [one for one in (client, async_client) if one is not None]
@@ -74,45 +75,45 @@ class RedisStore(BaseStore):
         In a cluster, charges in several slots are decided slot by slot, with refunds on a denial.
         """
         if self.clustered:
-            return carry_out(deciding(charges, self._slots(charges)), self)
+            return carry_out(deciding(charges, self._slots(charges)), self._steps)
         return self._decide(charges)[1]
 
     async def adecide(self, charges: Sequence[Charge]) -> Verdicts:
         """Do what `decide` does, batched with other calls made in the same iteration of the event loop."""
         if self.clustered:
-            return await acarry_out(deciding(charges, self._slots(charges)), self)
+            return await acarry_out(deciding(charges, self._slots(charges)), self._steps)
         batcher = self._aclient.batcher()
         if batcher is not None and charges:
-            return await batcher.decide(charges, self._keys(charges))
+            return await batcher.decide(charges, self._checked(charges))
         return (await self._adecide(charges))[1]
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
-        for part in self._slots(charges) if self.clustered else [charges]:
+        for part in self._parts(charges):
             self._refund(part, charged_at)
         forget(charges, refunded=True)
 
     async def arefund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Do what `refund` does."""
-        for part in self._slots(charges) if self.clustered else [charges]:
+        for part in self._parts(charges):
             await self._arefund(part, charged_at)
         forget(charges, refunded=True)
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
-        for part in self._slots(charges) if self.clustered else [charges]:
+        for part in self._parts(charges):
             self._delete(self._keys(part))
         forget(charges)
 
     async def areset(self, charges: Sequence[Charge]) -> None:
         """Do what `reset` does."""
-        for part in self._slots(charges) if self.clustered else [charges]:
+        for part in self._parts(charges):
             await self._adelete(self._keys(part))
         forget(charges)
 
     def clear(self) -> None:
         """Delete every key with this store's prefix, on every primary; not atomic, for tests."""
-        self._client.call(lambda client: _delete_all(client, f"{self._prefix}:*"))
+        self._client.call(lambda client: _delete_all(client, f"{self._prefix.removesuffix(f'{FORMAT}:')}*"))
         forget_all()
 
     def ping(self) -> None:
@@ -141,27 +142,27 @@ class RedisStore(BaseStore):
         """Close this event loop's client; a later call opens a new one."""
         await self._aclient.aclose()
 
-    def _decide(self, charges: Sequence[Charge]) -> tuple[int, Decision]:
+    def _decide(self, charges: Sequence[Charge], *, peek: bool = False) -> tuple[int, Decision]:
         """Decide in one script call; returns the server's time (microseconds) and the decision."""
-        keys = self._keys(charges)
+        keys = self._checked(charges)
         if not keys:
             return 0, Decision([])
-        reply = self._client.run(self._deciding, keys, self._arguments.decide(charges))
+        reply = self._client.run(self._deciding, keys, self._arguments.decide(charges, peek=peek))
         if (moment := other_window(reply)) is not None:
             self._arguments.learn_calendar(moment)
-            reply = self._client.run(self._deciding, keys, self._arguments.decide(charges))
+            reply = self._client.run(self._deciding, keys, self._arguments.decide(charges, peek=peek))
         now, (decision,) = decisions(charges, reply)
         return now, decision
 
-    async def _adecide(self, charges: Sequence[Charge]) -> tuple[int, Decision]:
+    async def _adecide(self, charges: Sequence[Charge], *, peek: bool = False) -> tuple[int, Decision]:
         """Do what `_decide` does."""
-        keys = self._keys(charges)
+        keys = self._checked(charges)
         if not keys:
             return 0, Decision([])
-        reply = await self._aclient.run(self._deciding, keys, self._arguments.decide(charges))
+        reply = await self._aclient.run(self._deciding, keys, self._arguments.decide(charges, peek=peek))
         if (moment := other_window(reply)) is not None:
             self._arguments.learn_calendar(moment)
-            reply = await self._aclient.run(self._deciding, keys, self._arguments.decide(charges))
+            reply = await self._aclient.run(self._deciding, keys, self._arguments.decide(charges, peek=peek))
         now, (decision,) = decisions(charges, reply)
         return now, decision
 
@@ -177,31 +178,29 @@ class RedisStore(BaseStore):
     async def _adelete(self, keys: Sequence[str]) -> None:
         await self._aclient.call(lambda client: client.delete(*keys))
 
-    def step(self, step: Ask | GiveBack) -> Any:
-        """Execute a step of a decision over several slots of a cluster."""
-        if isinstance(step, Ask):
-            time, decision = self._decide(step.charges)
-            return time, decision.verdicts
-        return self._refund(step.charges, step.charged_at)
-
-    async def astep(self, step: Ask | GiveBack) -> Any:
-        """Do what `step` does."""
-        if isinstance(step, Ask):
-            time, decision = await self._adecide(step.charges)
-            return time, decision.verdicts
-        return await self._arefund(step.charges, step.charged_at)
+    @property
+    def _steps(self) -> Steps:
+        return Steps(self._decide, self._adecide, self._refund, self._arefund)
 
     def _slots(self, charges: Sequence[Charge]) -> list[list[Charge]]:
-        check_charges(charges)
-        return by_slot(charges, self._keys(charges))
+        return by_slot(charges, self._checked(charges))
 
-    def _keys(self, charges: Sequence[Charge]) -> list[str]:
+    def _parts(self, charges: Sequence[Charge]) -> list[Sequence[Charge]]:
+        """What one call may refund or reset."""
+        check_refunds(charges)
+        return [*by_slot(charges, self._keys(charges))] if self.clustered else [charges] if charges else []
+
+    def _checked(self, charges: Sequence[Charge]) -> list[str]:
+        """The keys of charges that can be decided."""
         if len(charges) == 1:
             key, limit, cost = charges[0]
             limit.check_cost(cost)
-            return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}"]
+            return [f"{self._prefix}{limit.counter}:{{{encode(key)}}}"]  # counter_key: a call takes longer
         check_charges(charges)
-        return [f"{self._prefix}:{limit.id}:{{{encode(key)}}}" for key, limit, _ in charges]
+        return self._keys(charges)
+
+    def _keys(self, charges: Sequence[Charge]) -> list[str]:
+        return [counter_key(self._prefix, limit.counter, key) for key, limit, _ in charges]
 
 
 def _reach(url: str | None, clients: Sequence[Any], timeout: float) -> tuple[Address | None, float]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ratelimit_kit.core.limit import check_room
 from ratelimit_kit.core.validation import known_options, options_of
 from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import ConfigurationError, OptionError, StartupRefused, StartupWarning
@@ -155,6 +156,7 @@ class Policy:
 
         Response fields call it `label`, if one is given.
         """
+        check_room(rule.limits, self._store.backend.max_numbers, self._store.backend.title)
         return BoundRule(rule, name, self.name, label=label)
 
     def address_of(self, request: Request) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -104,9 +104,10 @@ class RulesInForce:
     def _renew(self, file: PolicyFile) -> None:
         found = file.changed(self._ruleset, self._check)
         if found is not None:
+            before = self._ruleset
             if isinstance(found, RuleSet):
                 self._ruleset = found
-            self._ruleset.store.observer.on_event(_event(file, found, self._ruleset.name))
+            before.store.observer.on_event(_event(file, before, found))
 
     def _check(self, renewed: RuleSet) -> None:
         """Raise the error that would refuse a start with this rule set, as far as it shows without the network."""
@@ -116,11 +117,25 @@ class RulesInForce:
             raise found
 
 
-def _event(file: PolicyFile, found: RuleSet | ReloadError, policy: str) -> Event:
+def _event(file: PolicyFile, before: RuleSet, found: RuleSet | ReloadError) -> Event:
     """The event that reports a changed file to the operator."""
+    policy = before.name
     if isinstance(found, ReloadError):
         return Event("policy-not-reloaded", str(found), logging.ERROR, {"error": found.rlk, "policy": policy})
     message = (
         f"the policy file {str(file.path)!r} has changed: mode {found.mode}, {len(found.matching.rules)} rules in force"
     )
+    fresh = list(_new_counters(before, found))
+    if fresh:
+        message += f". These count from zero, by another window or algorithm: {'; '.join(fresh)}"
     return Event("policy-reloaded", message, logging.WARNING, {"policy": policy, "mode": found.mode})
+
+
+def _new_counters(before: RuleSet, after: RuleSet) -> Iterator[str]:
+    """The rules of the same name whose limits do not go on from what was counted."""
+    known = {bound.name: {limit.counter for limit in bound.rule.limits} for bound in before.matching.rules}
+    for bound in after.matching.rules:
+        kept = known.get(bound.name, set())
+        fresh = [str(limit) for limit in bound.rule.limits if limit.counter not in kept]
+        if kept and fresh:
+            yield f"rule {bound.name!r} ({'; '.join(fresh)})"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 from ratelimit_kit.core.decision import Decision
+from ratelimit_kit.core.limit import check_room
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.environment import MODE, variable
 from ratelimit_kit.errors import OptionError
@@ -58,6 +59,8 @@ class RuleSet:
         self.store = store
         address = ClientAddress(trusted_proxies, ipv6_prefix, client_header)
         self.matching = Matching(rules, name, address, exempt)
+        for bound in self.matching.rules:
+            check_room(bound.rule.limits, store.backend.max_numbers, store.backend.title)
         self._responder = Responder(
             store, headers=headers, expose_headers=expose_headers, denial=denial, cost_status=cost_status
         )

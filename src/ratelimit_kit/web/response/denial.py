@@ -32,13 +32,15 @@ _TYPES = ("application/problem+json", "application/json", "text/html", "text/pla
 class Denial(NamedTuple):
     """A refusal: its `status` (429, 503 or 413), the `names` of the limits that refused, `retry_after` in seconds.
 
-    `retry_after` is infinite, and `helps` false, if the request costs more than the limit can ever admit.
+    `retry_after` is infinite, and `helps` false, if the request costs more than the limit can ever admit, or if the limit is
+    0 (`closed`).
     """
 
     request: Request
     status: int
     names: Sequence[str]
     retry_after: float
+    closed: bool = False
 
     @property
     def helps(self) -> bool:
@@ -58,6 +60,8 @@ class Denial(NamedTuple):
     @property
     def detail(self) -> str:
         """What the client can do about it."""
+        if self.closed:
+            return "Requests of this kind are not admitted."
         if not self.helps:
             return "This request asks for an amount that its limit never allows."
         return f"Try again in {self.wait} second{'' if self.wait == 1 else 's'}."

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.fixed_window import FixedWindow
-from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.limit import FOREVER, Limit
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.web.http.messages import Header, Response
 
@@ -64,9 +64,7 @@ def quota(limit: Limit) -> Quota:
 
 def _span(limit: Limit) -> int:
     if isinstance(limit, FixedWindow):
-        return {"month": 30 * 86_400, "week": 604_800, "day": 86_400, "hour": 3600, "minute": 60}[
-            limit.per
-        ] * MICROSECONDS
+        return limit.span.nominal * MICROSECONDS
     return limit.window if isinstance(limit, SlidingWindow) else limit.max_lifetime
 
 
@@ -80,6 +78,8 @@ def _effective_window(verdict: Verdict, limit: Quota) -> int:
 
     It never exceeds Retry-After, which a denial with units left would otherwise contradict.
     """
+    if verdict.wait >= FOREVER:  # under a limit of 0: a client that tries again all the same does so once a window
+        return limit.window
     paced = -(-verdict.remaining * limit.window // limit.quota)
     to_next = -(-verdict.wait // MICROSECONDS)
     if not verdict.allowed:
@@ -117,10 +117,11 @@ class _Lists:
 
 def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -> list[Header]:
     verdict = min((verdict for _, verdict in items), key=lambda one: (one.allowed, one.remaining, -one.reset))
+    next_after = verdict.next_after if verdict.wait < FOREVER else quota(verdict.limit).window
     return [
         (f"{prefix}-Limit", str(verdict.limit.max_cost)),
         (f"{prefix}-Remaining", str(verdict.remaining)),
-        (f"{prefix}-Reset", str(reset(verdict.next_after or verdict.reset_after))),
+        (f"{prefix}-Reset", str(reset(next_after or verdict.reset_after))),
     ]
 
 

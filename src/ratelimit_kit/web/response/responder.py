@@ -70,7 +70,8 @@ class Responder:
             items = _merged(items)
         names = [name for name, verdict in items if not verdict.allowed]
         limits = self._fields(items) if items else []
-        return self._refusal(Denial(request, 429 if quota else 503, names, decision.retry_after), limits)
+        wait = decision.retry_after
+        return self._refusal(Denial(request, 429 if quota else 503, names, wait, wait == math.inf), limits)
 
     def too_costly(self, request: Request, charges: RequestCharges) -> CheckResult:
         """The result for a request that costs more than a limit can ever admit, so that no wait helps."""

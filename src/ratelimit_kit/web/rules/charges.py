@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
@@ -39,13 +40,21 @@ class RuleCharges(NamedTuple):
     repeated: bool = False
     kept: bool = False
 
-    def less(self, paid: Mapping[tuple[str, str], float]) -> RuleCharges | None:
-        """What is left to charge after the costs in `paid`, by counter; None if nothing is."""
-        left = [
-            (charge if not already else charge._replace(cost=charge.cost - int(already)), item)
-            for charge, item in zip(self.charges, self.items, strict=True)
-            if not (already := paid.get(charge.counter, 0)) or already < charge.cost
-        ]
+    def less(self, paid: Mapping[tuple[str, str], Mapping[str, float]]) -> RuleCharges | None:
+        """What is left to charge after the costs in `paid`, by counter and limit; None if nothing is.
+
+        Where another number has paid for a counter, this one counts in a counter of its own: both hold.
+        """
+        left = []
+        for charge, item in zip(self.charges, self.items, strict=True):
+            by_limit = paid.get(charge.counter, {})
+            already = by_limit.get(charge.limit.id, 0)
+            if not already and any(by_limit.values()):
+                left.append((charge._replace(limit=charge.limit.counted_in(charge.limit.id)), item))
+            elif not already:
+                left.append((charge, item))
+            elif already < charge.cost:
+                left.append((charge._replace(cost=charge.cost - int(already)), item))
         if not left:
             return None
         return self._replace(charges=[charge for charge, _ in left], items=[item for _, item in left])
@@ -85,10 +94,10 @@ class RequestCharges:
         earlier = [(other, charge) for all_ in already_charged for other in all_.by_rule for charge in other.charges]
         new: list[RuleCharges] = []
         for one in self.by_rule:
-            paid: dict[tuple[str, str], float] = {}
+            paid: dict[tuple[str, str], Counter[str]] = {}
             for other, charge in earlier:
                 if other.rule.rule.counts is None or other.rule.rule.counts == one.rule.rule.counts:
-                    paid[charge.counter] = paid.get(charge.counter, 0) + charge.cost
+                    paid.setdefault(charge.counter, Counter())[charge.limit.id] += charge.cost
             left = one.less(paid)
             if left is not None:
                 new.append(left)
@@ -138,11 +147,12 @@ def _different(by_rule: list[RuleCharges]) -> list[RuleCharges]:
     """The charges without duplicates: two rules with the same name, as throttles may have, can share a counter."""
     if len({one.rule.name for one in by_rule}) == len(by_rule):
         return by_rule
-    seen: dict[tuple[str, str], float] = {}
+    seen: dict[tuple[str, str], dict[str, float]] = {}
     different = []
     for one in by_rule:
         left = one.less(seen)
-        seen |= {charge.counter: inf for charge in one.charges}
+        for charge in one.charges:
+            seen.setdefault(charge.counter, {})[charge.limit.id] = inf
         if left is not None:
             different.append(left)
     return different
@@ -228,7 +238,7 @@ class BoundRule:
         items = item_names(self.label, tuple(limits))
         keys = [self._prefix + shortened(identity) for identity in identities]
         charges = [Charge(key, limit, cost) for key in keys for limit in limits]
-        impossible = not 0 <= cost <= min([limit.max_cost for limit in limits])
+        impossible = not 0 <= cost <= min([limit.max_cost for limit in limits if limit.limit], default=max(cost, 0))
         return RuleCharges(self, charges, items * len(identities), impossible, len(identities) > 1)
 
 

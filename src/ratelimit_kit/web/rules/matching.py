@@ -44,7 +44,9 @@ class Matching:
         for one in candidates:
             if (indexed and one.by_index) or one.rule.always or one.rule.matches(request):
                 charged = (preflight and one.preflights) or one
-                found.append(charged.known(request, self.address) or charged.charges(request, self.address))
+                made = charged.known(request, self.address) or charged.charges(request, self.address)
+                if made.charges:
+                    found.append(made)
         together = self._combined(found)
         return together.without(request.already_charged) if request.already_charged else together
 
@@ -64,7 +66,9 @@ class Matching:
         for one in candidates:
             if (indexed and one.by_index) or one.rule.always or await one.rule.amatches(request):
                 charged = (preflight and one.preflights) or one
-                found.append(charged.known(request, self.address) or await charged.acharges(request, self.address))
+                made = charged.known(request, self.address) or await charged.acharges(request, self.address)
+                if made.charges:
+                    found.append(made)
         together = self._combined(found)
         return together.without(request.already_charged) if request.already_charged else together
 

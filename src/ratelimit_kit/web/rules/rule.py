@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from ratelimit_kit.core.grammar import read_limits
-from ratelimit_kit.core.limit import Limit
+from ratelimit_kit.core.limit import UNLIMITED, Limit, Unlimited
 from ratelimit_kit.core.validation import alike, check_switch, known_options
 from ratelimit_kit.errors import OptionError, QuotaError
 from ratelimit_kit.outage import OnOutage, outage_policy
@@ -26,7 +26,7 @@ _METHOD = re.compile(r"[A-Z]+", re.ASCII)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 """The methods of RFC 9110 and RFC 5789; others are accepted unless they look like a misspelling of these."""
 
-Limits = str | Limit | Sequence[str | Limit]
+Limits = str | Limit | Unlimited | Sequence[str | Limit | Unlimited] | None
 Tiers = Callable[[Request], Limits | Awaitable[Limits]]
 Test = Callable[[Request], Any]
 Exempt = Iterable[Pattern] | Test
@@ -38,7 +38,8 @@ class Rule:
 
     Args:
         limits: text such as "100/minute", or limit objects; all must admit a request. Or a single callable of the
-            request that returns them, such as a lookup of the user's plan.
+            request that returns them, such as a lookup of the user's plan; UNLIMITED or None makes no charge, and a limit of
+            0 refuses everything.
         key: what to count by: "ip", "user", "header:NAME", "cookie:NAME", "path:NAME", "global", a callable
             of the request, or a list of those for their combination.
         paths: "/login", a prefix ending in a slash and a star, or compiled regular expressions; default: every path.
@@ -56,6 +57,7 @@ class Rule:
         name: appears in the RateLimit fields, the problem body and the store's keys; default: by
             position in the policy ("rule-1").
         on_outage: what to do when the store fails: "allow", "local", "deny" or "raise"; default: the policy's.
+        inherit: whether a changed number goes on from what was counted under the old one; False begins a new counter.
 
     In async integrations the callables may be coroutine functions.
     """
@@ -63,7 +65,7 @@ class Rule:
     @known_options
     def __init__(
         self,
-        *limits: str | Limit | Tiers,
+        *limits: str | Limit | Unlimited | Tiers,
         key: Key = "ip",
         paths: Iterable[Pattern] | None = None,
         methods: Iterable[str] | None = None,
@@ -75,11 +77,13 @@ class Rule:
         messages: bool = False,
         name: str | None = None,
         on_outage: OnOutage | None = None,
+        inherit: bool = True,
     ) -> None:
         self.tiers = check_callable("limits", limits[0], "request") if limits and callable(limits[0]) else None
         if self.tiers is not None and len(limits) > 1:
             raise OptionError("a callable replaces all limits of a rule: let it return the others too")
-        self.limits = () if self.tiers is not None else read_limits(limits)  # type: ignore[arg-type]
+        self.inherit = check_switch("inherit", inherit)
+        self.limits = () if self.tiers is not None else read_limits(limits, inherit=inherit)  # type: ignore[arg-type]
         self.key = read_key(key)
         self.name = None if name is None else check_name(name)
         self.on_outage = None if on_outage is None else outage_policy(on_outage)
@@ -107,7 +111,7 @@ class Rule:
         self.cost = cost
 
     def __repr__(self) -> str:
-        limits = "; ".join(str(limit) for limit in self.limits) or repr(self.tiers)
+        limits = "; ".join(str(limit) for limit in self.limits) or repr(self.tiers or UNLIMITED)
         return f"Rule({limits!r}, name={self.name!r})"
 
     def matches(self, request: Request) -> bool:
@@ -129,7 +133,9 @@ class Rule:
     def of_preflights(self) -> Rule:
         """A rule with the same limits for CORS preflights, which identify no user: by address, one unit each."""
         limits = self.limits if self.tiers is None else (self.tiers,)
-        return Rule(*limits, key="ip", shadow=self.shadow, on_outage=self.on_outage)
+        return Rule(
+            *(limits or [UNLIMITED]), key="ip", shadow=self.shadow, on_outage=self.on_outage, inherit=self.inherit
+        )
 
     def _is_for(self, request: Request) -> bool:
         """Whether path and method match; HEAD also matches rules for GET, unless another rule names HEAD."""
@@ -141,20 +147,20 @@ class Rule:
 
 
 @lru_cache(maxsize=1024)
-def _read(limits: tuple[str | Limit, ...]) -> tuple[Limit, ...]:
-    return read_limits(limits)
+def _read(limits: tuple[str | Limit | Unlimited, ...], inherit: bool) -> tuple[Limit, ...]:  # noqa: FBT001 - one caller
+    return read_limits(limits, inherit=inherit)
 
 
 def tier(limits: Any, rule: Rule) -> tuple[Limit, ...]:
     """The limits that a callable returned for a request; QuotaError if they are invalid. Texts are parsed only once."""
-    several = tuple(limits) if isinstance(limits, list | tuple) else (limits,)
+    several = tuple(limits) if isinstance(limits, list | tuple) else (UNLIMITED if limits is None else limits,)
     try:
-        return _read(several)
+        return _read(several, rule.inherit)
     except (QuotaError, TypeError) as error:
         name = getattr(rule.tiers, "__qualname__", repr(rule.tiers))
         raise QuotaError(
-            f"the limits {name} returned {limits!r}, which is not a limit: return text such as '100/minute', or skip requests "
-            f"with when= ({str(error).removesuffix(' [RLK101]')})"
+            f"the limits {name} returned {limits!r}, which is not a limit: return text such as '100/minute', or UNLIMITED "
+            f"({str(error).removesuffix(' [RLK101]')})"
         ) from error
 
 

@@ -3,10 +3,9 @@
 -- KEYS[i]   the state of charge i
 -- ARGV      per charge: the algorithm, and its numbers, packed; the first three are the cost, 1 if the time of
 --           the hits to refund is known (else 0), and that time; then
---             tb  capacity, unit, rate
+--             tb  unit, rate
 --             fw  the end of the calendar window of those hits
---             sw  window, stamp_modulus and count_modulus; then, as separate arguments, the formats of the header
---                 and of an entry
+--             sw  window, stamp_modulus, and the bytes of a stamp
 
 local refund, max, min = {}, math.max, math.min
 
@@ -15,32 +14,43 @@ local function set(key, state, reset)
 end
 
 function refund.tb(key, state, numbers)
-  local cost, _, _, capacity, unit, rate = read('<dddddd', numbers)
-  local stamp, held = read('<dd', state)
-  held = min(capacity, held + max(0, now - stamp) * rate) + cost * unit
-  if held >= capacity then
+  local cost, known, hit, unit, rate = read('<ddddd', numbers)
+  local stamp, spent, born, writer = read('<dddd', state)
+  local time, back = max(now, stamp), cost * unit
+  if known == 1 then
+    back = hit >= born and hit <= time and max(0, back - (time - hit) * rate) or 0
+  end
+  spent = spent - back
+  if spent <= (time - stamp) * max(rate, writer) then
     call('DEL', key)
   else
-    set(key, pack('<dd', max(now, stamp), held), ceil((capacity - held) / rate))
+    set(key, pack('<dddd', stamp, spent, born, writer), spent / writer + stamp - now)
   end
 end
 
 function refund.fw(key, state, numbers)
-  local cost, known, _, window = read('<dddd', numbers)
-  local over, count = read('<dd', state)
-  local earlier = now < over and known == 1 and window < over
-  if not earlier and (now >= over or count <= cost) then
+  local cost, known, hit, window = read('<dddd', numbers)
+  local stop, count, born = read('<ddd', state)
+  if now >= stop then
     call('DEL', key)
-  elseif not earlier then
-    set(key, pack('<dd', over, count - cost), over - now)
+  elseif known == 0 or (hit >= born and hit <= now + skew and window == stop) then
+    if count <= cost then
+      call('DEL', key)
+    else
+      set(key, pack('<ddd', stop, count - cost, born), stop - now)
+    end
   end
 end
 
-function refund.sw(key, state, numbers, header, entry)
-  local cost, known, hit, window, stamp_modulus, count_modulus = read('<dddddd', numbers)
-  local last, total, before, from = read(header, state)
+function refund.sw(key, state, numbers)
+  local cost, known, hit, window, stamp_modulus, stamp_size = read('<dddddd', numbers)
+  local width = byte(state, 17)
+  local count_format = width == 8 and 'd' or 'I' .. width
+  local count_modulus = width == 8 and 2 ^ 53 or 256 ^ width
+  local header, entry = '<ddI1' .. count_format .. count_format, '<' .. (stamp_size == 8 and 'd' or 'I' .. stamp_size) .. count_format
+  local last, born, _, total, before, from = read(header, state)
   local horizon = max(now, last) - window
-  if known == 1 and hit <= horizon then cost = 0 end
+  if known == 1 and (hit <= horizon or hit < born) then cost = 0 end
   local entries, kept, newest = {}, 0, nil
 
   local function keep(stamp, reached)
@@ -66,18 +76,16 @@ function refund.sw(key, state, numbers, header, entry)
   keep(last, total)
   if newest then
     entries[#entries] = nil
-    set(key, pack(header, newest, kept, 0) .. table.concat(entries), newest - horizon)
+    set(key, pack(header, newest, born, width, kept, 0) .. table.concat(entries), newest + window - now)
   else
     call('DEL', key)
   end
 end
 
-local at = 1
 for i = 1, #KEYS do
-  local kind, state = ARGV[at], call('GET', KEYS[i])
+  local state = call('GET', KEYS[i])
   if state then
-    refund[kind](KEYS[i], state, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+    refund[ARGV[2 * i - 1]](KEYS[i], state, ARGV[2 * i])
   end
-  at = at + (kind == 'sw' and 4 or 2)
 end
 return 1
