@@ -327,3 +327,22 @@ async def test_a_refund_of_a_decision_is_of_that_hit_and_never_of_a_later_one() 
     assert limiter.peek("key").remaining == 0
     await limiter.arefund("key", decision=last)
     assert limiter.peek("key").remaining == 1
+
+
+async def test_a_limiter_without_options_takes_the_fast_path_while_its_guard_is_calm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limiter = Limiter("100/minute")
+    assert limiter.hit("key")
+    assert limiter.hit("key")  # from now on its table knows when it has to be swept
+    asked: list[str] = []
+    decide, adecide = limiter._store.decide, limiter._store.adecide
+    monkeypatch.setattr(limiter._store, "decide", lambda *given: asked.append("hit") or decide(*given))
+    monkeypatch.setattr(limiter._store, "adecide", lambda *given: asked.append("ahit") or adecide(*given))
+    assert limiter._guard.alert
+    for calm, expected in ((True, []), (False, ["hit", "ahit"])):
+        monkeypatch.setattr(limiter._guard, "is_calm", lambda calm=calm: calm)
+        limiter.hit("key")
+        await limiter.ahit("key")
+        assert asked == expected
+    assert limiter.peek("key").remaining == 94
