@@ -101,7 +101,7 @@ def resident() -> int:
 def traffics(place: Place, keys: int) -> Iterator[tuple[str, Traffic]]:
     """One traffic for each store, with stores of their own."""
     store = MemoryStore(max_keys=10 * max(keys, 100_000))
-    memory = Limiter(LIMIT, store=store, workers=1)
+    memory = Limiter(LIMIT, store=store)
     yield "memory", Traffic(memory, keys, resident, lambda: len(store))
     url = place.redis_url()
     client: Any = redis.Redis.from_url(url)

@@ -76,9 +76,9 @@ def memory_allowed(_: Place) -> list[Contestant]:
     """Every hit is admitted."""
     return [
         floor("token bucket by hand", calls(floors.bucket(1e9, 1e9), "hot")),
-        ours("token bucket", calls(Limiter("token-bucket: 5000000/second", workers=1).hit, "hot"), 1.5),
-        ours("sliding window", calls(Limiter(f"{MANY}/hour", workers=1).hit, "hot"), 2.0),
-        ours("fixed window", calls(Limiter(f"fixed-window: {MANY}/day", workers=1).hit, "hot")),
+        ours("token bucket", calls(Limiter("token-bucket: 5000000/second").hit, "hot"), 1.5),
+        ours("sliding window", calls(Limiter(f"{MANY}/hour").hit, "hot"), 2.0),
+        ours("fixed window", calls(Limiter(f"fixed-window: {MANY}/day").hit, "hot")),
         *peers(MANY, bool),
     ]
 
@@ -88,7 +88,7 @@ def memory_denied(_: Place) -> list[Contestant]:
     """The limit is used up, and every hit is refused."""
     contestants = [floor("token bucket by hand", _used_up(floors.bucket(1 / 3600, 1)))]
     contestants += [
-        ours(name, _used_up(Limiter(limit, workers=1).hit), 1.3)
+        ours(name, _used_up(Limiter(limit).hit), 1.3)
         for name, limit in (
             ("token bucket", "token-bucket: 1/day"),
             ("sliding window", "1/day"),
@@ -107,7 +107,7 @@ def _used_up(hit: Callable[[str], Any]) -> Work:
 @scenario("memory, 1 M live keys", note="the floor is our own hit on one key")
 def memory_million_keys(place: Place) -> list[Contestant]:
     """The cost of a hit does not grow with the number of keys that are alive."""
-    one, many = Limiter(f"token-bucket: {MANY}/hour", workers=1), Limiter(f"token-bucket: {MANY}/hour", workers=1)
+    one, many = Limiter(f"token-bucket: {MANY}/hour"), Limiter(f"token-bucket: {MANY}/hour")
     keys = [f"key-{number}" for number in range(place.keys)]
     by_hand = floors.bucket(1e9, 1e9)
     for key in keys:

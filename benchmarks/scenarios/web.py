@@ -56,9 +56,7 @@ SCOPE: dict[str, Any] = {
 
 def policy() -> Policy:
     """Two rules for each address."""
-    return Policy(
-        *(Rule(limit, name=f"rule-{number}") for number, limit in enumerate(RULES)), store=MemoryStore(), workers=1
-    )
+    return Policy(*(Rule(limit, name=f"rule-{number}") for number, limit in enumerate(RULES)), store=MemoryStore())
 
 
 def beyond(work: Work, without: Work) -> Work:
