@@ -47,5 +47,5 @@ class RedisConnections(ConnectionPool[Connection]):
 
     def discard(self, connection: Connection) -> None:
         """Close a connection and return it to redis-py's pool."""
-        connection.close()
+        super().discard(connection)
         self._library_pool.release(connection.library)
