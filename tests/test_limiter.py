@@ -329,6 +329,7 @@ async def test_a_refund_of_a_decision_is_of_that_hit_and_never_of_a_later_one() 
     assert limiter.peek("key").remaining == 1
 
 
+@pytest.mark.about("memory")
 async def test_a_limiter_without_options_takes_the_fast_path_while_its_guard_is_calm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
