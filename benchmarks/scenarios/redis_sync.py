@@ -81,7 +81,7 @@ def redis_allowed(place: Place) -> list[Contestant]:
     """Every hit is admitted."""
     return [
         floor("redis-py EVALSHA, minimal token bucket", calls(evalsha(place), chunk=1)),
-        *(ours(name, calls(limiter(place, limit).hit, "hot", chunk=1), 1.05) for name, limit in OURS),
+        *(ours(name, calls(limiter(place, limit).hit, "hot", chunk=1), 0.5) for name, limit in OURS),
         *peers(place, MANY, bool, 1),
     ]
 
@@ -94,7 +94,7 @@ def redis_three_limits(place: Place) -> list[Contestant]:
     items = [limits.RateLimitItemPerSecond(MANY), limits.RateLimitItemPerHour(MANY), limits.RateLimitItemPerDay(MANY)]
     return [
         floor("three EVALSHA of redis-py", calls(lambda: one() + one() + one(), chunk=1)),
-        ours("three limits", calls(limiter(place, *THREE).hit, "hot", chunk=1), 0.40),
+        ours("three limits", calls(limiter(place, *THREE).hit, "hot", chunk=1), 0.2),
         peer(
             "limits, fixed windows, one by one", calls(lambda: all(storage.hit(item, "hot") for item in items), chunk=1)
         ),

@@ -6,9 +6,11 @@ not look like an outage. An idle connection is checked before it is used.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -48,14 +50,14 @@ class ConnectionPool(Generic[C]):
         """Return a permit."""
         self._permits.put(None)
 
-    def take(self, place: Hashable = None) -> C:
-        """An idle connection that is still usable, else a new one."""
+    def take(self, place: Hashable = None, deadline: float = math.inf) -> C:
+        """An idle connection that is still usable, else one that is opened until `deadline` (monotonic seconds)."""
         idle = self._idle[place]
         while True:
             try:
                 connection = idle.pop()
             except IndexError:
-                return self.connect(place)
+                return self.connect(place, deadline)
             if self.is_fit(connection):
                 return connection
             self.discard(connection)
@@ -67,11 +69,12 @@ class ConnectionPool(Generic[C]):
     def close(self) -> None:
         """Close the idle connections."""
         for idle in list(self._idle.values()):
-            while idle:
-                self.discard(idle.pop())
+            with suppress(IndexError):  # others may take the last one meanwhile
+                while True:
+                    self.discard(idle.pop())
 
-    def connect(self, place: Hashable) -> C:
-        """A new connection."""
+    def connect(self, place: Hashable, deadline: float) -> C:
+        """A new connection, opened until `deadline`."""
         raise NotImplementedError
 
     def is_fit(self, connection: C) -> bool:  # noqa: ARG002 - for subclasses that can tell

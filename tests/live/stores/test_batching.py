@@ -12,7 +12,10 @@ import redis as client_library
 
 from ratelimit_kit import Charge, FixedWindow, Limiter, RedisStore, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import CostError, StoreContendedError, StoreUnavailableError
-from ratelimit_kit.stores.redis.batching import Batcher
+from ratelimit_kit.stores.redis.pipeline import exchange
+from ratelimit_kit.stores.redis.pipeline.call_queue import CallQueue
+from ratelimit_kit.stores.redis.pipeline.exchange import Batch
+from ratelimit_kit.stores.redis.replies import decisions
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
 from tests.processes import RedisServer, redis_server
@@ -52,15 +55,15 @@ async def test_many_decisions_in_one_call_are_those_of_the_model(
 def _sent(monkeypatch: pytest.MonkeyPatch) -> list[list[Charge]]:
     """Collect the calls in the order in which they are sent."""
     found: list[list[Charge]] = []
-    take = Batcher._next_batch
+    take = CallQueue.take
 
-    def watched(self: Batcher) -> Any:
+    def watched(self: CallQueue) -> Any:
         batch = take(self)
-        if batch is not None:
+        if isinstance(batch, Batch):
             found.extend(cast("list[Charge]", charges) for _, charges, _, _ in batch.calls)
         return batch
 
-    monkeypatch.setattr(Batcher, "_next_batch", watched)
+    monkeypatch.setattr(CallQueue, "take", watched)
     return found
 
 
@@ -251,10 +254,14 @@ async def test_who_waits_while_the_store_is_closed_hears_of_it() -> None:
                 await waiting
 
 
-async def test_a_mistake_is_an_error_and_not_an_outage(redis: RedisServer) -> None:
+async def test_a_mistake_is_an_error_and_not_an_outage(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     class Mistaken(SlidingWindow):
-        """No algorithm that the scripts know."""
+        """A kind of limit whose replies nobody can read."""
 
+    def mistaken(charges: list[Charge], *given: Any, **options: Any) -> Any:
+        return {SlidingWindow: decisions}[type(charges[0].limit)](charges, *given, **options)
+
+    monkeypatch.setattr(exchange, "decisions", mistaken)
     limiter = Limiter(Mistaken(5, per=60), store=redis.url(), on_outage="allow")
     sound = Limiter("5/minute", store=limiter.store, on_outage="allow")
     for _ in range(3):  # without a connection, and with one

@@ -8,35 +8,38 @@ than connections does not look like an outage.
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from threading import Lock
+from time import monotonic
 from typing import Any, NamedTuple
 
 from ratelimit_kit.core.fork import each_in_forked_child
 from ratelimit_kit.errors import ConfigurationError
-from ratelimit_kit.stores.redis.batching import Batcher
+from ratelimit_kit.stores.redis.deadline import within
 from ratelimit_kit.stores.redis.driver import (
     CLUSTERS,
     FAILURES,
     MAX_CONNECTIONS,
-    NEVER_DECODE,
     NoScriptError,
     has_private_names,
     make_client,
     sentinel_clients,
 )
 from ratelimit_kit.stores.redis.failures import Failures
+from ratelimit_kit.stores.redis.library_calls import Check, arun_script, run_script
+from ratelimit_kit.stores.redis.pipeline.batching import Batcher
+from ratelimit_kit.stores.redis.pipeline.timeout import Deadline
 from ratelimit_kit.stores.redis.pool import RedisConnections
-from ratelimit_kit.stores.redis.scripts import Arguments, PackedArguments, Script, encode_call
-from ratelimit_kit.stores.redis.timeout import Deadline
+from ratelimit_kit.stores.redis.replies import check_reply
+from ratelimit_kit.stores.redis.resp import Reply
+from ratelimit_kit.stores.redis.scripts import Arguments, PackedArguments, Script, encode_call, encode_command
 from ratelimit_kit.stores.redis.url import Address
 
 MAX_LOOP_CONNECTIONS = 16
 """Connections per event loop: enough to keep it busy; more tasks wait for one within the deadline."""
-
-BYTES: Any = {NEVER_DECODE: True}
-"""An option to get replies as bytes even from a client that decodes them: they are packed numbers."""
 
 
 def is_cluster(client: Any) -> bool:
@@ -60,38 +63,64 @@ class Client:
 
     def _renew(self) -> None:
         """Start with new connections: a parent process, or its threads, may be using the others."""
-        self._pool = RedisConnections(MAX_CONNECTIONS, self._client.connection_pool if self._direct else None)
+        self._pool = RedisConnections(
+            MAX_CONNECTIONS, self._client.connection_pool if self._direct else None, self._failures.timeout
+        )
         self._building = Lock()
 
-    def call(self, work: Callable[[Any], Any]) -> Any:
-        """Acquire a permit, then run `work` on the client; raises StoreError on any failure."""
+    def call(self, work: Callable[[Any], Any], *, timed: bool = True) -> Any:
+        """Acquire a permit, then run `work` on the client; raises StoreError on any failure.
+
+        The deadline is for all of it; without `timed`, or with a user's client, for each step of it.
+        """
         pool = self._pool
+        deadline = monotonic() + self._failures.timeout if timed and self._address is not None else math.inf
         if not pool.acquire(self._failures.timeout):
             raise self._failures.contended(pool.size)
+        ready = monotonic()
         try:
-            return work(self._library_client())
+            with within(deadline):
+                return work(self._library_client())
         except FAILURES as error:
-            raise self._failures.meaning(error) from error
+            raise self._failures.of_call(error, ready, deadline) from error
         finally:
             pool.release()
 
-    def run(self, script: Script, keys: Sequence[str], arguments: PackedArguments) -> Any:
+    def run(self, script: Script, keys: Sequence[str], arguments: PackedArguments, check: Check) -> Any:
         """Call a script: over a connection of our own, or through a user's client or a cluster client.
 
         Only a call of a script that the server does not know is sent again, with the text: then nothing has run.
+        `check` raises InvalidReply for what is no reply to such a call.
         """
         if not self._direct:
-            return self.call(lambda client: _run(client, script, keys, arguments))
+            return self.call(lambda client: run_script(client, script, keys, arguments, check))
+        return self._send(
+            encode_call(script, keys, arguments), check, partial(encode_call, script, keys, arguments, by_name=False)
+        )
+
+    def command(self, *arguments: str, expected: Reply) -> None:
+        """Execute a command and check its reply, as `check_reply` does."""
+        if not self._direct:
+            self.call(lambda client: client.execute_command(*arguments))
+        else:
+            self._send(encode_command(*arguments), partial(check_reply, expected))
+
+    def _send(self, command: bytes, check: Check, in_full: Callable[[], bytes] | None = None) -> Any:
+        """Send a command over a connection of our own, and `in_full` what the server does not know by its name."""
         pool = self._pool
+        deadline = monotonic() + self._failures.timeout
         if not pool.acquire(self._failures.timeout):
             raise self._failures.contended(pool.size)
+        ready = monotonic()
         try:
             try:
-                return pool.call(encode_call(script, keys, arguments))
+                return pool.call(command, deadline, check)
             except NoScriptError:
-                return pool.call(encode_call(script, keys, arguments, by_name=False))
+                if in_full is None:
+                    raise
+                return pool.call(in_full(), deadline, check)
         except FAILURES as error:
-            raise self._failures.meaning(error) from error
+            raise self._failures.of_call(error, ready, deadline) from error
         finally:
             pool.release()
 
@@ -128,7 +157,8 @@ class _LoopClient(NamedTuple):
 class AsyncClient:
     """The clients of all event loops: one each for `address`, or the user's own (None if only a sync one was given).
 
-    `batching` is the deciding script and the builder of its arguments, or None if decisions are not batched.
+    `deciding` is the deciding script and the builder of its arguments; decisions are batched with `batching`, else
+    sent one by one over the same connection.
     """
 
     def __init__(
@@ -136,12 +166,15 @@ class AsyncClient:
         address: Address | None,
         given: Any,
         failures: Failures,
-        batching: tuple[Script, Arguments] | None,
+        deciding: tuple[Script, Arguments],
+        *,
+        batching: bool,
     ) -> None:
         self._address = address
         self._given = given
         self._failures = failures
-        self._batching = None if address is None or address.kind == "cluster" else batching
+        self._deciding = None if address is None or address.kind == "cluster" else deciding
+        self._batching = batching
         self._renew()
         _of_this_process.add(self)
 
@@ -175,13 +208,29 @@ class AsyncClient:
         finally:
             permits.release()
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: PackedArguments) -> Any:
+    async def run(self, script: Script, keys: Sequence[str], arguments: PackedArguments, check: Check) -> Any:
         """Call a script, as Client.run does."""
-        return await self.call(lambda client: _arun(client, script, keys, arguments))
+        batcher = self._pipelined()
+        if batcher is None:
+            return await self.call(lambda client: arun_script(client, script, keys, arguments, check))
+        return await batcher.call(partial(encode_call, script, keys, arguments), check)
+
+    async def command(self, *arguments: str, expected: Reply) -> None:
+        """Execute a command, as Client.command does."""
+        batcher = self._pipelined()
+        if batcher is None:
+            await self.call(lambda client: client.execute_command(*arguments))
+        else:
+            packed = encode_command(*arguments)
+            await batcher.call(lambda **_: packed, partial(check_reply, expected))
 
     def batcher(self) -> Batcher | None:
         """The batcher of this event loop, or None if decisions are not batched."""
-        if self._batching is None:
+        return self._pipelined() if self._batching else None
+
+    def _pipelined(self) -> Batcher | None:
+        """What calls of this event loop travel over one connection with; None if that cannot be had."""
+        if self._deciding is None:
             return None
         recent = self._recent
         if recent is None or recent.loop is not asyncio.get_running_loop():
@@ -229,28 +278,13 @@ class AsyncClient:
             assert self._address is not None
             client = make_client(self._address, self._failures.timeout, asynchronous=True)
             batcher = None
-            if self._batching is not None:
+            if self._deciding is not None:
                 address = self._address.in_resp2()  # a ReplyProtocol reads only RESP2
                 own = make_client(address, self._failures.timeout, asynchronous=True, timed=False)
                 if has_private_names(own, asynchronous=True):
-                    batcher = Batcher(own, *self._batching, self._failures)
+                    batcher = Batcher(own, *self._deciding, self._failures)
             self._loops[loop] = _LoopClient(client, asyncio.Semaphore(MAX_LOOP_CONNECTIONS), batcher)
         return self._loops[loop]
-
-
-def _run(client: Any, script: Script, keys: Sequence[str], arguments: PackedArguments) -> Any:
-    try:
-        return client.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments, **BYTES)
-    except NoScriptError:
-        return client.execute_command("EVAL", script.source, len(keys), *keys, *arguments, **BYTES)
-
-
-async def _arun(client: Any, script: Script, keys: Sequence[str], arguments: PackedArguments) -> Any:
-    """Do what `_run` does."""
-    try:
-        return await client.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments, **BYTES)
-    except NoScriptError:
-        return await client.execute_command("EVAL", script.source, len(keys), *keys, *arguments, **BYTES)
 
 
 _of_this_process: weakref.WeakSet[Any] = each_in_forked_child(lambda client: client._renew())  # noqa: SLF001 - its own module

@@ -8,12 +8,12 @@ calls go through redis-py's own client, one by one.
 from __future__ import annotations
 
 import logging
-import select
-import ssl
+from functools import lru_cache
 from typing import Any, Final
 
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import DependencyError, StoreURLError
+from ratelimit_kit.stores.redis.deadline import TimedAttribute, TimedSocket
 from ratelimit_kit.stores.redis.url import OF_ONE_SERVER, Address
 
 try:
@@ -26,6 +26,7 @@ try:
     from redis.backoff import NoBackoff
     from redis.exceptions import (
         AuthenticationError,
+        BusyLoadingError,
         MaxConnectionsError,
         NoPermissionError,
         NoScriptError,
@@ -43,7 +44,7 @@ __all__ = [
     "NEVER_DECODE",
     "TIMEOUTS",
     "AuthenticationError",
-    "Connection",
+    "BusyLoadingError",
     "ConnectionLost",
     "InvalidReply",
     "MaxConnectionsError",
@@ -56,6 +57,7 @@ __all__ = [
     "has_private_names",
     "make_client",
     "sentinel_clients",
+    "socket_of",
 ]
 
 FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
@@ -88,14 +90,14 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
         "protocol": 2,
     }
     if address.kind == "cluster":
-        nodes = [library.cluster.ClusterNode(*node) for node in address.nodes]
-        return library.cluster.RedisCluster(startup_nodes=nodes, **{**options, **address.options})
+        return _cluster(address, {**options, **address.options}, asynchronous=asynchronous)
     options["max_connections"] = MAX_CONNECTIONS
     if address.kind == "sentinel":
         # Before version 8, redis-py parses a Sentinel's replies in RESP2 only.
         asked = {**options, **address.sentinel_options, "protocol": 2}
         known = library.sentinel.Sentinel(address.nodes, sentinel_kwargs=asked, **{**options, **address.options})
-        return known.master_for(address.service)
+        client = known.master_for(address.service)
+        return client if asynchronous else _within_deadlines(client)
     try:
         pool = library.ConnectionPool.from_url(address.url, **{**options, **address.options})
         pool.connection_class(**pool.connection_kwargs)
@@ -105,7 +107,26 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
         raise StoreURLError(f"store={address.shown!r} has no option {name!r}; {about}") from None
     except ValueError as error:
         raise StoreURLError(f"store={address.shown!r} is not a Redis URL: {error}") from None
-    return library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
+    return library.Redis.from_pool(pool) if asynchronous else _within_deadlines(library.Redis(connection_pool=pool))
+
+
+def _cluster(address: Address, options: dict[str, Any], *, asynchronous: bool) -> Any:
+    """A cluster client; only one that gets a URL lets its nodes have pools of another class, and timed connections."""
+    cluster = redis.asyncio.cluster if asynchronous else redis.cluster
+    nodes = [cluster.ClusterNode(*node) for node in address.nodes]
+    if asynchronous:
+        return cluster.RedisCluster(startup_nodes=nodes, **options)
+    (host, port), *_ = address.nodes
+    scheme = "rediss" if options.pop("ssl", False) else "redis"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    return cluster.RedisCluster(url=url, startup_nodes=nodes[1:], connection_pool_class=_TimedPool, **options)
+
+
+class _TimedPool(redis.ConnectionPool):
+    """The connections of a node of a cluster, which keep the deadline of the caller."""
+
+    def __init__(self, connection_class: Any = redis.Connection, *given: Any, **options: Any) -> None:
+        super().__init__(_timed(connection_class), *given, **options)
 
 
 def connection_of(pool: Any) -> Any:
@@ -114,6 +135,34 @@ def connection_of(pool: Any) -> Any:
         return pool.get_connection()
     except TypeError:  # redis-py before 5.3 requires the name of a command
         return pool.get_connection("EVALSHA")
+
+
+def _within_deadlines(client: Any) -> Any:
+    """The client, whose connections, also those to Sentinels, keep the deadline of the call that uses them."""
+    for one in (client, *sentinel_clients(client)):
+        one.connection_pool.connection_class = _timed(one.connection_pool.connection_class)
+    return client
+
+
+@lru_cache
+def _timed(kind: Any) -> Any:
+    """The same class of connections, except that they keep the deadline of the caller; itself if it cannot be told to."""
+    if not hasattr(kind, "_connect"):
+        return kind
+    limited = {
+        name: TimedAttribute(name, getattr(kind, name, None)) for name in ("socket_timeout", "socket_connect_timeout")
+    }
+
+    def connect(self: Any) -> TimedSocket:
+        return TimedSocket(kind._connect(self), limited["socket_timeout"].own(self))  # noqa: SLF001 - there is no public name
+
+    return type(f"Timed{kind.__name__}", (kind,), {**limited, "_connect": connect})
+
+
+def socket_of(connection: Any) -> Any:
+    """The socket below a connection that was opened by redis-py; None if it is closed."""
+    sock = getattr(connection, PRIVATE[False])
+    return getattr(sock, "sock", sock)
 
 
 def error_of(text: str) -> Exception:
@@ -159,31 +208,3 @@ def has_private_names(client: Any, *, asynchronous: bool) -> bool:
                 name,
             )
     return not missing
-
-
-class Connection:
-    """A redis-py connection, with a check in one system call for data to read."""
-
-    __slots__ = ("_poll", "_socket", "library")
-
-    def __init__(self, library: Any) -> None:
-        self.library = library
-        self._socket = getattr(library, "_sock", None)
-        self._poll: Any = None
-        if hasattr(select, "poll") and self._socket is not None and not isinstance(self._socket, ssl.SSLSocket):
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            self._poll = poll.poll
-
-    def is_fit(self) -> bool:
-        """Whether the connection is open and holds no unread data."""
-        if self._poll is not None:
-            return self.library._sock is self._socket and not self._poll(0)  # noqa: SLF001 - there is no public name
-        try:
-            return not self.library.can_read(0)
-        except Exception:  # noqa: BLE001 - whatever it is, this connection is not used
-            return False
-
-    def close(self) -> None:
-        """Close the connection; redis-py opens it again when it is used."""
-        self.library.disconnect()

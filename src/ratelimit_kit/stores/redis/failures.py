@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.stores.redis.driver import (
     FAILURES,
@@ -10,10 +12,15 @@ from ratelimit_kit.stores.redis.driver import (
     AuthenticationError,
     MaxConnectionsError,
     ReadOnlyError,
+    ResponseError,
 )
 
 EXHAUSTED = ("No connection available", "Too many connections")
 """Messages of redis-py's pools when all connections are in use: older versions have no exception class for it."""
+
+
+MOST = 0.8
+"""The part of the deadline that a call must have had to itself for its silence to mean an outage."""
 
 
 def is_demoted(error: BaseException) -> bool:
@@ -36,6 +43,25 @@ class Failures:
         """The error for a permit that did not come in time: having more callers than connections is not an outage."""
         which = f"all {connections} connections" if connections > 1 else "the connection"
         return StoreContendedError(f"{self._name}: {which} stayed busy for {self.timeout:g} s, nothing was charged")
+
+    def unsent(self, *, connected: bool) -> StoreError:
+        """The error for a call that could not be sent within its deadline: the connection was busy, or not opened."""
+        return self.contended(1) if connected else self.meaning(TimeoutError())
+
+    def late(self) -> StoreError:
+        """The error for a call that waited for its turn until little was left for the reply: that is not an outage."""
+        return StoreContendedError(
+            f"{self._name}: no reply within {self.timeout:g} s, most of which passed before the call could be sent: "
+            "it may have been charged. Let fewer callers wait for one server at once, or raise the timeout"
+        )
+
+    def of_call(self, error: BaseException, ready: float, deadline: float) -> StoreError:
+        """The store error for a call that got its connection at `ready` and had to end by `deadline` (monotonic seconds)."""
+        if monotonic() >= deadline and not isinstance(error, ResponseError):
+            error = TimeoutError()  # whatever redis-py was about to do when its time was over
+        if isinstance(error, TIMEOUTS) and deadline - ready < self.timeout * MOST:
+            return self.late()
+        return self.meaning(error)
 
     def told(self, error: Exception) -> Exception:
         """What callers whose decision was lost with an error are told: a mistake of a program's is not an outage."""

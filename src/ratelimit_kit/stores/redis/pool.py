@@ -1,45 +1,61 @@
-"""Script calls over redis-py's connections, with less overhead than a command of its client.
+"""Calls over connections that redis-py opens, with less overhead than a command of its client.
 
 If no connection is idle, a call takes one from the client's pool and keeps it. A connection that the server has closed,
-or that holds an unread reply, is closed and never used for a charge. So is one after an error, because its next reply
-might belong to the failed call; nothing is sent twice.
+or that holds an unread reply, is closed and never used for a charge. So is one after a failure, and with it all that
+are idle: what has ended one of them, such as a restart or a gateway that forgets, has often ended all. Nothing is sent
+twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from ratelimit_kit.stores.pool import ConnectionPool
-from ratelimit_kit.stores.redis.driver import Connection, ResponseError, connection_of
+from ratelimit_kit.stores.redis.connection import Connection
+from ratelimit_kit.stores.redis.deadline import within
+from ratelimit_kit.stores.redis.driver import FAILURES, BusyLoadingError, ResponseError, connection_of
 from ratelimit_kit.stores.redis.failures import is_demoted
+from ratelimit_kit.stores.redis.resp import Reply
 
 
 class RedisConnections(ConnectionPool[Connection]):
-    """This process's connections of one client; `library_pool` is redis-py's."""
+    """This process's connections of one client; `library_pool` is redis-py's, `timeout` the deadline of a call."""
 
-    def __init__(self, size: int, library_pool: Any) -> None:
+    def __init__(self, size: int, library_pool: Any, timeout: float) -> None:
         super().__init__(size)
         self._library_pool = library_pool
+        self._timeout = timeout
 
-    def call(self, command: bytes) -> Any:
-        """Send a packed command and return the reply; raises ResponseError if the server rejects it."""
-        connection = self.take()
+    def call(self, command: bytes, deadline: float, check: Callable[[Reply], None]) -> Any:
+        """Send a packed command and return the reply; raises ResponseError if the server rejects it.
+
+        `check` raises InvalidReply for what is no answer to this command; `deadline` is monotonic, in seconds.
+        """
+        connection = self.take(deadline=deadline)
         try:
-            connection.library.send_packed_command([command])
-            reply = connection.library.read_response(disable_decoding=True)
+            reply = connection.call(command, deadline)
+            if not isinstance(reply, Exception):
+                check(reply)
         except BaseException as error:
-            if isinstance(error, ResponseError) and not is_demoted(error):
-                self.keep(connection)
-            else:
-                self.discard(connection)
+            self.discard(connection)
+            if isinstance(error, FAILURES):
+                self.close()
             raise
-        self.keep(connection)
-        return reply
+        if not isinstance(reply, Exception):
+            self.keep(connection)
+            return reply
+        if isinstance(reply, ResponseError | BusyLoadingError) and not is_demoted(reply):
+            self.keep(connection)
+        else:
+            self.discard(connection)
+            self.close()
+        raise reply
 
-    def connect(self, place: Hashable) -> Connection:  # noqa: ARG002 - there is only one
+    def connect(self, place: Hashable, deadline: float) -> Connection:  # noqa: ARG002 - there is only one
         """An open connection."""
-        return Connection(connection_of(self._library_pool))
+        with within(deadline):
+            return Connection(connection_of(self._library_pool), self._timeout)
 
     def is_fit(self, connection: Connection) -> bool:
         """Whether the connection is open and holds no unread data."""

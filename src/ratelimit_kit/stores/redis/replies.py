@@ -12,10 +12,14 @@ from ratelimit_kit.core.limit import FOREVER
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.stores import Charge
+from ratelimit_kit.stores.redis.driver import InvalidReply
+from ratelimit_kit.stores.redis.resp import Reply
 
-_LENGTHS = {TokenBucket: 3, FixedWindow: 3, SlidingWindow: 3}
-"""How many numbers a reply holds for each kind of limit."""
+_LENGTH = 3
+"""How many numbers a reply holds for a limit, of each kind."""
 
+_NUMBERS = tuple(Struct(f"<{length}d") for length in range(64))
+"""The formats of short replies, which are compiled only once."""
 
 _STATE = Struct("<dd16x")
 """The state of a token bucket: the time, the credits, and what is not needed here."""
@@ -28,7 +32,7 @@ class ReplyAllowed(LazyDecision):
 
     def _compute(self) -> Sequence[Verdict]:
         charges, now, numbers = self.basis
-        return _verdicts(charges, now, iter(numbers), admitted=self.allowed)
+        return _verdicts(charges, now, map(int, numbers), admitted=self.allowed)
 
 
 class ReplyDenied(ReplyAllowed):
@@ -38,11 +42,31 @@ class ReplyDenied(ReplyAllowed):
     allowed = False
 
 
-Reply = int | bytes
-"""A number for a single token bucket that was not charged, packed numbers for everything else."""
+def check_decisions(charges: Sequence[Charge], calls: int, reply: Reply) -> None:
+    """Raise InvalidReply for what cannot be the reply to so many calls with such charges.
+
+    It is a number for a single token bucket that was not charged, packed numbers for everything else.
+    """
+    of_bucket = len(charges) == 1 and isinstance(charges[0].limit, TokenBucket)
+    if type(reply) is int:
+        if of_bucket and calls == 1:
+            return
+    elif type(reply) is bytes:
+        size = _LENGTH if of_bucket and calls > 1 else 1 + _LENGTH * len(charges)
+        if len(reply) == 8 * (1 + calls * size) or (of_bucket and calls == 1 and len(reply) == _STATE.size):
+            return
+        if len(reply) == 8 and any(isinstance(limit, FixedWindow) for _, limit, _ in charges):
+            return
+    raise InvalidReply(f"the server sent {reply!r:.60} in reply to a decision")
 
 
-def other_window(reply: Reply) -> int | None:
+def check_reply(expected: Reply, reply: Reply) -> None:
+    """Raise InvalidReply unless the reply is the expected one, or a number where a number is expected."""
+    if reply != expected and not (type(reply) is type(expected) is int):
+        raise InvalidReply(f"the server sent {reply!r:.60} instead of {expected!r}")
+
+
+def other_window(reply: int | bytes) -> int | None:
     """The server's time (microseconds) if it decided nothing, being in another calendar window; else None."""
     if isinstance(reply, int) or len(reply) > 8:
         return None
@@ -50,7 +74,7 @@ def other_window(reply: Reply) -> int | None:
     return -int(time)
 
 
-def decisions(charges: Sequence[Charge], reply: Reply, *, many: bool = False) -> tuple[int, list[Decision]]:
+def decisions(charges: Sequence[Charge], reply: int | bytes, *, many: bool = False) -> tuple[int, list[Decision]]:
     """The server's time (0 if it was not told) and the decisions of all calls with such charges, of one or of `many`."""
     if isinstance(reply, int):
         return 0, [_bucket(charges[0], 0, reply, 0, 0)]
@@ -60,13 +84,15 @@ def decisions(charges: Sequence[Charge], reply: Reply, *, many: bool = False) ->
         admitted = StateAllowed()
         admitted.basis = limit, (int(spent), now := int(time), now, limit.rate), now, 0
         return now, [admitted]
-    now, *numbers = map(int, unpack(f"<{len(reply) // 8}d", reply))
+    length = len(reply) // 8
+    numbers = _NUMBERS[length].unpack(reply) if length < len(_NUMBERS) else unpack(f"<{length}d", reply)
+    now = int(numbers[0])
     if len(charges) == 1 and isinstance(limit, TokenBucket):
-        of_one = [numbers[at : at + 3] for at in range(0, len(numbers) - 2, 3)]
+        of_one = [map(int, numbers[at : at + 3]) for at in range(1, length - 2, 3)]
         return now, [_bucket(charges[0], now, *one) for one in of_one]
-    step = 1 + sum([_LENGTHS[type(limit)] for _, limit, _ in charges])
+    step = 1 + _LENGTH * len(charges)
     found: list[Decision] = []
-    for at in range(0, len(numbers), step):
+    for at in range(1, length, step):
         decision = ReplyAllowed() if numbers[at] else ReplyDenied()
         decision.basis = charges, now, numbers[at + 1 : at + step]
         found.append(decision)

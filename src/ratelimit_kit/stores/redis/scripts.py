@@ -45,6 +45,11 @@ class PackedArguments(list[Any]):
         """The arguments as sent, in RESP."""
         return _packed(self)
 
+    @cached_property
+    def size_with_one_key(self) -> bytes:
+        """The size of a call with one key, as sent."""
+        return b"*%d\r\n" % (4 + len(self))
+
 
 def encode_call(
     script: Script, keys: Sequence[str], arguments: PackedArguments, *, many: int = 0, by_name: bool = True
@@ -53,11 +58,21 @@ def encode_call(
 
     `many` is the number of keys per decision, for a batch of several decisions.
     """
+    if by_name and len(keys) == 1:
+        key = keys[0].encode()  # keys are ASCII
+        return b"%b%b$1\r\n1\r\n$%d\r\n%b\r\n%b" % (
+            arguments.size_with_one_key, script.by_name, len(key), key, arguments.packed
+        )  # fmt: skip
     head = script.by_name if by_name else _packed(("EVAL", script.source))
     tail = _packed(("many", many)) if many else b""
     number = 3 + len(keys) + (2 if many else 0) + len(arguments)
-    texts = "".join([f"${len(key)}\r\n{key}\r\n" for key in (str(len(keys)), *keys)])  # keys are ASCII
+    texts = "".join([f"${len(key)}\r\n{key}\r\n" for key in (str(len(keys)), *keys)])
     return b"*%d\r\n%b%b%b%b" % (number, head, texts.encode(), tail, arguments.packed)
+
+
+def encode_command(*arguments: Any) -> bytes:
+    """A packed command."""
+    return b"*%d\r\n%b" % (len(arguments), _packed(arguments))
 
 
 def _packed(arguments: Iterable[Any]) -> bytes:

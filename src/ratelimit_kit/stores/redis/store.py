@@ -7,6 +7,7 @@ timed out may have been counted. See `client.py` for how the server is reached.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from ratelimit_kit.core.decision import Decision
@@ -19,7 +20,7 @@ from ratelimit_kit.stores.redis.checks import client_findings, refuse_repeating,
 from ratelimit_kit.stores.redis.client import AsyncClient, Client, is_cluster
 from ratelimit_kit.stores.redis.cluster import Steps, acarry_out, by_slot, carry_out, deciding
 from ratelimit_kit.stores.redis.failures import Failures
-from ratelimit_kit.stores.redis.replies import decisions, other_window
+from ratelimit_kit.stores.redis.replies import check_decisions, check_reply, decisions, other_window
 from ratelimit_kit.stores.redis.scripts import BY_SERVER, BY_TEST, Arguments
 from ratelimit_kit.stores.redis.url import Address, read_address
 from ratelimit_kit.stores.urls import read_url, taken_out
@@ -62,8 +63,8 @@ class RedisStore(BaseStore):
         self._name = f"RedisStore({address.shown!r})" if address else "RedisStore(client=...)"
         failures = Failures(self._name, timeout, clustered=self.clustered)
         self._client = Client(address, client, failures)
-        batched = (self._deciding, self._arguments) if batching else None
-        self._aclient = AsyncClient(address, async_client, failures, batched)
+        deciding = self._deciding, self._arguments
+        self._aclient = AsyncClient(address, async_client, failures, deciding, batching=batching)
         self.denials_cacheable = clock is None
 
     def __repr__(self) -> str:
@@ -102,27 +103,28 @@ class RedisStore(BaseStore):
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
         for part in self._parts(charges):
-            self._delete(self._keys(part))
+            self._client.command("DEL", *self._keys(part), expected=0)
         forget(charges)
 
     async def areset(self, charges: Sequence[Charge]) -> None:
         """Do what `reset` does."""
         for part in self._parts(charges):
-            await self._adelete(self._keys(part))
+            await self._aclient.command("DEL", *self._keys(part), expected=0)
         forget(charges)
 
     def clear(self) -> None:
         """Delete every key with this store's prefix, on every primary; not atomic, for tests."""
-        self._client.call(lambda client: _delete_all(client, f"{self._prefix.removesuffix(f'{FORMAT}:')}*"))
+        pattern = f"{self._prefix.removesuffix(f'{FORMAT}:')}*"
+        self._client.call(lambda client: _delete_all(client, pattern), timed=False)
         forget_all()
 
     def ping(self) -> None:
         """Return if Redis responds; raise StoreUnavailableError if it does not."""
-        self._client.call(lambda client: client.ping())
+        self._client.command("PING", expected="PONG")
 
     async def aping(self) -> None:
         """Do what `ping` does."""
-        await self._aclient.call(lambda client: client.ping())
+        await self._aclient.command("PING", expected="PONG")
 
     def examine(self) -> Iterator[StartupRefused | StartupWarning]:
         """Problems of the client or its server; raises StoreUnavailableError if Redis does not respond."""
@@ -147,10 +149,11 @@ class RedisStore(BaseStore):
         keys = self._checked(charges)
         if not keys:
             return 0, Decision([])
-        reply = self._client.run(self._deciding, keys, self._arguments.decide(charges, peek=peek))
+        check = partial(check_decisions, charges, 1)
+        reply = self._client.run(self._deciding, keys, self._arguments.decide(charges, peek=peek), check)
         if (moment := other_window(reply)) is not None:
             self._arguments.learn_calendar(moment)
-            reply = self._client.run(self._deciding, keys, self._arguments.decide(charges, peek=peek))
+            reply = self._client.run(self._deciding, keys, self._arguments.decide(charges, peek=peek), check)
         now, (decision,) = decisions(charges, reply)
         return now, decision
 
@@ -159,24 +162,21 @@ class RedisStore(BaseStore):
         keys = self._checked(charges)
         if not keys:
             return 0, Decision([])
-        reply = await self._aclient.run(self._deciding, keys, self._arguments.decide(charges, peek=peek))
+        check = partial(check_decisions, charges, 1)
+        reply = await self._aclient.run(self._deciding, keys, self._arguments.decide(charges, peek=peek), check)
         if (moment := other_window(reply)) is not None:
             self._arguments.learn_calendar(moment)
-            reply = await self._aclient.run(self._deciding, keys, self._arguments.decide(charges, peek=peek))
+            reply = await self._aclient.run(self._deciding, keys, self._arguments.decide(charges, peek=peek), check)
         now, (decision,) = decisions(charges, reply)
         return now, decision
 
     def _refund(self, charges: Sequence[Charge], charged_at: int | None) -> None:
-        self._client.run(self._refunding, self._keys(charges), self._arguments.refund(charges, charged_at))
+        arguments = self._arguments.refund(charges, charged_at)
+        self._client.run(self._refunding, self._keys(charges), arguments, _refunded)
 
     async def _arefund(self, charges: Sequence[Charge], charged_at: int | None) -> None:
-        await self._aclient.run(self._refunding, self._keys(charges), self._arguments.refund(charges, charged_at))
-
-    def _delete(self, keys: Sequence[str]) -> None:
-        self._client.call(lambda client: client.delete(*keys))
-
-    async def _adelete(self, keys: Sequence[str]) -> None:
-        await self._aclient.call(lambda client: client.delete(*keys))
+        arguments = self._arguments.refund(charges, charged_at)
+        await self._aclient.run(self._refunding, self._keys(charges), arguments, _refunded)
 
     @property
     def _steps(self) -> Steps:
@@ -214,6 +214,9 @@ def _reach(url: str | None, clients: Sequence[Any], timeout: float) -> tuple[Add
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
         raise OptionError(f"timeout must be a number of seconds above 0, up to 60, got {timeout!r}")
     return address, timeout
+
+
+_refunded = partial(check_reply, 1)
 
 
 def _delete_all(client: Any, pattern: str) -> None:

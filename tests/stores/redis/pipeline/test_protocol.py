@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimit_kit.stores.redis.driver import NoScriptError
-from ratelimit_kit.stores.redis.protocol import ReplyProtocol
+from ratelimit_kit.stores.redis.pipeline.protocol import ReplyProtocol
 
 ANSWERS = st.lists(st.one_of(st.integers(-(2**53), 2**53), st.binary(max_size=80)), max_size=12)
 
@@ -62,11 +62,13 @@ def test_an_error_is_an_answer_and_no_end() -> None:
     assert not lost
 
 
-def test_what_is_no_answer_to_a_script_is_said() -> None:
-    protocol, heard, _ = wire()
-    with pytest.raises(redis.InvalidResponse, match="HTTP/1"):
-        protocol.data_received(b"HTTP/1.1 400 Bad Request\r\n")
-    assert not heard
+@pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n", b"*1\r\n:1\r\n", b":1x\r\n", b"$2\r\nabc\r\n"])
+def test_what_is_not_a_reply_ends_the_connection_after_the_replies_before_it(garbage: bytes) -> None:
+    protocol, heard, lost = wire()
+    protocol.data_received(b":7\r\n" + garbage + b":8\r\n")
+    assert heard == [7]
+    assert [type(error) for error in lost] == [redis.InvalidResponse]
+    assert repr(garbage[:3])[:-1] in str(lost[0])
 
 
 def test_the_end_is_told_with_its_reason() -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ratelimit_kit.stores.redis.timeout import Deadline
+from ratelimit_kit.stores.redis.pipeline.timeout import Deadline
 
 
 async def test_an_answer_that_came_in_time_is_taken_by_a_loop_that_was_late() -> None:

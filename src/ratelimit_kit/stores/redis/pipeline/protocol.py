@@ -1,7 +1,7 @@
 """An asyncio protocol for a connection to Redis, which parses replies as they arrive, without a reading task.
 
 redis-py opens the connection and performs the handshake (TLS, login, database); then this protocol takes over the
-transport, until it aborts it. It knows only the RESP2 replies of script calls: integers, bytes and errors.
+transport, until it aborts it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ratelimit_kit.stores.redis.driver import ConnectionLost, InvalidReply, error_of
-
-NUMBER, BYTES, ERROR = b":$-"
-"""The first bytes of the replies that a script returns."""
+from ratelimit_kit.stores.redis.driver import ConnectionLost, InvalidReply
+from ratelimit_kit.stores.redis.resp import parse
 
 
 class ReplyProtocol(asyncio.Protocol):
@@ -44,29 +42,19 @@ class ReplyProtocol(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Pass on every complete reply; an error reply is passed on, not raised."""
+        """Pass on every complete reply; after what is not a reply, nothing on this connection is believed."""
         if self._rest:
             data = self._rest + data
         at, size = 0, len(data)
-        while at < size:
-            end = data.find(b"\r\n", at)
-            if end < 0:
-                break
-            kind, text, at_next = data[at], data[at + 1 : end], end + 2
-            answer: Any
-            if kind == NUMBER:
-                answer = int(text)
-            elif kind == BYTES:
-                at_next += int(text) + 2
-                if at_next > size:
+        try:
+            while at < size:
+                found = parse(data, at)
+                if found is None:
                     break
-                answer = data[end + 2 : at_next - 2]
-            elif kind == ERROR:
-                answer = error_of(text.decode("utf-8", "replace"))
-            else:
-                raise InvalidReply(f"Redis replied {data[at:end]!r} to a script")
-            at = at_next
-            self._on_reply(answer)
+                answer, at = found
+                self._on_reply(answer)
+        except InvalidReply as error:
+            self._on_lost(self, error)
         self._rest = data[at:]
 
     def connection_lost(self, exc: Exception | None) -> None:

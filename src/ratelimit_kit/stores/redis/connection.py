@@ -1,0 +1,89 @@
+"""A connection to Redis for one caller at a time: a command is one write, its reply usually one read, by one deadline.
+
+redis-py has opened the connection (TLS, login, database). A connection after which a reply may still come, or that sent
+what is not a reply, must be closed: its next reply might belong to the failed call.
+"""
+
+from __future__ import annotations
+
+import select
+import ssl
+from time import monotonic
+from typing import Any, Final
+
+from ratelimit_kit.stores.redis.driver import ConnectionLost, InvalidReply, socket_of
+from ratelimit_kit.stores.redis.resp import Reply, parse
+
+READ_SIZE: Final = 64 * 1024
+"""Bytes that are read at once: almost all replies are shorter than a hundred."""
+
+SLACK: Final = 0.98
+"""The part of the deadline that may be left for a call without setting the socket's timeout, which is a system call."""
+
+
+class Connection:
+    """A connection of redis-py (`library`), used over its socket; `timeout` is the deadline of a call in seconds."""
+
+    __slots__ = ("_poll", "_socket", "_timeout", "library")
+
+    def __init__(self, library: Any, timeout: float) -> None:
+        self.library = library
+        self._timeout = timeout
+        self._socket: Any = socket_of(library)
+        self._socket.settimeout(timeout)
+        self._poll: Any = None
+        if hasattr(select, "poll") and not isinstance(self._socket, ssl.SSLSocket):
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            self._poll = poll.poll
+
+    def call(self, command: bytes, deadline: float) -> Reply:
+        """Send a packed command and return its reply, an error too; raises OSError, ConnectionLost or InvalidReply.
+
+        `deadline` is a time of the monotonic clock, in seconds.
+        """
+        sock = self._socket
+        hurried = deadline - monotonic() < self._timeout * SLACK
+        if hurried:
+            self._hurry(deadline)
+        sock.sendall(command)
+        if hurried:
+            self._hurry(deadline)
+        data = sock.recv(READ_SIZE)
+        while (found := parse(data)) is None:
+            if not data:
+                raise ConnectionLost("the server closed the connection")
+            hurried = True
+            self._hurry(deadline)
+            more = sock.recv(READ_SIZE)
+            if not more:
+                raise ConnectionLost("the server closed the connection within a reply")
+            data += more
+        reply, end = found
+        if end != len(data):
+            raise InvalidReply(f"the server sent {data[end : end + 40]!r} after its reply")
+        if hurried:
+            sock.settimeout(self._timeout)
+        return reply
+
+    def is_fit(self) -> bool:
+        """Whether the connection is open and holds no unread data."""
+        if self._poll is not None:
+            return self._socket.fileno() >= 0 and not self._poll(0)
+        if self._socket is not socket_of(self.library):
+            return False
+        try:
+            return not self.library.can_read(0)
+        except Exception:  # noqa: BLE001 - whatever it is, this connection is not used
+            return False
+
+    def close(self) -> None:
+        """Close the connection; redis-py opens it again when it is used."""
+        self.library.disconnect()
+
+    def _hurry(self, deadline: float) -> None:
+        """Let the socket wait for no longer than what is left; raises TimeoutError if nothing is."""
+        left = deadline - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)

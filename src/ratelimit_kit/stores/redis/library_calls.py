@@ -1,0 +1,62 @@
+"""Script calls through a client of redis-py: for clients of one's own, clusters, and where its private names are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from ratelimit_kit.stores.redis.driver import NEVER_DECODE, NoScriptError
+from ratelimit_kit.stores.redis.scripts import PackedArguments, Script
+
+Check = Callable[[Any], None]
+"""Raises InvalidReply for what is no reply to a call."""
+
+BYTES: Final[Any] = {NEVER_DECODE: True}
+"""An option to get replies as bytes even from a client that decodes them: they are packed numbers."""
+
+
+def run_script(client: Any, script: Script, keys: Sequence[str], arguments: PackedArguments, accept: Check) -> Any:
+    """Call a script, by its text if the server does not know it."""
+    try:
+        reply = _execute(client, "EVALSHA", script.sha, len(keys), *keys, *arguments)
+    except NoScriptError:
+        reply = _execute(client, "EVAL", script.source, len(keys), *keys, *arguments)
+    accept(reply)
+    return reply
+
+
+async def arun_script(
+    client: Any, script: Script, keys: Sequence[str], arguments: PackedArguments, accept: Check
+) -> Any:
+    """Do what `run_script` does."""
+    try:
+        reply = await _aexecute(client, "EVALSHA", script.sha, len(keys), *keys, *arguments)
+    except NoScriptError:
+        reply = await _aexecute(client, "EVAL", script.source, len(keys), *keys, *arguments)
+    accept(reply)
+    return reply
+
+
+def _execute(client: Any, *command: Any) -> Any:
+    return client.execute_command(*command, **BYTES)
+
+
+async def _aexecute(client: Any, *command: Any) -> Any:
+    """Execute a command over a connection that was looked at before.
+
+    redis-py's asyncio pool ignores that the server has closed a connection where maintenance notifications are on, as
+    they are by default from its version 8 on. A cluster client has no pool, and looks at nothing.
+    """
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        return await client.execute_command(*command, **BYTES)
+    connection = await pool.get_connection()
+    try:
+        has_data = getattr(connection, "can_read", None) or connection.can_read_destructive
+        if await has_data():
+            await connection.disconnect()
+            await connection.connect()
+        await connection.send_command(*command)
+        return await connection.read_response(disable_decoding=True)
+    finally:
+        await pool.release(connection)

@@ -1,0 +1,257 @@
+"""Connections to Redis that die, dribble, hang or carry garbage: one deadline, one error, and the next call is decided."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier
+from typing import Any
+
+import pytest
+import redis as client_library
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+
+from ratelimit_kit import Limiter, RedisStore
+from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
+from tests.processes import RedisServer, redis_server
+from tests.relay import Relay, dribble, relay
+
+pytestmark = pytest.mark.live
+
+TIMEOUT = 0.25
+PATIENCE = 4 * TIMEOUT
+"""What a call may take on a busy machine; without a deadline these would take from two seconds to all day."""
+
+GARBAGE = [
+    b"$-1\r\n",
+    b"+OK\r\n",
+    b"*2\r\n:1\r\n:2\r\n",
+    b"$3\r\nabc\r\n",
+    b"$0\r\n\r\n",
+    b"$8\r\n\0\0\0\0\0\0\0\0\r\n",
+    b":12x\r\n",
+    b"$abc\r\n",
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b":1\r\n:1\r\n",
+]
+
+
+@pytest.fixture
+def between(redis: RedisServer) -> Iterator[Relay]:
+    with relay(redis.port) as one:
+        yield one
+
+
+def limiter_on(between: Relay, redis: RedisServer, **options: Any) -> Limiter:
+    database = redis.url().rpartition("/")[2]
+    url = f"redis://127.0.0.1:{between.port}/{database}?timeout={TIMEOUT}"
+    return Limiter("sliding-window: 1000/hour", store=RedisStore(url, **options), deny_cache=False)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=repr)
+def test_garbage_is_an_error_of_the_calls_on_that_connection(
+    between: Relay, redis: RedisServer, garbage: bytes
+) -> None:
+    limiter = limiter_on(between, redis)
+    assert [limiter.hit("key").remaining for _ in range(2)] == [999, 998]
+    between.answer = lambda _: [garbage]
+    with pytest.raises(StoreUnavailableError):
+        limiter.store.decide(limiter._charges("key", 1))
+    between.answer = None
+    assert limiter.store.decide(limiter._charges("key", 1))[0].remaining == 996
+    limiter.close()
+
+
+@pytest.mark.parametrize("batching", [True, False])
+@pytest.mark.parametrize("garbage", GARBAGE, ids=repr)
+async def test_garbage_is_an_error_of_the_tasks_on_that_connection(
+    between: Relay, redis: RedisServer, garbage: bytes, batching: bool
+) -> None:
+    limiter = limiter_on(between, redis, batching=batching)
+    assert [(await limiter.ahit("key")).remaining for _ in range(2)] == [999, 998]
+    between.answer = lambda _: [garbage]
+    charges = limiter._charges("key", 1)
+    lost = await asyncio.gather(*[limiter.store.adecide(charges) for _ in range(5)], return_exceptions=True)
+    assert {type(one) for one in lost} == {StoreUnavailableError}
+    assert len({id(one) for one in lost}) == 5
+    between.answer = None
+    found = await asyncio.gather(*[limiter.store.adecide(charges) for _ in range(5)])
+    lefts = sorted(one[0].remaining for one in found)
+    assert lefts == list(range(lefts[0], lefts[0] + 5))  # whose answers these are
+    assert lefts[-1] < 998
+    await limiter.aclose()
+
+
+def timed_out(call: Callable[[], Any]) -> StoreError:
+    begun = time.monotonic()
+    with pytest.raises(StoreError) as found:
+        call()
+    assert time.monotonic() - begun < PATIENCE
+    return found.value
+
+
+def every_call(limiter: Limiter) -> list[Callable[[], Any]]:
+    """A call of each kind, in the sync API and in an event loop of its own."""
+    store, charges = limiter.store, limiter._charges("key", 1)
+
+    async def in_loop(name: str, *given: Any) -> None:
+        try:
+            await getattr(store, name)(*given)
+        finally:
+            await store.aclose()
+
+    kinds = [("decide", charges), ("refund", charges), ("reset", charges), ("ping",)]
+    return [
+        *[lambda name=name, given=given: getattr(store, name)(*given) for name, *given in kinds],
+        *[lambda name=name, given=given: asyncio.run(in_loop(f"a{name}", *given)) for name, *given in kinds],
+    ]
+
+
+def test_a_connection_that_dribbles_costs_one_deadline(between: Relay, redis: RedisServer) -> None:
+    limiter = limiter_on(between, redis)
+    for call in every_call(limiter):
+        limiter.hit("key")  # over a connection that stands, and then answers a byte at a time
+        between.answer = dribble
+        assert isinstance(timed_out(call), StoreUnavailableError)
+        between.answer = None
+    limiter.close()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+sentinel", "redis+cluster", "rediss+cluster"])
+@pytest.mark.parametrize("fault", ["dribbles", "is mute"])
+def test_connecting_costs_one_deadline(redis: RedisServer, scheme: str, fault: str) -> None:
+    """Every step of it by itself is answered within the deadline, or nothing is."""
+    with relay(redis.port) as one, relay(redis.port) as other:
+        for between in (one, other):
+            between.answer, between.mute = dribble, fault == "is mute"
+        address = f"127.0.0.1:{one.port}"
+        if "+" in scheme:
+            address += f",127.0.0.1:{other.port}"
+        path = {"redis": "/3", "rediss": "/3", "redis+sentinel": "/main"}.get(scheme, "")
+        limiter = Limiter("5/hour", store=f"{scheme}://{address}{path}?timeout={TIMEOUT}")
+        for call in every_call(limiter):
+            assert isinstance(timed_out(call), StoreUnavailableError)
+        limiter.close()
+
+
+@pytest.mark.parametrize("connections", [8, 24, 64])
+def test_one_call_finds_out_that_all_connections_are_dead(between: Relay, redis: RedisServer, connections: int) -> None:
+    limiter = limiter_on(between, redis)
+    meet = Barrier(connections)
+
+    def busy(_: int) -> None:
+        meet.wait()
+        for _ in range(10):
+            with suppress(StoreError):  # the machine may be slow to open so many
+                limiter.hit("warm")
+
+    with ThreadPoolExecutor(connections) as pool:
+        list(pool.map(busy, range(connections)))
+    assert between.connections > 1
+    between.forget()
+    with pytest.raises(StoreUnavailableError):
+        limiter.store.decide(limiter._charges("key", 1))
+    assert limiter.store.decide(limiter._charges("key", 1))[0].allowed
+    limiter.store.ping()
+    assert between.connections == 1
+    limiter.close()
+
+
+async def test_one_call_finds_out_that_a_loops_connection_is_dead(between: Relay, redis: RedisServer) -> None:
+    limiter = limiter_on(between, redis)
+    await limiter.ahit("key")
+    between.forget()
+    with pytest.raises(StoreUnavailableError):
+        await limiter.store.adecide(limiter._charges("key", 1))
+    assert (await limiter.store.adecide(limiter._charges("key", 1)))[0].allowed
+    await limiter.aclose()
+
+
+class Passwords(CredentialProvider):
+    """Gives the password of the day, as cloud providers do."""
+
+    def __init__(self) -> None:
+        self.password = "first"
+
+    def get_credentials(self) -> tuple[str, str]:
+        return "app", self.password
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        return self.get_credentials()
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["closed", "with another password"])
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_clients_of_ones_own_never_use_a_connection_that_was_closed(rotated: bool, protocol: int) -> None:
+    with redis_server() as server:
+        admin = client_library.Redis(port=server.port)
+        passwords = Passwords()
+        admin.acl_setuser("app", enabled=True, passwords=["+first"], keys=["*"], categories=["+@all"])
+        given = {
+            "port": server.port,
+            "protocol": protocol,
+            "socket_timeout": TIMEOUT,
+            "socket_connect_timeout": TIMEOUT,
+            "credential_provider": passwords,
+        }
+        clients = {
+            "client": client_library.Redis(**given, retry=None),
+            "async_client": client_library.asyncio.Redis(**given, retry=Retry(NoBackoff(), 0)),
+        }
+        store = RedisStore(**clients)
+        limiter = Limiter("10/hour", store=store, deny_cache=False)
+        for at in range(3):
+            assert limiter.hit("sync").remaining == 9 - at
+            assert (await limiter.ahit("async")).remaining == 9 - at
+            if rotated:
+                passwords.password = f"number {at}"
+                admin.acl_setuser("app", enabled=True, reset_passwords=True, passwords=[f"+{passwords.password}"])
+            for one in admin.client_list():
+                if one["user"] == "app":
+                    admin.client_kill(one["addr"])
+            await asyncio.sleep(0.05)  # the loop sees the end
+        clients["client"].close()
+        await clients["async_client"].aclose()
+        admin.close()
+
+
+def test_waiting_for_a_connection_is_no_outage(
+    between: Relay, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a reply that comes too late because most of the deadline went by before the call was sent."""
+    monkeypatch.setattr("ratelimit_kit.stores.redis.client.MAX_CONNECTIONS", 1)
+    limiter = limiter_on(between, redis)
+    limiter.hit("key")
+    between.answer = lambda data: [0.6 * TIMEOUT, data]
+
+    def decide(_: int) -> str:
+        try:
+            limiter.store.decide(limiter._charges("key", 1))
+        except StoreError as error:
+            return type(error).__name__
+        return "decided"
+
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(decide, range(6)))
+    assert set(found) == {"decided", StoreContendedError.__name__}, found
+    limiter.close()
+
+
+async def test_waiting_for_the_loops_connection_is_no_outage(
+    between: Relay, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ratelimit_kit.stores.redis.pipeline.pipeline.MAX_BATCHES", 1)
+    limiter = limiter_on(between, redis, batching=False)
+    await limiter.ahit("key")
+    between.answer = lambda data: [0.6 * TIMEOUT, data]
+    charges = limiter._charges("key", 1)
+    found = await asyncio.gather(*[limiter.store.adecide(charges) for _ in range(6)], return_exceptions=True)
+    errors = {type(one) for one in found if isinstance(one, BaseException)}
+    assert errors == {StoreContendedError}
+    assert not isinstance(found[0], BaseException)
+    await limiter.aclose()
