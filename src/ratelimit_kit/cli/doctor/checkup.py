@@ -56,6 +56,8 @@ def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
     yield from (of_error(error) for error in static)
     if not any(CHECKS.get(error.rlk) == "workers" for error in static):
         yield _workers(policy.store, config)
+    if not bare:
+        yield _outage(policy)
     yield from _live(policy, {error.rlk for error in static})
     with contextlib.suppress(StoreError, StartupRefused):
         policy.store.close()
@@ -95,6 +97,19 @@ def _workers(store: Store, config: Mapping[str, Any]) -> Finding:
         found = f"{type(store).__name__} counts per process, and the number of workers is not known"
         return Finding("workers", "warn", found, "ratelimit-kit doctor ... --workers N, with the N of production")
     return Finding("workers", "pass", f"{word.found}, so counting per process is exact")
+
+
+def _outage(policy: Policy) -> Finding:
+    """What happens to requests while the store is away; to admit all of them is a choice, but a risky one."""
+    meanwhile = policy.meanwhile
+    open_rules = [bound.name for bound in policy.rules if bound.rule.on_outage == "allow"]
+    if meanwhile.on_outage == "allow" or open_rules:
+        where = "" if meanwhile.on_outage == "allow" else f" under {', '.join(open_rules)}"
+        found = f'on_outage="allow": while the store is away, requests{where} are admitted without a count'
+        return Finding(
+            "outage", "low", found, 'on_outage = "local", so that each process goes on counting in its memory'
+        )
+    return Finding("outage", "pass", f"on_outage={meanwhile.on_outage!r}: while the store is away, {meanwhile}")
 
 
 def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
