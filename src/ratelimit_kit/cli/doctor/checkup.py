@@ -149,7 +149,9 @@ def _fix_of_call(store: Store, message: str) -> str:
         return "the primary's address in the store's URL, or redis+sentinel://..., which follows it"
     if any(word in message for word in ("NOPERM", "no permissions", "can't run this command")):
         return "redis-cli acl setuser NAME +evalsha +eval ..., the whole list is in docs/explanation/security.md"
-    if "OOM" in message:
+    if "is full" in message and type(store).__name__ == "MemcachedStore":
+        return "more memory for Memcached (-m), or a Memcached of the limits' own"
+    if "is full" in message:
         return "redis-cli config set maxmemory 256mb (more than now), or a Redis of the limits' own"
     if "password" in message.lower() or "NOAUTH" in message:
         return "the right user and password in the store's URL: redis://user:password@host:6379/0"
