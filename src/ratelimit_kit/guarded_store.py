@@ -20,7 +20,7 @@ from ratelimit_kit.guard.process_guard import OnUnsafe, ProcessGuard
 from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.outage import LocalCounters, Meanwhile, Outages, refused
 from ratelimit_kit.stores import Charge, FastPath, Scope, Store, open_store, with_defaults
-from ratelimit_kit.stores.denial_cache import DenialCache
+from ratelimit_kit.stores.denial_cache import DenialCache, Indexes
 
 sleep = time.sleep
 asleep = asyncio.sleep
@@ -81,8 +81,8 @@ class GuardedStore:
         """The number of serving processes, if it is declared or detected."""
         return self.local.workers
 
-    def decide(self, charges: Sequence[Charge], meanwhile: Meanwhile) -> Decision:
-        """Decide with at most one call of the store, else by `meanwhile`."""
+    def decide(self, charges: Sequence[Charge], meanwhile: Meanwhile, provisional: Indexes = ()) -> Decision:
+        """Decide with at most one call of the store, else by `meanwhile`; `provisional` charges are often given back."""
         if self.guard.alert and not self.guard.is_calm() and not self.admits():
             self.guard.turn_away()
             return refused(charges)
@@ -99,13 +99,13 @@ class GuardedStore:
             return self._outages.failed(charges, meanwhile, error, begun)
         if self._breaker.error is not None:
             self._outages.ended()
-        if decision.allowed and self._outages.beside_until:
+        if decision.allowed and self._outages.beside_until and not provisional:
             return self._outages.counted_beside(charges, meanwhile, decision)
         if not decision.allowed and self._denials is not None:
-            self._denials.keep(charges, decision, begun)
+            self._denials.keep(charges, decision, begun, provisional)
         return decision
 
-    async def adecide(self, charges: Sequence[Charge], meanwhile: Meanwhile) -> Decision:
+    async def adecide(self, charges: Sequence[Charge], meanwhile: Meanwhile, provisional: Indexes = ()) -> Decision:
         """Do what `decide` does."""
         if self.guard.alert and not self.guard.is_calm() and not await self.aadmits():
             self.guard.turn_away()
@@ -123,10 +123,10 @@ class GuardedStore:
             return self._outages.failed(charges, meanwhile, error, begun)
         if self._breaker.error is not None:
             self._outages.ended()
-        if decision.allowed and self._outages.beside_until:
+        if decision.allowed and self._outages.beside_until and not provisional:
             return self._outages.counted_beside(charges, meanwhile, decision)
         if not decision.allowed and self._denials is not None:
-            self._denials.keep(charges, decision, begun)
+            self._denials.keep(charges, decision, begun, provisional)
         return decision
 
     def fast_path(self, namespace: str, limits: Sequence[Limit]) -> FastPath | None:

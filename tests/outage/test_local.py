@@ -262,6 +262,19 @@ async def test_a_store_that_refuses_some_calls_does_not_give_the_limit_twice(
     assert limiter.hit("a third").remaining == 3
 
 
+def test_what_is_given_back_as_a_rule_is_not_counted_twice(store: Flaky) -> None:
+    limiter = Limiter("5/minute", store=store, on_outage="local")
+    store.error = FULL
+    limiter.hit("key")
+    store.error = None
+    charge = [Charge("other", SlidingWindow(1, 60))]
+    for _ in range(5):
+        decision = limiter._store.decide(charge, LOCAL, frozenset({0}))
+        assert decision.allowed
+        assert not decision.degraded
+        limiter._store.refund(charge, decision)
+
+
 def test_contention_is_logged_once_in_ten_seconds(
     store: Flaky, wait: Forward, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,9 +137,9 @@ class RuleSet:
     def _ask(self, charges: RequestCharges, meanwhile: Meanwhile, asked: Asked, *, shadow: bool = False) -> Decision:
         """The store's decision on all charges, in one step; `asked` takes what is to be reported."""
         if not (self._reports.counting or shadow):
-            return self.store.decide(charges.charges, meanwhile)
+            return self.store.decide(charges.charges, meanwhile, charges.provisional)
         begun = time.perf_counter()
-        decision = self.store.decide(charges.charges, meanwhile)
+        decision = self.store.decide(charges.charges, meanwhile, charges.provisional)
         asked.append((charges.by_rule, decision, time.perf_counter() - begun, shadow))
         return decision
 
@@ -148,9 +148,9 @@ class RuleSet:
     ) -> Decision:
         """Do what `_ask` does."""
         if not (self._reports.counting or shadow):
-            return await self.store.adecide(charges.charges, meanwhile)
+            return await self.store.adecide(charges.charges, meanwhile, charges.provisional)
         begun = time.perf_counter()
-        decision = await self.store.adecide(charges.charges, meanwhile)
+        decision = await self.store.adecide(charges.charges, meanwhile, charges.provisional)
         asked.append((charges.by_rule, decision, time.perf_counter() - begun, shadow))
         return decision
 

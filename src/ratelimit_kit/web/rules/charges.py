@@ -64,7 +64,8 @@ class RequestCharges:
     """What a request is charged under several rules, in one step.
 
     `names` are the names of the charges in responses; `plain` is true if each is shown as it is; `counted` are the
-    charges that some responses refund, with the index of the first; `impossible` are those that can never be admitted; `own_outages` is true if a rule has an `on_outage` or `fallback`,
+    charges that some responses refund, with the index of the first, and `provisional` the indexes of all of those;
+    `impossible` are those that can never be admitted; `own_outages` is true if a rule has an `on_outage` or `fallback`,
     `local` if the charges have been made to local counters.
     """
 
@@ -77,6 +78,7 @@ class RequestCharges:
         "names",
         "own_outages",
         "plain",
+        "provisional",
         "shadow",
     )
 
@@ -96,6 +98,9 @@ class RequestCharges:
             for one, first in zip(by_rule, places, strict=False)
             if (counts := one.rule.rule.counts) is not None
         ]
+        self.provisional = frozenset(
+            index for _, one, first in self.counted for index in range(first, first + len(one.charges))
+        )
 
     def meanwhile(self, default: Meanwhile) -> Meanwhile:
         """What happens to all of the charges in an outage: the strictest of what the rules make of their policy's."""
