@@ -28,7 +28,6 @@ LAYERS = [
     ["core"],
     ["environment"],
     ["observe", "guard", "stores"],
-    ["circuit_breaker"],
     ["outage"],
     ["guarded_store"],
     ["limiter", "web"],
@@ -65,6 +64,7 @@ INNER_LAYERS = {
         ["process_guard"],
     ],
     "observe": [["labels", "log"], ["__init__", "opentelemetry", "prometheus"]],
+    "outage": [["policy", "breaker"], ["local"], ["outages"]],
     "stores": [
         ["urls", "keys", "pool", "charges"],
         ["__init__"],
@@ -97,7 +97,13 @@ INNER_LAYERS = {
     "web/identity": [["forwarded"], ["address"], ["keys"]],
     "web/policy": [["reports"], ["ruleset"], ["config", "startup"], ["reload"], ["policy"], ["decorators"]],
     "web/response": [["headers", "denial", "health"], ["result"], ["responder", "bodies", "assets"]],
-    "web/rules": [["paths", "counting"], ["rule"], ["charges", "exemption", "pages"], ["index"], ["matching"]],
+    "web/rules": [
+        ["paths", "counting"],
+        ["rule"],
+        ["charges", "exemption", "pages"],
+        ["combined", "index"],
+        ["matching"],
+    ],
 }
 """The same inside the subpackages; an `__init__` that is not named is empty, or imports what is offered there."""
 

@@ -20,7 +20,7 @@ from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.guard.process_guard import OnUnsafe
 from ratelimit_kit.limiter import Limiter
 from ratelimit_kit.observe import Observer
-from ratelimit_kit.outage import OnOutage
+from ratelimit_kit.outage import Fallback, OnOutage
 from ratelimit_kit.stores import Store
 
 WEB_KEYS = ("ip", "user", "global")
@@ -36,6 +36,7 @@ def ratelimit(
     store: str | Store | None = None,
     name: str | None = None,
     on_outage: OnOutage = "raise",
+    fallback: Fallback | None = None,
     workers: int | None = None,
     allow_per_process: bool = False,
     on_unsafe: OnUnsafe = "shutdown",
@@ -77,6 +78,7 @@ def ratelimit(
             store=store,
             name=name or what,
             on_outage=on_outage,
+            fallback=fallback,
             workers=workers,
             allow_per_process=allow_per_process,
             on_unsafe=on_unsafe,

@@ -30,7 +30,8 @@
     ├── CostError             RLK102     a cost that can never be admitted (also a ValueError)
     ├── StoreError
     │   ├── StoreUnavailableError  RLK301   the store failed or missed the deadline
-    │   └── StoreContendedError    RLK302   the store is alive, but too busy
+    │   ├── StoreContendedError    RLK302   the store is alive, but too busy
+    │   └── StoreFullError         RLK304   the store is alive, but has no room for another counter
     ├── ReloadError           RLK303     a changed policy file cannot be applied; the current rules stay in force
     └── LimitExceeded         RLK429     a decorated function was refused; carries the decision
 
@@ -260,6 +261,12 @@ class StoreContendedError(StoreError):
     """The store is alive, but too busy; nothing was charged."""
 
     rlk = "RLK302"
+
+
+class StoreFullError(StoreError):
+    """The store is alive, but has no room for another counter; nothing was charged."""
+
+    rlk = "RLK304"
 
 
 class ReloadError(RateLimitKitError):

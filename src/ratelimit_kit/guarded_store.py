@@ -17,12 +17,10 @@ from ratelimit_kit.errors import StartupRefused, StoreError
 from ratelimit_kit.guard import per_request_limiters
 from ratelimit_kit.guard.abort import TICK_SECONDS
 from ratelimit_kit.guard.process_guard import OnUnsafe, ProcessGuard
-from ratelimit_kit.guard.worker_count import declared
-from ratelimit_kit.guard.worker_detection import detected
 from ratelimit_kit.observe import Observer, listening
-from ratelimit_kit.outage import OnOutage, Outages, refused
+from ratelimit_kit.outage import LocalCounters, Meanwhile, Outages, refused
 from ratelimit_kit.stores import Charge, FastPath, Scope, Store, open_store, with_defaults
-from ratelimit_kit.stores.denial_cache import DenialCache
+from ratelimit_kit.stores.denial_cache import DenialCache, Indexes
 
 sleep = time.sleep
 asleep = asyncio.sleep
@@ -64,6 +62,7 @@ class GuardedStore:
         self._denials = DenialCache() if deny_cache and self.backend.denials_cacheable else None
         self._outages = Outages(repr(self.store), self.observer.on_event, workers)
         self._breaker = self._outages.breaker
+        self.local = self._outages.local
         self._has_own_counters = self.guard.alert and (store is None or isinstance(store, str))
 
     def check_lifetime(self) -> None:
@@ -80,11 +79,10 @@ class GuardedStore:
     @property
     def workers(self) -> int | None:
         """The number of serving processes, if it is declared or detected."""
-        found = declared(self._outages.share.declared) or detected()
-        return None if found is None else found.count
+        return self.local.workers
 
-    def decide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
-        """Decide with at most one call of the store; if it fails, follow `on_outage`."""
+    def decide(self, charges: Sequence[Charge], meanwhile: Meanwhile, provisional: Indexes = ()) -> Decision:
+        """Decide with at most one call of the store, else by `meanwhile`; `provisional` charges are often given back."""
         if self.guard.alert and not self.guard.is_calm() and not self.admits():
             self.guard.turn_away()
             return refused(charges)
@@ -92,20 +90,22 @@ class GuardedStore:
             return decision
         if self._denials is not None and (decision := self._denials.find(charges)) is not None:
             return decision
-        if self._breaker.error is not None and not self._breaker.lets_through():
-            return self._outages.decide(charges, on_outage, self._breaker.error)
+        if (failure := self._breaker.error) is not None and not self._breaker.lets_through():
+            return self._outages.decide(charges, meanwhile, failure)
         begun = time.monotonic()
         try:
             decision = as_decision(self.store.decide(charges), charges)
         except StoreError as error:
-            return self._outages.failed(charges, on_outage, error)
+            return self._outages.failed(charges, meanwhile, error, begun)
         if self._breaker.error is not None:
             self._outages.ended()
+        if decision.allowed and self._outages.beside_until and not provisional:
+            return self._outages.counted_beside(charges, meanwhile, decision)
         if not decision.allowed and self._denials is not None:
-            self._denials.keep(charges, decision, begun)
+            self._denials.keep(charges, decision, begun, provisional)
         return decision
 
-    async def adecide(self, charges: Sequence[Charge], on_outage: OnOutage) -> Decision:
+    async def adecide(self, charges: Sequence[Charge], meanwhile: Meanwhile, provisional: Indexes = ()) -> Decision:
         """Do what `decide` does."""
         if self.guard.alert and not self.guard.is_calm() and not await self.aadmits():
             self.guard.turn_away()
@@ -114,17 +114,19 @@ class GuardedStore:
             return decision
         if self._denials is not None and (decision := self._denials.find(charges)) is not None:
             return decision
-        if self._breaker.error is not None and not self._breaker.lets_through():
-            return self._outages.decide(charges, on_outage, self._breaker.error)
+        if (failure := self._breaker.error) is not None and not self._breaker.lets_through():
+            return self._outages.decide(charges, meanwhile, failure)
         begun = time.monotonic()
         try:
             decision = as_decision(await self.store.adecide(charges), charges)
         except StoreError as error:
-            return self._outages.failed(charges, on_outage, error)
+            return self._outages.failed(charges, meanwhile, error, begun)
         if self._breaker.error is not None:
             self._outages.ended()
+        if decision.allowed and self._outages.beside_until and not provisional:
+            return self._outages.counted_beside(charges, meanwhile, decision)
         if not decision.allowed and self._denials is not None:
-            self._denials.keep(charges, decision, begun)
+            self._denials.keep(charges, decision, begun, provisional)
         return decision
 
     def fast_path(self, namespace: str, limits: Sequence[Limit]) -> FastPath | None:
@@ -135,20 +137,16 @@ class GuardedStore:
 
     def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
         """Refund what `decision` has charged; on a failure the hit stays counted, and the failure is logged."""
-        if decision.degraded:
-            return  # nothing was charged in the store
         try:
-            for charged_at, some in by_time(charges, decision):
+            for charged_at, some in owed(charges, decision, self.local):
                 self.store.refund(some, charged_at)
         except StoreError as error:
             self._not_given_back(error)
 
     async def arefund(self, charges: Sequence[Charge], decision: Decision) -> None:
         """Do what `refund` does."""
-        if decision.degraded:
-            return  # nothing was charged in the store
         try:
-            for charged_at, some in by_time(charges, decision):
+            for charged_at, some in owed(charges, decision, self.local):
                 await self.store.arefund(some, charged_at)
         except StoreError as error:
             self._not_given_back(error)
@@ -203,8 +201,18 @@ class GuardedStore:
         )
 
 
-def by_time(charges: Sequence[Charge], decision: Decision) -> list[tuple[int | None, list[Charge]]]:
-    """The charges grouped by time of charge: a memory store has different clocks for calendar windows and the rest."""
+def owed(
+    charges: Sequence[Charge], decision: Decision | None, local: LocalCounters
+) -> Sequence[tuple[int | None, Sequence[Charge]]]:
+    """What to refund in the store, by the time of the hit, of which None are the oldest; local counters are refunded here.
+
+    The times differ because a memory store has different clocks for calendar windows and the rest.
+    """
+    if decision is None:
+        return [(None, charges)]
+    local.undo(charges, decision)
+    if decision.degraded or not decision.allowed:
+        return []
     groups: dict[int | None, list[Charge]] = {}
     for charge, verdict in zip(charges, decision.verdicts, strict=True):
         if charge.cost:

@@ -21,9 +21,9 @@ from ratelimit_kit.core.limit import UNLIMITED, Limit, Unlimited, check_room
 from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guard.process_guard import OnUnsafe
-from ratelimit_kit.guarded_store import GuardedStore, by_time
+from ratelimit_kit.guarded_store import GuardedStore, owed
 from ratelimit_kit.observe import Observer
-from ratelimit_kit.outage import OnOutage, outage_policy
+from ratelimit_kit.outage import Fallback, OnOutage, meanwhile
 from ratelimit_kit.stores import Charge, Scope, Store
 from ratelimit_kit.stores.keys import MAX_TEXT_LENGTH, scoped, shortened
 
@@ -46,8 +46,8 @@ class Limiter:
     `store` is a store or a URL (default: RATELIMIT_KIT_STORE, else memory); `name` is the namespace of the
     keys: limiters with the same name and store share the counters of limits that differ only in their number, so that a
     changed limit goes on from what was counted (`inherit=False` gives each number its own). `on_outage` says what to do when the
-    store fails: "raise" (StoreError), "allow", "deny" or "local" (a decision with `degraded` set; "local"
-    counts this process's share of the limits in memory).
+    store fails: "raise" (StoreError), or decide with `degraded` set: "deny", "allow", "local" (this process counts by the whole
+    limits in its memory) or "local-share" (by its share of them). `fallback` is a list of limits that those two apply instead.
 
     A per-process store under several worker processes is refused with UnsafeWorkersError. `workers`
     declares their number if the server does not show it; `allow_per_process=True` accepts that each
@@ -65,6 +65,7 @@ class Limiter:
         store: str | Store | None = None,
         name: str = DEFAULT_NAME,
         on_outage: OnOutage = "raise",
+        fallback: Fallback | None = None,
         workers: int | None = None,
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
@@ -76,7 +77,7 @@ class Limiter:
         self._only = self.limits[0] if len(self.limits) == 1 else None
         self.name = name
         self._namespace = scoped(name, "")
-        self.on_outage = outage_policy(on_outage)
+        self._meanwhile = meanwhile(on_outage, fallback)
         self._store = GuardedStore(
             store,
             observer,
@@ -89,7 +90,8 @@ class Limiter:
         self._store.check_lifetime()
         self._guard = self._store.guard
         self._guard.start()
-        self._tell_of_sharing()
+        if name == DEFAULT_NAME:
+            _tell_of_sharing(self._store, self.limits)
         self._fast = self._store.fast_path(self._namespace.removesuffix(":"), self.limits)
 
     def __repr__(self) -> str:
@@ -113,7 +115,7 @@ class Limiter:
         ):
             if self._store.observer.counting:
                 return self._tell(self._charges(key, cost))
-            return self._store.decide(self._charges(key, cost), self.on_outage)
+            return self._store.decide(self._charges(key, cost), self._meanwhile)
         return decision
 
     async def ahit(self, key: str, cost: int = 1) -> Decision:
@@ -125,7 +127,7 @@ class Limiter:
         ):
             if self._store.observer.counting:
                 return await self._atell(self._charges(key, cost))
-            return await self._store.adecide(self._charges(key, cost), self.on_outage)
+            return await self._store.adecide(self._charges(key, cost), self._meanwhile)
         return decision
 
     def peek(self, key: str) -> Decision:
@@ -138,23 +140,27 @@ class Limiter:
 
     def reset(self, key: str) -> None:
         """Forget all hits of `key`."""
-        self.store.reset(self._charges(key, 0))
+        charges = self._charges(key, 0)
+        self._store.local.forget(charges, self._meanwhile)
+        self.store.reset(charges)
 
     async def areset(self, key: str) -> None:
         """Do what `reset` does."""
-        await self.store.areset(self._charges(key, 0))
+        charges = self._charges(key, 0)
+        self._store.local.forget(charges, self._meanwhile)
+        await self.store.areset(charges)
 
     def refund(self, key: str, cost: int = 1, decision: Decision | None = None) -> None:
         """Refund `cost` units of the hit that got this `decision`, else of the oldest hits of `key`.
 
         Never more than was charged; nothing of a hit that a reset has forgotten, or that is not counted any more.
         """
-        for charged_at, charges in _of_hit(self._charges(key, cost), decision):
+        for charged_at, charges in owed(self._charges(key, cost), decision, self._store.local):
             self.store.refund(charges, charged_at)
 
     async def arefund(self, key: str, cost: int = 1, decision: Decision | None = None) -> None:
         """Do what `refund` does."""
-        for charged_at, charges in _of_hit(self._charges(key, cost), decision):
+        for charged_at, charges in owed(self._charges(key, cost), decision, self._store.local):
             await self.store.arefund(charges, charged_at)
 
     def acquire(self, key: str, cost: int = 1, timeout: float | None = None) -> Decision:
@@ -186,30 +192,17 @@ class Limiter:
         """Do what `close` does, for this event loop."""
         await self.store.aclose()
 
-    def _tell_of_sharing(self) -> None:
-        """Report that two limiters which nobody named count in one counter: each then uses up the other's quota."""
-        for limit in self.limits if self.name == DEFAULT_NAME else ():
-            first = _counters_of(self.store).setdefault(limit.counter, limit)
-            if first != limit:
-                message = (
-                    f"two limiters without a name count in one counter: {first} and {limit}. Give each a name of its own, "
-                    'such as name="login", or write inherit=False'
-                )
-                self._store.observer.on_event(
-                    Event("shared-counter", message, logging.WARNING, {"counter": limit.counter})
-                )
-
     def _tell(self, charges: Sequence[Charge]) -> Decision:
         """Decide, and report the decision to the observers."""
         begun = time.perf_counter()
-        decision = self._store.decide(charges, self.on_outage)
+        decision = self._store.decide(charges, self._meanwhile)
         self._report(charges, decision, time.perf_counter() - begun)
         return decision
 
     async def _atell(self, charges: Sequence[Charge]) -> Decision:
         """Do what `_tell` does."""
         begun = time.perf_counter()
-        decision = await self._store.adecide(charges, self.on_outage)
+        decision = await self._store.adecide(charges, self._meanwhile)
         self._report(charges, decision, time.perf_counter() - begun)
         return decision
 
@@ -225,6 +218,18 @@ class Limiter:
         if self._only is not None:
             return [_new(Charge, (text, self._only, cost))]
         return [_new(Charge, (text, limit, cost)) for limit in self.limits]
+
+
+def _tell_of_sharing(store: GuardedStore, limits: Sequence[Limit]) -> None:
+    """Report that two limiters which nobody named count in one counter: each then uses up the other's quota."""
+    for limit in limits:
+        first = _counters_of(store.store).setdefault(limit.counter, limit)
+        if first != limit:
+            message = (
+                f"two limiters without a name count in one counter: {first} and {limit}. Give each a name of its own, "
+                'such as name="login", or write inherit=False'
+            )
+            store.observer.on_event(Event("shared-counter", message, logging.WARNING, {"counter": limit.counter}))
 
 
 def _counters_of(store: Store) -> dict[str, Limit]:
@@ -247,24 +252,17 @@ def _deadline(timeout: float | None) -> float:
     return time.monotonic() + timeout
 
 
-def _of_hit(charges: list[Charge], decision: Decision | None) -> Sequence[tuple[int | None, Sequence[Charge]]]:
-    """The charges to refund, by the time of the hit; none if it was denied, or charged nothing in the store."""
-    if decision is None:
-        return [(None, charges)]
-    return by_time(charges, decision) if decision.allowed and not decision.degraded else []
-
-
 def _is_too_long(wait: float, deadline: float) -> bool:
     """Whether a wait ends after the deadline, or never."""
     return wait == math.inf or time.monotonic() + wait > deadline
 
 
 def _peeked(decision: Decision) -> Decision:
-    """The decision for one unit, from that for a cost of 0, which always fits."""
-    if decision.degraded:
+    """The decision for one unit, from that for a cost of 0, which fits unless nothing does."""
+    if not decision.allowed:
         return decision
     verdicts = [
         Verdict(verdict.wait == 0, verdict.limit, verdict.remaining, verdict.wait, verdict.reset, verdict.charged_at)
         for verdict in decision.verdicts
     ]
-    return Decision(verdicts)
+    return Decision(verdicts, decision.degraded)

@@ -204,3 +204,36 @@ def test_threads_admit_exactly_the_limit_and_reset_never_loses(store: Shared) ->
         assert sum(admitted) == 5
         admitted.clear()
         limiter.reset("key")
+
+
+@pytest.mark.parametrize("count", ["failures", "successes", [500]])
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+async def test_where_hits_are_given_back_as_a_rule_no_denial_is_kept(
+    store: Shared, count: Any, asynchronous: bool
+) -> None:
+    """Another process may give back what has caused the denial, and nobody here hears of it."""
+    from ratelimit_kit import Policy, Rule
+    from tests.web.identity.test_address import request
+
+    policy = Policy(Rule("3/minute", key="ip", count=count, name="login"), store=store, workers=1)
+
+    async def status() -> int:
+        return (await policy.acheck(request()) if asynchronous else policy.check(request())).status
+
+    assert [await status() for _ in range(5)] == [0, 0, 0, 429, 429]
+    for one in range(3):
+        MemoryStore.refund(store, [Charge("web:login:ip:192.0.2.7", SlidingWindow(3, per=60), 1)])
+        assert (one, await status(), await status()) == (one, 0, 429)
+
+
+def test_a_denial_by_another_rule_of_the_request_is_kept(store: Shared) -> None:
+    from ratelimit_kit import Policy, Rule
+    from tests.web.identity.test_address import request
+
+    policy = Policy(
+        Rule("9/minute", count="failures", name="login"), Rule("1/minute", name="site"), store=store, workers=1
+    )
+    assert [policy.check(request()).status for _ in range(2)] == [0, 429]
+    asked = store.asked
+    assert [policy.check(request()).status for _ in range(5)] == [429] * 5
+    assert store.asked == asked

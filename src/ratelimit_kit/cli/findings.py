@@ -1,7 +1,7 @@
 """What `check`, `doctor` and `verify` report: one finding per line, with what was found and what to type.
 
-A finding passes, warns, fails, or was skipped because an earlier one failed. With only warnings the command
-exits with 0, unless --strict is given.
+A finding passes, warns, fails, or was skipped because an earlier one failed; a low one is a choice that someone may have
+forgotten. With only warnings the command exits with 0, unless --strict is given; low ones never fail.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.terminal import shown
 from ratelimit_kit.errors import RateLimitKitError, StartupWarning
 
-Status = Literal["pass", "warn", "fail", "skip"]
+Status = Literal["pass", "low", "warn", "fail", "skip"]
 
-WORDS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "skip": "skip"}
+WORDS = {"pass": "pass", "low": "LOW ", "warn": "WARN", "fail": "FAIL", "skip": "skip"}
 
 CHECKS = {
     "RLK105": "client library",
@@ -66,7 +66,7 @@ def of_error(error: RateLimitKitError, fix: str = "") -> Finding:
 
 def counted(findings: Iterable[Finding]) -> dict[Status, int]:
     """How many findings there are of each status."""
-    numbers: dict[Status, int] = {"pass": 0, "warn": 0, "fail": 0, "skip": 0}
+    numbers: dict[Status, int] = {"pass": 0, "low": 0, "warn": 0, "fail": 0, "skip": 0}
     for finding in findings:
         numbers[finding.status] += 1
     return numbers
@@ -97,5 +97,6 @@ def print_line(finding: Finding) -> None:
 def summary(findings: Sequence[Finding]) -> str:
     """The last line of a report."""
     numbers = counted(findings)
+    low = f", {numbers['low']} low" if numbers["low"] else ""
     skipped = f", {numbers['skip']} skipped" if numbers["skip"] else ""
-    return f"{numbers['pass']} passed, {numbers['warn']} warned, {numbers['fail']} failed{skipped}"
+    return f"{numbers['pass']} passed, {numbers['warn']} warned, {numbers['fail']} failed{low}{skipped}"

@@ -23,8 +23,10 @@ EVENTS: Final = (
     "sole-worker",
     "startup-warning",
     "store-contended",
+    "store-full",
     "store-outage",
     "store-recovered",
+    "store-refused",
     "untrusted-proxy",
 )
 """Every event of the library. Counters start at 0: an alert on an increase would miss one that first appears as 1."""

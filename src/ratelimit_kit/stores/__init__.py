@@ -41,8 +41,9 @@ Verdicts = Sequence[Verdict] | Decision
 class Store(Protocol):
     """The methods of every store; each has an async twin on the same counters.
 
-    A store raises StoreUnavailableError when it cannot decide, and StoreContendedError when it
-    is only too busy. Everything optional is in BaseStore.
+    A store raises StoreUnavailableError when it cannot decide anything, StoreContendedError when it is only too busy,
+    StoreFullError when it has no room, and StoreError when it has trouble with these charges. Everything optional is in
+    BaseStore.
     """
 
     scope: Scope

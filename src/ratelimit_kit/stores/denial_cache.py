@@ -9,7 +9,7 @@ call was sent, so no client is denied for longer than the store said.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from threading import Lock
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -28,6 +28,10 @@ MAX_SECONDS: Final = 10.0
 REFUND_SECONDS: Final = 600.0
 """For how long after a refund denials by limits of the same kind are not cached: where only failures count,
 any process may refund again."""
+
+
+Indexes = Container[int]
+"""Places in a list of charges."""
 
 
 class _Known(NamedTuple):
@@ -69,9 +73,15 @@ class DenialCache:
                 self._known.pop((key, limit.counter), None)
         return None
 
-    def keep(self, charges: Sequence[Charge], decision: Decision, begun: float) -> None:
-        """Cache a denial that was asked for at `begun` (seconds of the monotonic clock)."""
+    def keep(self, charges: Sequence[Charge], decision: Decision, begun: float, provisional: Indexes = ()) -> None:
+        """Cache a denial that was asked for at `begun` (seconds of the monotonic clock).
+
+        A denial by a charge that is given back as a rule (its index is in `provisional`) is not cached: its counter may
+        be full of hits that are about to be given back, by any process.
+        """
         verdicts = decision.verdicts
+        if any(not verdict.allowed and index in provisional for index, verdict in enumerate(verdicts)):
+            return
         with self._lock:
             if begun <= self._forgot:
                 return

@@ -11,6 +11,7 @@ import pytest
 
 from ratelimit_kit import Charge, Decision, FixedWindow, MemcachedStore, RedisStore
 from ratelimit_kit.guarded_store import GuardedStore
+from ratelimit_kit.outage import Meanwhile
 from tests.clusters import cluster_servers
 from tests.processes import Process, RedisServer
 
@@ -34,7 +35,7 @@ def store(request: pytest.FixtureRequest, redis: RedisServer, memcached: Process
 
 
 def ask(guarded: GuardedStore, charges: list[Charge] = CHARGES) -> Decision:
-    return guarded.decide(charges, on_outage="deny")
+    return guarded.decide(charges, Meanwhile("deny"))
 
 
 def spent(guarded: GuardedStore) -> None:

@@ -19,7 +19,7 @@ from redis.retry import Retry
 
 from ratelimit_kit import Charge, FixedWindow, Limiter, RedisStore, SlidingWindow, TokenBucket
 from ratelimit_kit.core.limit import Limit
-from ratelimit_kit.errors import OptionError, StoreContendedError, StoreUnavailableError
+from ratelimit_kit.errors import OptionError, StoreContendedError, StoreFullError, StoreUnavailableError
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
 from tests.clusters import cluster_servers, sentinel_servers, wait_until
@@ -350,12 +350,12 @@ def test_a_wrong_password_is_said_without_it(tmp_path: Path) -> None:
     assert "wr0ng" not in str(caught.value)
 
 
-def test_a_full_server_is_an_outage() -> None:
+def test_a_full_server_says_so() -> None:
     with redis_server("--maxmemory", "1mb", "--maxmemory-policy", "noeviction") as server:
         with connect(server.url()) as raw, contextlib.suppress(client_library.ResponseError):
             for number in range(10_000):
                 raw.set(f"filler {number}", "x" * 10_000)
-        with pytest.raises(StoreUnavailableError, match=r"maxmemory.*RLK301"):
+        with pytest.raises(StoreFullError, match=r"maxmemory.*RLK304"):
             Limiter("1/minute", store=server.url()).hit("key")
 
 

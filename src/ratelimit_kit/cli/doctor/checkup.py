@@ -56,6 +56,8 @@ def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
     yield from (of_error(error) for error in static)
     if not any(CHECKS.get(error.rlk) == "workers" for error in static):
         yield _workers(policy.store, config)
+    if not bare:
+        yield _outage(policy)
     yield from _live(policy, {error.rlk for error in static})
     with contextlib.suppress(StoreError, StartupRefused):
         policy.store.close()
@@ -97,6 +99,19 @@ def _workers(store: Store, config: Mapping[str, Any]) -> Finding:
     return Finding("workers", "pass", f"{word.found}, so counting per process is exact")
 
 
+def _outage(policy: Policy) -> Finding:
+    """What happens to requests while the store is away; to admit all of them is a choice, but a risky one."""
+    meanwhile = policy.meanwhile
+    open_rules = [bound.name for bound in policy.rules if bound.rule.on_outage == "allow"]
+    if meanwhile.on_outage == "allow" or open_rules:
+        where = "" if meanwhile.on_outage == "allow" else f" under {', '.join(open_rules)}"
+        found = f'on_outage="allow": while the store is away, requests{where} are admitted without a count'
+        return Finding(
+            "outage", "low", found, 'on_outage = "local", so that each process goes on counting in its memory'
+        )
+    return Finding("outage", "pass", f"on_outage={meanwhile.on_outage!r}: while the store is away, {meanwhile}")
+
+
 def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
     """The findings that only the live store can show."""
     store = policy.store
@@ -134,7 +149,9 @@ def _fix_of_call(store: Store, message: str) -> str:
         return "the primary's address in the store's URL, or redis+sentinel://..., which follows it"
     if any(word in message for word in ("NOPERM", "no permissions", "can't run this command")):
         return "redis-cli acl setuser NAME +evalsha +eval ..., the whole list is in docs/explanation/security.md"
-    if "OOM" in message:
+    if "is full" in message and type(store).__name__ == "MemcachedStore":
+        return "more memory for Memcached (-m), or a Memcached of the limits' own"
+    if "is full" in message:
         return "redis-cli config set maxmemory 256mb (more than now), or a Redis of the limits' own"
     if "password" in message.lower() or "NOAUTH" in message:
         return "the right user and password in the store's URL: redis://user:password@host:6379/0"

@@ -21,6 +21,8 @@ from ratelimit_kit.errors import (
     EvictionWarning,
     StartupWarning,
     StoreContendedError,
+    StoreError,
+    StoreFullError,
     StoreUnavailableError,
 )
 from ratelimit_kit.stores.memcached.commands import Found, Read, Wait, Write
@@ -169,11 +171,28 @@ class Servers:
             self._fail(name, error)
 
     def _fail(self, name: str, error: Exception) -> NoReturn:
+        if (refusal := _refusal(f"{self}: {name}", str(error))) is not None:
+            raise refusal from error
         reason = f"no reply within {self._timeout:g} s" if isinstance(error, TimeoutError) else str(error)
         raise StoreUnavailableError(
             f"{self} gave no decision: {name}: {reason.rstrip('.') or type(error).__name__}. "
             "Check that the server runs and that the URL is right"
         ) from error
+
+
+def _refusal(name: str, reason: str) -> StoreError | None:
+    """The store error for a server that is alive, but refuses a value (SERVER_ERROR); None for other failures."""
+    if "out of memory" in reason:
+        return StoreFullError(
+            f"{name} is full, and has no room for this counter. Give it more memory (-m), or let it evict (no -M), which gives the "
+            "clients of evicted counters a full quota again"
+        )
+    if "too large" in reason:
+        return StoreError(
+            f"{name} takes no item as large as this counter: nothing was charged. Raise its item size (-I), or choose a "
+            "lower resolution for the limit"
+        )
+    return None
 
 
 def _addresses(url: StoreURL) -> Iterator[tuple[str, tuple[str, int] | str]]:

@@ -1,10 +1,11 @@
-"""Translates failures of Redis into store errors: unavailable, or only contended."""
+"""Translates failures of Redis into store errors: unavailable, contended, full, or about one key."""
 
 from __future__ import annotations
 
+import re
 from time import monotonic
 
-from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
+from ratelimit_kit.errors import StoreContendedError, StoreError, StoreFullError, StoreUnavailableError
 from ratelimit_kit.stores.redis.driver import (
     FAILURES,
     MAX_CONNECTIONS,
@@ -19,8 +20,23 @@ EXHAUSTED = ("No connection available", "Too many connections")
 """Messages of redis-py's pools when all connections are in use: older versions have no exception class for it."""
 
 
-MOST = 0.8
+MIN_OWN_PART = 0.8
 """The part of the deadline that a call must have had to itself for its silence to mean an outage."""
+
+_CODE = re.compile(r"(?:^|[\s-])(OOM|WRONGTYPE|BUSY|LOADING|TRYAGAIN) ")
+"""The codes of a server that is alive; Redis before version 7 wraps those of commands in the error of their script."""
+
+_CODE_OF_CLASS = {"OutOfMemoryError": "OOM", "BusyLoadingError": "LOADING", "TryAgainError": "TRYAGAIN"}
+"""The same for classes of redis-py, which removes the code from the text."""
+
+_SCRIPT_FAILED = re.compile(r"(?<!@)user_script:\d+: ")
+"""In an error of the script's own, not of a command that it called: a state that it cannot read."""
+
+_BUSY = {
+    "BUSY": "is busy with a script of somebody else's. End it with redis-cli script kill",
+    "LOADING": "is still loading its data",
+    "TRYAGAIN": "is moving the keys to another node",
+}
 
 
 def is_demoted(error: BaseException) -> bool:
@@ -59,7 +75,7 @@ class Failures:
         """The store error for a call that got its connection at `ready` and had to end by `deadline` (monotonic seconds)."""
         if monotonic() >= deadline and not isinstance(error, ResponseError):
             error = TimeoutError()  # whatever redis-py was about to do when its time was over
-        if isinstance(error, TIMEOUTS) and deadline - ready < self.timeout * MOST:
+        if isinstance(error, TIMEOUTS) and deadline - ready < self.timeout * MIN_OWN_PART:
             return self.late()
         return self.meaning(error)
 
@@ -77,6 +93,8 @@ class Failures:
                 "processes connect"
             )
         reason = str(error).rstrip(".") or type(error).__name__
+        if (alive := self._of_server_alive(error, reason)) is not None:
+            return alive
         if isinstance(error, TIMEOUTS):
             reason = f"no reply within {self.timeout:g} s"
         advice = "Check that the server runs and that the URL is right"
@@ -87,3 +105,21 @@ class Failures:
         elif not self._clustered and any(word in reason for word in ("CROSSSLOT", "MOVED", "same slot")):
             advice = "This is a node of a Redis Cluster: write redis+cluster://... for it"
         return StoreUnavailableError(f"{self._name} gave no decision: {reason}. {advice}")
+
+    def _of_server_alive(self, error: BaseException, reason: str) -> StoreError | None:
+        """The store error if the server runs, but did not decide this call; None if no call can be decided."""
+        found = _CODE.search(reason)
+        code = found[1] if found else _CODE_OF_CLASS.get(type(error).__name__)
+        if code == "OOM":
+            return StoreFullError(
+                f"{self._name} is full, and has no room for another counter: nothing was charged. Raise its maxmemory, or let it evict (maxmemory-policy), which "
+                "gives the clients of evicted counters a full quota again"
+            )
+        if code in _BUSY:
+            return StoreContendedError(f"{self._name} {_BUSY[code]}: nothing was charged")
+        if code == "WRONGTYPE" or (code is None and _SCRIPT_FAILED.search(reason)):
+            return StoreError(
+                f"{self._name} holds something under this key that is not a counter of this library: {reason}. Other keys "
+                "are counted. Delete it, or choose another prefix or database for the counters"
+            )
+        return None

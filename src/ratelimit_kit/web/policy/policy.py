@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratelimit_kit.core.limit import check_room
 from ratelimit_kit.core.validation import known_options, options_of
 from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import ConfigurationError, OptionError, StartupRefused, StartupWarning
 from ratelimit_kit.guard.process_guard import OnUnsafe
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.observe import Observer
-from ratelimit_kit.outage import OnOutage
+from ratelimit_kit.outage import Fallback, Meanwhile, OnOutage
 from ratelimit_kit.stores import Store
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.policy import startup
@@ -48,8 +47,9 @@ class Policy:
             a Reply, or None for the default body.
         cost_status: the status for a request that costs more than a limit can ever admit: 429 (without Retry-After)
             or 413.
-        on_outage: what to do when the store fails: "allow" (and log it), "local" (each process applies its share of
-            the limits), "deny" (503) or "raise".
+        on_outage: what to do when the store fails: "local" (each process applies the whole limits in its own memory),
+            "local-share" (its share of them), "deny" (503), "allow" (admit without a count) or "raise".
+        fallback: a list of limits that "local" and "local-share" apply instead of each rule's own.
         start_without_store: start even if the store does not reply.
         workers: the number of worker processes, if the server does not show it.
         allow_per_process: accept that each process counts separately, so that a client gets its quota from each.
@@ -74,7 +74,8 @@ class Policy:
         mode: Mode = "enforce",
         denial: Respond | None = None,
         cost_status: int = 429,
-        on_outage: OnOutage = "allow",
+        on_outage: OnOutage = "local",
+        fallback: Fallback | None = None,
         start_without_store: bool = False,
         workers: int | None = None,
         allow_per_process: bool = False,
@@ -107,6 +108,7 @@ class Policy:
             denial=denial,
             cost_status=cost_status,
             on_outage=on_outage,
+            fallback=fallback,
         )
         self._store.check_lifetime()
         self._rules = RulesInForce(ruleset)
@@ -151,12 +153,17 @@ class Policy:
         """The mode in force: "enforce", "shadow" or "off"."""
         return self._rules.now().mode
 
+    @property
+    def meanwhile(self) -> Meanwhile:
+        """What happens in an outage, by the policy's `on_outage` and `fallback`."""
+        return self._rules.now().meanwhile
+
     def bind(self, rule: Rule, name: str, label: str | None = None) -> BoundRule:
         """Bind a decorator's rule, which is not one of this policy's own: it counts on the same store, under `name`.
 
         Response fields call it `label`, if one is given.
         """
-        check_room(rule.limits, self._store.backend.max_numbers, self._store.backend.title)
+        self._rules.now().check_rule(rule)
         return BoundRule(rule, name, self.name, label=label)
 
     def address_of(self, request: Request) -> str:
@@ -193,12 +200,12 @@ class Policy:
     def health(self) -> Health:
         """Whether limits are enforced: the store responds, and no sibling process counts separately."""
         rules = self._rules.now()
-        return Health.of(self._store, self._store.measure(), rules.on_outage, rules.mode)
+        return Health.of(self._store, self._store.measure(), rules.meanwhile, rules.mode)
 
     async def ahealth(self) -> Health:
         """Do what `health` does."""
         rules = self._rules.now()
-        return Health.of(self._store, await self._store.ameasure(), rules.on_outage, rules.mode)
+        return Health.of(self._store, await self._store.ameasure(), rules.meanwhile, rules.mode)
 
     def check(
         self, request: Request, rules: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()

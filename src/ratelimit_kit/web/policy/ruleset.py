@@ -16,7 +16,7 @@ from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.environment import MODE, variable
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guarded_store import GuardedStore
-from ratelimit_kit.outage import OnOutage, outage_policy
+from ratelimit_kit.outage import ALLOW, Fallback, Meanwhile, OnOutage, is_local, meanwhile
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.identity.address import ClientAddress
 from ratelimit_kit.web.policy.reports import Asked, Reports
@@ -28,8 +28,6 @@ from ratelimit_kit.web.rules.matching import Matching
 from ratelimit_kit.web.rules.rule import Exempt, Rule
 
 Mode = Literal["enforce", "shadow", "off"]
-
-_STRICTEST: tuple[OnOutage, ...] = ("raise", "deny", "local", "allow")
 
 
 class RuleSet:
@@ -47,7 +45,8 @@ class RuleSet:
         headers: str = "draft11",
         expose_headers: bool = True,
         exempt: Exempt = (),
-        on_outage: OnOutage = "allow",
+        on_outage: OnOutage = "local",
+        fallback: Fallback | None = None,
         mode: Mode = "enforce",
         denial: Respond | None = None,
         cost_status: int = 429,
@@ -55,12 +54,12 @@ class RuleSet:
     ) -> None:
         self.name = name
         self.mode: Mode = _mode(mode)
-        self.on_outage = outage_policy(on_outage)
+        self.meanwhile = meanwhile(on_outage, fallback)
         self.store = store
         address = ClientAddress(trusted_proxies, ipv6_prefix, client_header)
         self.matching = Matching(rules, name, address, exempt)
         for bound in self.matching.rules:
-            check_room(bound.rule.limits, store.backend.max_numbers, store.backend.title)
+            self.check_rule(bound.rule)
         self._responder = Responder(
             store, headers=headers, expose_headers=expose_headers, denial=denial, cost_status=cost_status
         )
@@ -69,6 +68,11 @@ class RuleSet:
     def renewed(self, rules: Sequence[Rule], **options: Any) -> RuleSet:
         """A rule set with other rules and options on the same store, under the same name."""
         return RuleSet(rules, self.store, self.name, reports=self._reports, **options)
+
+    def check_rule(self, rule: Rule) -> None:
+        """Raise the error for a rule that this store has no room for, or whose fallback contradicts the policy."""
+        check_room(rule.limits, self.store.backend.max_numbers, self.store.backend.title)
+        self.meanwhile.changed_by(rule.on_outage, rule.fallback)
 
     def check(
         self, request: Request, bound: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
@@ -89,12 +93,12 @@ class RuleSet:
             return self._refuse_cost(request, enforced)
         result, asked = PASS, Asked()
         if enforced.by_rule:
-            on_outage = self._strictest(enforced)
-            result = self._settle(request, enforced, self._ask(enforced, on_outage, asked), on_outage)
+            decision = self._ask(enforced, enforced.meanwhile(self.meanwhile), asked)
+            result = self._settle(request, enforced, decision)
         if watched.impossible and not result.denied:
             asked.impossible, watched = watched.impossible, watched.possible()
         if watched.by_rule and not result.denied:
-            result = self._watch(request, watched, self._ask(watched, "allow", asked, shadow=True), result)
+            result = self._watch(request, watched, self._ask(watched, ALLOW, asked, shadow=True), result)
         if asked or asked.impossible:
             self._reports.report(asked)
         return result
@@ -115,12 +119,12 @@ class RuleSet:
             return self._refuse_cost(request, enforced)
         result, asked = PASS, Asked()
         if enforced.by_rule:
-            on_outage = self._strictest(enforced)
-            result = self._settle(request, enforced, await self._aask(enforced, on_outage, asked), on_outage)
+            decision = await self._aask(enforced, enforced.meanwhile(self.meanwhile), asked)
+            result = self._settle(request, enforced, decision)
         if watched.impossible and not result.denied:
             asked.impossible, watched = watched.impossible, watched.possible()
         if watched.by_rule and not result.denied:
-            result = self._watch(request, watched, await self._aask(watched, "allow", asked, shadow=True), result)
+            result = self._watch(request, watched, await self._aask(watched, ALLOW, asked, shadow=True), result)
         if asked or asked.impossible:
             self._reports.report(asked)
         return result
@@ -130,32 +134,30 @@ class RuleSet:
         if not self.matching.frees_path(request):
             self._reports.notice_proxy(self.matching.address, request)
 
-    def _ask(self, charges: RequestCharges, on_outage: OnOutage, asked: Asked, *, shadow: bool = False) -> Decision:
+    def _ask(self, charges: RequestCharges, meanwhile: Meanwhile, asked: Asked, *, shadow: bool = False) -> Decision:
         """The store's decision on all charges, in one step; `asked` takes what is to be reported."""
         if not (self._reports.counting or shadow):
-            return self.store.decide(charges.charges, on_outage)
+            return self.store.decide(charges.charges, meanwhile, charges.provisional)
         begun = time.perf_counter()
-        decision = self.store.decide(charges.charges, on_outage)
+        decision = self.store.decide(charges.charges, meanwhile, charges.provisional)
         asked.append((charges.by_rule, decision, time.perf_counter() - begun, shadow))
         return decision
 
     async def _aask(
-        self, charges: RequestCharges, on_outage: OnOutage, asked: Asked, *, shadow: bool = False
+        self, charges: RequestCharges, meanwhile: Meanwhile, asked: Asked, *, shadow: bool = False
     ) -> Decision:
         """Do what `_ask` does."""
         if not (self._reports.counting or shadow):
-            return await self.store.adecide(charges.charges, on_outage)
+            return await self.store.adecide(charges.charges, meanwhile, charges.provisional)
         begun = time.perf_counter()
-        decision = await self.store.adecide(charges.charges, on_outage)
+        decision = await self.store.adecide(charges.charges, meanwhile, charges.provisional)
         asked.append((charges.by_rule, decision, time.perf_counter() - begun, shadow))
         return decision
 
-    def _settle(
-        self, request: Request, charges: RequestCharges, decision: Decision, on_outage: OnOutage
-    ) -> CheckResult:
+    def _settle(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
         """The result of the enforced rules."""
         if not decision.allowed:
-            return self._responder.denied(request, charges, decision, on_outage)
+            return self._responder.denied(request, charges, decision)
         _note(request, charges, decision)
         return self._responder.allowed(request, charges, decision)
 
@@ -168,18 +170,15 @@ class RuleSet:
         self._reports.tell_of_impossible(charges.impossible, shadow=False)
         return self._responder.too_costly(request, charges)
 
-    def _strictest(self, charges: RequestCharges) -> OnOutage:
-        """The strictest `on_outage` of the rules that limit a request."""
-        if not charges.outages:
-            return self.on_outage
-        wanted: list[OnOutage] = [one or self.on_outage for one in charges.outages]
-        return min(wanted, key=_STRICTEST.index)
-
 
 def _note(request: Request, charges: RequestCharges, decision: Decision) -> None:
-    """Record what was charged, so that it is not charged again; a refusal and an outage charge nothing."""
-    if decision.allowed and not decision.degraded:
+    """Record what was charged, so that it is not charged again, here or in the store; a refusal charges nothing."""
+    if not decision.allowed:
+        return
+    if not decision.degraded:
         request.already_charged.append(charges)
+    elif is_local(decision):
+        request.already_charged.append(RequestCharges(charges.by_rule, local=True))
 
 
 def _mode(mode: Any) -> Mode:

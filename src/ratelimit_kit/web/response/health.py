@@ -1,8 +1,8 @@
 """Whether limits are enforced here, as `application/health+json` (draft-inadarei-api-health-check-06).
 
-`pass` and `warn` have status 200, `fail` has 503. An outage that `on_outage="allow"` rides out is a warning: taking
-every instance out of service would turn a fault of the limiter into a full outage. Anyone may read the report, so it
-contains no addresses or secrets; those are in the log.
+`pass` and `warn` have status 200, `fail` has 503. An outage during which requests are served (`on_outage` "local",
+"local-share" or "allow") is a warning: taking every instance out of service would turn a fault of the limiter into a
+full outage. Anyone may read the report, so it contains no addresses or secrets; those are in the log.
 
 This is a readiness probe. LIVE is a liveness probe, which must not depend on the store: a process that fails it is
 restarted, and no restart brings a store back.
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from ratelimit_kit.errors import StoreError
 from ratelimit_kit.guarded_store import GuardedStore
-from ratelimit_kit.outage import OnOutage
+from ratelimit_kit.outage import Meanwhile
 
 MEDIA_TYPE = "application/health+json"
 
@@ -33,11 +33,11 @@ class Health:
 
     @classmethod
     def of(
-        cls, store: GuardedStore, measured: float | StoreError, on_outage: OnOutage, mode: str = "enforce"
+        cls, store: GuardedStore, measured: float | StoreError, meanwhile: Meanwhile, mode: str = "enforce"
     ) -> Health:
         """The health of a store and its guard; `measured` is the store's response time in seconds, or its failure."""
         checks = {
-            "store:responseTime": _store(store, measured, on_outage),
+            "store:responseTime": _store(store, measured, meanwhile),
             "degraded": _degraded(store),
             "mode": _mode(mode),
             "workers": _workers(store),
@@ -60,7 +60,7 @@ class Health:
         return [("Content-Type", MEDIA_TYPE), ("Cache-Control", "no-store")]
 
 
-def _store(store: GuardedStore, measured: float | StoreError, on_outage: OnOutage) -> dict[str, Any]:
+def _store(store: GuardedStore, measured: float | StoreError, meanwhile: Meanwhile) -> dict[str, Any]:
     check: dict[str, Any] = {
         "componentId": type(store.store).__name__,
         "componentType": "datastore",
@@ -68,10 +68,8 @@ def _store(store: GuardedStore, measured: float | StoreError, on_outage: OnOutag
     }
     if not isinstance(measured, StoreError):
         return {**check, "status": "pass", "observedValue": round(measured * 1000, 3), "observedUnit": "ms"}
-    output = f"the store did not reply [{measured.rlk}]; by on_outage={on_outage!r} requests are " + (
-        {"allow": "admitted without a count", "local": "limited by each process separately"}.get(on_outage, "refused")
-    )
-    return {**check, "status": "warn" if on_outage in {"allow", "local"} else "fail", "output": output}
+    output = f"the store did not reply [{measured.rlk}]; by on_outage={meanwhile.on_outage!r} {meanwhile}"
+    return {**check, "status": "warn" if meanwhile.admits else "fail", "output": output}
 
 
 def _degraded(store: GuardedStore) -> dict[str, Any]:

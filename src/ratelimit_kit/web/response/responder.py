@@ -10,7 +10,7 @@ from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guarded_store import GuardedStore
-from ratelimit_kit.outage import OnOutage
+from ratelimit_kit.outage import is_local
 from ratelimit_kit.web.callables import check_callable
 from ratelimit_kit.web.http.messages import Header, Request
 from ratelimit_kit.web.response.denial import Denial, Respond, say
@@ -41,8 +41,8 @@ class Responder:
 
     def allowed(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
         """The result for a request that the enforced rules admitted."""
-        if decision.degraded:
-            return PASS
+        if decision.degraded:  # there are no fields, but local counters may get their charges back
+            return self.watched(PASS, charges, decision)
         fields = self._fields if charges.plain else partial(_shown, self._fields)
         return Passed(
             _items(charges, decision),
@@ -53,7 +53,7 @@ class Responder:
         )
 
     def watched(self, result: CheckResult, charges: RequestCharges, decision: Decision) -> CheckResult:
-        """The result of the enforced rules, with the pending refunds of shadow rules."""
+        """The result so far, with pending refunds of charges that no field shows, such as those of shadow rules."""
         pending = _pending(charges, decision, shown=False)
         if not pending:
             return result
@@ -62,9 +62,9 @@ class Responder:
             return result
         return Passed([], no_fields, self._store, pending, exposed=False)
 
-    def denied(self, request: Request, charges: RequestCharges, decision: Decision, on_outage: OnOutage) -> CheckResult:
+    def denied(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
         """The result for a request that was refused."""
-        quota = not decision.degraded or (on_outage == "local" and not self._store.guard.closed)
+        quota = not decision.degraded or is_local(decision)
         items = [] if decision.degraded else _items(charges, decision)
         if not charges.plain:
             items = _merged(items)
@@ -95,11 +95,14 @@ class Responder:
 
 def _pending(charges: RequestCharges, decision: Decision, *, shown: bool) -> list[PendingRefund]:
     """The refunds that depend on the response; `shown` is true if its fields mention these charges."""
-    if decision.degraded:
+    if not decision.allowed or (decision.degraded and not is_local(decision)):
         return []
     return [
         PendingRefund(
-            counts, one.charges, Decision(decision.verdicts[at : at + len(one.charges)]), at if shown else None
+            counts,
+            one.charges,
+            Decision(decision.verdicts[at : at + len(one.charges)], decision.degraded),
+            at if shown else None,
         )
         for counts, one, at in charges.counted
     ]

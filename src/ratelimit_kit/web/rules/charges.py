@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
-from math import inf
 from typing import Any, NamedTuple
 
 from ratelimit_kit.core.durations import spell
@@ -14,6 +13,7 @@ from ratelimit_kit.core.fixed_window import FixedWindow
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.errors import CostError, OptionError
+from ratelimit_kit.outage import Meanwhile, strictest
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.keys import MAX_TEXT_LENGTH, scoped, shortened
 from ratelimit_kit.web.callables import acalled, called
@@ -64,39 +64,75 @@ class RequestCharges:
     """What a request is charged under several rules, in one step.
 
     `names` are the names of the charges in responses; `plain` is true if each is shown as it is; `counted` are the
-    charges that some responses refund, with the index of the first; `impossible` are those that can never be admitted;
-    `outages` is the `on_outage` of each rule, empty if all of them leave it to the policy.
+    charges that some responses refund, with the index of the first, and `provisional` the indexes of all of those;
+    `impossible` are those that can never be admitted; `own_outages` is true if a rule has an `on_outage` or `fallback`,
+    `local` if the charges have been made to local counters.
     """
 
-    __slots__ = ("by_rule", "charges", "counted", "impossible", "names", "outages", "plain", "shadow")
+    __slots__ = (
+        "by_rule",
+        "charges",
+        "counted",
+        "impossible",
+        "local",
+        "names",
+        "own_outages",
+        "plain",
+        "provisional",
+        "shadow",
+    )
 
-    def __init__(self, by_rule: Sequence[RuleCharges]) -> None:
+    def __init__(self, by_rule: Sequence[RuleCharges], *, local: bool = False) -> None:
         self.by_rule = by_rule
+        self.local = local
         self.charges: tuple[Charge, ...] = tuple([charge for one in by_rule for charge in one.charges])
         self.names = [name for one in by_rule for name in one.items]
         self.plain = all(one.rule.shown and not one.repeated for one in by_rule)
         self.impossible = [one for one in by_rule if one.impossible]
         self.shadow = any(one.rule.rule.shadow for one in by_rule)
-        outages = [one.rule.rule.on_outage for one in by_rule]
-        self.outages = outages if any(outages) else []
+        rules = [one.rule.rule for one in by_rule]
+        self.own_outages = any(rule.on_outage is not None or rule.fallback is not None for rule in rules)
         places = accumulate([len(one.charges) for one in by_rule], initial=0)
         self.counted = [
             (counts, one, first)
             for one, first in zip(by_rule, places, strict=False)
             if (counts := one.rule.rule.counts) is not None
         ]
+        self.provisional = frozenset(
+            index for _, one, first in self.counted for index in range(first, first + len(one.charges))
+        )
+
+    def meanwhile(self, default: Meanwhile) -> Meanwhile:
+        """What happens to all of the charges in an outage: the strictest of what the rules make of their policy's."""
+        if not self.own_outages:
+            return default
+        return strictest(
+            [
+                (default.changed_by(one.rule.rule.on_outage, one.rule.rule.fallback), len(one.charges))
+                for one in self.by_rule
+            ]
+        )
 
     def without(self, already_charged: Sequence[RequestCharges]) -> RequestCharges:
         """What is left after the charges that another integration or a decorator has already made.
 
-        A charge that a response may still refund counts as paid only for a rule that refunds on the same terms.
+        A charge that a response may still refund counts as paid only for a rule that refunds on the same terms, and one of
+        local counters only for a rule that they may decide.
         """
-        earlier = [(other, charge) for all_ in already_charged for other in all_.by_rule for charge in other.charges]
+        earlier = [
+            (made.local, other, charge)
+            for made in already_charged
+            for other in made.by_rule
+            for charge in other.charges
+        ]
         new: list[RuleCharges] = []
         for one in self.by_rule:
+            rule = one.rule.rule
             paid: dict[tuple[str, str], Counter[str]] = {}
-            for other, charge in earlier:
-                if other.rule.rule.counts is None or other.rule.rule.counts == one.rule.rule.counts:
+            for local, other, charge in earlier:
+                if local and rule.on_outage in {"deny", "raise"}:
+                    continue
+                if other.rule.rule.counts is None or other.rule.rule.counts == rule.counts:
                     paid.setdefault(charge.counter, Counter())[charge.limit.id] += charge.cost
             left = one.less(paid)
             if left is not None:
@@ -120,42 +156,6 @@ class RequestCharges:
 
 
 NOTHING = RequestCharges([])
-
-
-class Combined:
-    """Combines the charges of several rules; the result is cached if all of the rules have cached theirs."""
-
-    __slots__ = ("_known",)
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], RequestCharges] = {}
-
-    def __call__(self, by_rule: list[RuleCharges]) -> RequestCharges:
-        """The charges of a request as one value, which keeps its parts alive, so that their ids are not reused."""
-        ids = tuple([id(one) for one in by_rule])
-        together = self._known.get(ids)
-        if together is None:
-            together = RequestCharges(_different(by_rule))
-            if all(one.kept for one in by_rule):
-                if len(self._known) >= MAX_KNOWN:
-                    self._known.clear()
-                self._known[ids] = together
-        return together
-
-
-def _different(by_rule: list[RuleCharges]) -> list[RuleCharges]:
-    """The charges without duplicates: two rules with the same name, as throttles may have, can share a counter."""
-    if len({one.rule.name for one in by_rule}) == len(by_rule):
-        return by_rule
-    seen: dict[tuple[str, str], dict[str, float]] = {}
-    different = []
-    for one in by_rule:
-        left = one.less(seen)
-        for charge in one.charges:
-            seen.setdefault(charge.counter, {})[charge.limit.id] = inf
-        if left is not None:
-            different.append(left)
-    return different
 
 
 class BoundRule:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.identity.address import ClientAddress
-from ratelimit_kit.web.rules.charges import NOTHING, BoundRule, Combined, RequestCharges, RuleCharges, bind_rules
+from ratelimit_kit.web.rules.charges import NOTHING, BoundRule, RequestCharges, RuleCharges, bind_rules
+from ratelimit_kit.web.rules.combined import Combined
 from ratelimit_kit.web.rules.exemption import Exemption
 from ratelimit_kit.web.rules.index import RuleIndex
 from ratelimit_kit.web.rules.rule import Exempt, Rule

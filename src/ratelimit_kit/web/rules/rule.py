@@ -14,7 +14,7 @@ from ratelimit_kit.core.grammar import read_limits
 from ratelimit_kit.core.limit import UNLIMITED, Limit, Unlimited
 from ratelimit_kit.core.validation import alike, check_switch, known_options
 from ratelimit_kit.errors import OptionError, QuotaError
-from ratelimit_kit.outage import OnOutage, outage_policy
+from ratelimit_kit.outage import LOCAL, Fallback, OnOutage, fallback_limits, outage_policy
 from ratelimit_kit.web.callables import acalled, called, check_callable
 from ratelimit_kit.web.http.messages import Request, Response
 from ratelimit_kit.web.identity.keys import Key, read_key
@@ -56,7 +56,8 @@ class Rule:
         messages: count each message that a WebSocket receives, instead of requests (ASGI only).
         name: appears in the RateLimit fields, the problem body and the store's keys; default: by
             position in the policy ("rule-1").
-        on_outage: what to do when the store fails: "allow", "local", "deny" or "raise"; default: the policy's.
+        on_outage: what to do when the store fails: "local", "local-share", "deny", "allow" or "raise"; default: the policy's.
+        fallback: limits to apply instead while processes count on their own; default: the policy's.
         inherit: whether a changed number goes on from what was counted under the old one; False begins a new counter.
 
     In async integrations the callables may be coroutine functions.
@@ -77,6 +78,7 @@ class Rule:
         messages: bool = False,
         name: str | None = None,
         on_outage: OnOutage | None = None,
+        fallback: Fallback | None = None,
         inherit: bool = True,
     ) -> None:
         self.tiers = check_callable("limits", limits[0], "request") if limits and callable(limits[0]) else None
@@ -87,6 +89,8 @@ class Rule:
         self.key = read_key(key)
         self.name = None if name is None else check_name(name)
         self.on_outage = None if on_outage is None else outage_policy(on_outage)
+        self.fallback = fallback_limits(fallback)
+        LOCAL.changed_by(self.on_outage, self.fallback)
         self.counts = read_count(count)
         self.shadow = check_switch("shadow", shadow)
         self.messages = check_switch("messages", messages)
@@ -134,7 +138,12 @@ class Rule:
         """A rule with the same limits for CORS preflights, which identify no user: by address, one unit each."""
         limits = self.limits if self.tiers is None else (self.tiers,)
         return Rule(
-            *(limits or [UNLIMITED]), key="ip", shadow=self.shadow, on_outage=self.on_outage, inherit=self.inherit
+            *(limits or [UNLIMITED]),
+            key="ip",
+            shadow=self.shadow,
+            on_outage=self.on_outage,
+            fallback=self.fallback,
+            inherit=self.inherit,
         )
 
     def _is_for(self, request: Request) -> bool:
