@@ -49,13 +49,13 @@ class Connection:
         sock.sendall(command)
         if hurried:
             self._hurry(deadline)
-        data = sock.recv(READ_SIZE)
+        data = self._read()
         while (found := parse(data)) is None:
             if not data:
                 raise ConnectionLost("the server closed the connection")
             hurried = True
             self._hurry(deadline)
-            more = sock.recv(READ_SIZE)
+            more = self._read()
             if not more:
                 raise ConnectionLost("the server closed the connection within a reply")
             data += more
@@ -80,6 +80,19 @@ class Connection:
     def close(self) -> None:
         """Close the connection; redis-py opens it again when it is used."""
         self.library.disconnect()
+
+    def _read(self) -> bytes:
+        """What has arrived; a thread that was late itself looks once more before it gives up."""
+        try:
+            data: bytes = self._socket.recv(READ_SIZE)
+        except TimeoutError:
+            self._socket.settimeout(0)
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                raise TimeoutError from None
+            self._socket.settimeout(self._timeout)
+        return data
 
     def _hurry(self, deadline: float) -> None:
         """Let the socket wait for no longer than what is left; raises TimeoutError if nothing is."""

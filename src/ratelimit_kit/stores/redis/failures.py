@@ -73,7 +73,7 @@ class Failures:
 
     def of_call(self, error: BaseException, ready: float, deadline: float) -> StoreError:
         """The store error for a call that got its connection at `ready` and had to end by `deadline` (monotonic seconds)."""
-        if monotonic() >= deadline and not isinstance(error, ResponseError):
+        if monotonic() >= deadline and not isinstance(error, ResponseError | MaxConnectionsError):
             error = TimeoutError()  # whatever redis-py was about to do when its time was over
         if isinstance(error, TIMEOUTS) and deadline - ready < self.timeout * MIN_OWN_PART:
             return self.late()

@@ -9,14 +9,24 @@ twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from time import monotonic
 from typing import Any
 
-from ratelimit_kit.stores.pool import ConnectionPool
+from ratelimit_kit.stores.pool import ConnectionPool, Permits
 from ratelimit_kit.stores.redis.connection import Connection
 from ratelimit_kit.stores.redis.deadline import within
-from ratelimit_kit.stores.redis.driver import FAILURES, BusyLoadingError, ResponseError, connection_of
+from ratelimit_kit.stores.redis.driver import (
+    FAILURES,
+    BusyLoadingError,
+    MaxConnectionsError,
+    ResponseError,
+    connection_of,
+)
 from ratelimit_kit.stores.redis.failures import is_demoted
 from ratelimit_kit.stores.redis.resp import Reply
+
+MAX_OPENING = 8
+"""Connections that are opened at the same time: a flood of threads would else be late for each step of each handshake."""
 
 
 class RedisConnections(ConnectionPool[Connection]):
@@ -26,6 +36,7 @@ class RedisConnections(ConnectionPool[Connection]):
         super().__init__(size)
         self._library_pool = library_pool
         self._timeout = timeout
+        self._openers = Permits(MAX_OPENING)
 
     def call(self, command: bytes, deadline: float, check: Callable[[Reply], None]) -> Any:
         """Send a packed command and return the reply; raises ResponseError if the server rejects it.
@@ -52,10 +63,18 @@ class RedisConnections(ConnectionPool[Connection]):
             self.close()
         raise reply
 
-    def connect(self, place: Hashable, deadline: float) -> Connection:  # noqa: ARG002 - there is only one
-        """An open connection."""
-        with within(deadline):
-            return Connection(connection_of(self._library_pool), self._timeout)
+    def connect(self, place: Hashable, deadline: float) -> Connection:
+        """An open connection: a new one, or one that became idle while others were being opened."""
+        if not self._openers.acquire(deadline - monotonic()):
+            raise MaxConnectionsError("too many connections were being opened")
+        try:
+            connection = self.find(place)
+            if connection is None:
+                with within(deadline):
+                    connection = Connection(connection_of(self._library_pool), self._timeout)
+            return connection
+        finally:
+            self._openers.release()
 
     def is_fit(self, connection: Connection) -> bool:
         """Whether the connection is open and holds no unread data."""
