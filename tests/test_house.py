@@ -66,7 +66,7 @@ INNER_LAYERS = {
     ],
     "observe": [["labels", "log"], ["__init__", "opentelemetry", "prometheus"]],
     "stores": [
-        ["urls", "keys", "pool", "charges"],
+        ["urls", "keys", "pool", "event_loops", "charges"],
         ["__init__"],
         ["denial_cache"],
         ["memory", "redis", "memcached"],

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 from ratelimit_kit.core.fork import each_in_forked_child
-from ratelimit_kit.errors import ConfigurationError
+from ratelimit_kit.errors import ConfigurationError, OptionError
+from ratelimit_kit.stores.event_loops import PerLoop
 from ratelimit_kit.stores.redis.batching import Batcher
 from ratelimit_kit.stores.redis.driver import (
     CLUSTERS,
@@ -22,9 +24,11 @@ from ratelimit_kit.stores.redis.driver import (
     MAX_CONNECTIONS,
     NEVER_DECODE,
     NoScriptError,
+    abort,
     has_private_names,
     make_client,
     sentinel_clients,
+    taken_writers,
 )
 from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.stores.redis.pool import RedisConnections
@@ -117,12 +121,46 @@ class Client:
         return self._client
 
 
-class _LoopClient(NamedTuple):
+class _LoopClient:
     """The client, permits and batcher of one event loop."""
 
-    client: Any
-    permits: asyncio.Semaphore
-    batcher: Batcher | None
+    def __init__(self, client: Any, batcher: Batcher | None) -> None:
+        self.client = client
+        self.permits = asyncio.Semaphore(MAX_LOOP_CONNECTIONS)
+        self.batcher = batcher
+        self._preparing: asyncio.Task[Any] | None = None
+        self._aborted: list[Any] = []
+
+    async def prepared(self) -> None:
+        """Let only one task at a time load the slot map: redis-py drops connections that others use meanwhile.
+
+        Loading continues past the deadline of the call that started it: else it might never finish on a slow machine.
+        """
+        task = self._preparing
+        if task is None or task.done():
+            task = self._preparing = asyncio.get_running_loop().create_task(self.client.initialize())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(task)
+
+    async def aclose(self) -> None:
+        """Close all connections; a later call opens new ones."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+        if self.batcher is not None:
+            await self.batcher.aclose()
+        for one in self._clients():
+            await one.aclose()
+
+    def abort(self, *, loop_closed: bool) -> None:
+        """End all connections, once and for all."""
+        for one in self._clients():
+            self._aborted += taken_writers(one)
+        for writer in self._aborted:
+            abort(writer, loop_closed=loop_closed)
+
+    def _clients(self) -> list[Any]:
+        own = [self.client] if self.batcher is None else [self.client, self.batcher.client]
+        return [client for one in own for client in (one, *sentinel_clients(one))]
 
 
 class AsyncClient:
@@ -147,18 +185,25 @@ class AsyncClient:
 
     def _renew(self) -> None:
         """Start without clients: the others belong to event loops of a parent process."""
-        self._recent: Batcher | None = None
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient]
-        self._loops = weakref.WeakKeyDictionary()
-        self._preparing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]]
-        self._preparing = weakref.WeakKeyDictionary()
+        self._loops = PerLoop(partial(_loop_client, cast("Address", self._address), self._failures, self._batching))
+        self._recent: Callable[[], Batcher | None] = _none
+
+    @property
+    def flaw(self) -> OptionError | None:
+        """The error of a store that was given only a sync client."""
+        if self._address is not None or self._given is not None:
+            return None
+        return OptionError(
+            "this RedisStore has only a sync client, and an async application or ahit() needs another: write "
+            "RedisStore(client=..., async_client=redis.asyncio.Redis(...)), or give it a URL"
+        )
 
     async def call(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
         """Acquire a permit, then wait for the reply, each within the deadline; raises StoreError on any failure."""
         if self._address is None:
             return await self._through_given_client(work)
-        client, permits, _ = self._of_this_loop()
-        timeout = self._failures.timeout
+        own = self._loops.get()
+        permits, timeout = own.permits, self._failures.timeout
         try:
             async with asyncio.timeout(timeout if permits.locked() else None):
                 await permits.acquire()
@@ -168,8 +213,8 @@ class AsyncClient:
         try:
             async with Deadline(loop, loop.time() + timeout, timeout):
                 if self._address.kind == "cluster":
-                    await self._prepared(client)
-                return await work(client)
+                    await own.prepared()
+                return await work(own.client)
         except FAILURES as error:
             raise self._failures.meaning(error) from error
         finally:
@@ -183,59 +228,40 @@ class AsyncClient:
         """The batcher of this event loop, or None if decisions are not batched."""
         if self._batching is None:
             return None
-        recent = self._recent
+        recent = self._recent()
         if recent is None or recent.loop is not asyncio.get_running_loop():
-            recent = self._recent = self._of_this_loop().batcher
+            recent = self._loops.get().batcher
+            self._recent = _none if recent is None else weakref.ref(recent)  # the loop may end, and its batcher with it
         return recent
 
     async def aclose(self) -> None:
         """Close this event loop's client; a later call opens a new one."""
-        loop = asyncio.get_running_loop()
-        client, _, batcher = self._loops.pop(loop, (None, None, None))
-        self._recent = None
-        if loop in self._preparing:
-            self._preparing.pop(loop).cancel()
-        if batcher is not None:
-            await batcher.aclose()
-        for one in (client, None if batcher is None else batcher.client):
-            if one is not None:
-                await one.aclose()
-                for sentinel in sentinel_clients(one):
-                    await sentinel.aclose()
+        self._recent = _none
+        await self._loops.aclose()
 
     async def _through_given_client(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
-        if self._given is None:
-            raise ConfigurationError("this RedisStore has only a sync client: give it an async_client too, or a URL")
+        if self.flaw is not None:
+            raise self.flaw
         try:
             return await work(self._given)
         except FAILURES as error:
             raise self._failures.meaning(error) from error
 
-    async def _prepared(self, client: Any) -> None:
-        """Let only one task at a time load the slot map: redis-py drops connections that others use meanwhile.
 
-        Loading continues past the deadline of the call that started it: else it might never finish on a slow machine.
-        """
-        loop = asyncio.get_running_loop()
-        task = self._preparing.get(loop)
-        if task is None or task.done():
-            task = self._preparing[loop] = loop.create_task(client.initialize())
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(task)
+def _loop_client(address: Address, failures: Failures, batching: tuple[Script, Arguments] | None) -> _LoopClient:
+    """A client for the running event loop."""
+    client = make_client(address, failures.timeout, asynchronous=True)
+    batcher = None
+    if batching is not None:
+        # A ReplyProtocol reads only RESP2.
+        own = make_client(address.in_resp2(), failures.timeout, asynchronous=True, timed=False)
+        if has_private_names(own, asynchronous=True):
+            batcher = Batcher(own, *batching, failures)
+    return _LoopClient(client, batcher)
 
-    def _of_this_loop(self) -> _LoopClient:
-        loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            assert self._address is not None
-            client = make_client(self._address, self._failures.timeout, asynchronous=True)
-            batcher = None
-            if self._batching is not None:
-                address = self._address.in_resp2()  # a ReplyProtocol reads only RESP2
-                own = make_client(address, self._failures.timeout, asynchronous=True, timed=False)
-                if has_private_names(own, asynchronous=True):
-                    batcher = Batcher(own, *self._batching, self._failures)
-            self._loops[loop] = _LoopClient(client, asyncio.Semaphore(MAX_LOOP_CONNECTIONS), batcher)
-        return self._loops[loop]
+
+def _none() -> None:
+    """Stand in for a weak reference to nothing."""
 
 
 def _run(client: Any, script: Script, keys: Sequence[str], arguments: PackedArguments) -> Any:
