@@ -14,6 +14,9 @@ from ratelimit_kit.core.events import Event
 QUIET_SECONDS = 0.9
 """Seconds between records of the same event; shorter than between checks of a policy file, which are all logged."""
 
+MAX_KINDS = 1_000
+"""Kinds of events that are remembered; beyond that, one may be logged again a little early."""
+
 _last: dict[tuple[str, str, Any], float] = {}
 """When an event of each kind was last logged, by any observer: one outage affects many limiters."""
 
@@ -30,5 +33,7 @@ class LoggingObserver:
         now = time.monotonic()
         if now - _last.get(like, -QUIET_SECONDS) < QUIET_SECONDS:
             return
+        if len(_last) >= MAX_KINDS:
+            _last.clear()
         _last[like] = now
         self._logger.log(event.level, "%s", event.message, extra={"ratelimit": {"event": event.name, **event.facts}})
