@@ -9,7 +9,7 @@ from typing import Any
 from ratelimit_kit.core.limit import check_room
 from ratelimit_kit.core.validation import known_options, options_of
 from ratelimit_kit.environment import STORE, variable
-from ratelimit_kit.errors import ConfigurationError, OptionError, StartupRefused, StartupWarning
+from ratelimit_kit.errors import ConfigurationError, OptionError, StartupWarning
 from ratelimit_kit.guard.process_guard import OnUnsafe
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.observe import Observer
@@ -167,11 +167,13 @@ class Policy:
         """Refuse several workers on a per-process store; this needs no network."""
         self._store.guard.start()
 
-    def start(self, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> None:
+    def start(
+        self, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False, asynchronous: bool = False
+    ) -> None:
         """Raise StartupRefused if this policy could not be enforced; integrations call this when they are created.
 
         `messages` is true for an integration that limits WebSocket messages, `needs_rules` is false if its decorators
-        bring rules of their own, and `wsgi` is true if it runs on WSGI.
+        bring rules of their own, `wsgi` is true if it runs on WSGI, and `asynchronous` if it awaits decisions.
         """
         self.check_workers()
         startup.start(
@@ -180,11 +182,13 @@ class Policy:
             messages=messages,
             needs_rules=needs_rules,
             wsgi=wsgi,
+            asynchronous=asynchronous,
         )
 
-    async def abegin(self) -> StartupRefused | None:
-        """The refusal to send to an ASGI server's lifespan, if a sibling already serves from a per-process store."""
-        return await self._store.abegin()
+    async def abegin(self) -> ConfigurationError | None:
+        """The refusal to send to an ASGI server's lifespan: a sibling already serves from a per-process store, say."""
+        refusal = await self._store.abegin()
+        return refusal or await startup.abegin(self._rules.now(), start_without_store=self._start_without_store)
 
     def findings(self, *, live: bool) -> Iterator[ConfigurationError | StartupWarning]:
         """The errors that would refuse the start, and the warnings; `live` queries the store too."""
@@ -221,11 +225,18 @@ class Policy:
         return self._rules.now().matching.messages
 
 
-def started(policy: object, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> Policy:
+def started(
+    policy: object,
+    *,
+    messages: bool = False,
+    needs_rules: bool = True,
+    wsgi: bool = False,
+    asynchronous: bool = False,
+) -> Policy:
     """Start the policy given to an integration, and return it; OptionError if it is not a Policy."""
     if not isinstance(policy, Policy):
         raise OptionError(
             f'policy must be a Policy, got {policy!r}. For example: Policy(Rule("100/minute"), store="redis://...")'
         )
-    policy.start(messages=messages, needs_rules=needs_rules, wsgi=wsgi)
+    policy.start(messages=messages, needs_rules=needs_rules, wsgi=wsgi, asynchronous=asynchronous)
     return policy
