@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import fakeredis
 import pytest
 
-from ratelimit_kit import Policy, Rule
+from ratelimit_kit import MemoryStore, Policy, RedisStore, Rule, Scope, wsgi
 from ratelimit_kit.asgi import RateLimitMiddleware
-from ratelimit_kit.errors import IdentityError
+from ratelimit_kit.errors import IdentityError, OptionError, StoreUnavailableError, StoreUnreachableError
+from tests.test_wsgi import hello as plain_hello
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
 
@@ -236,3 +238,43 @@ async def test_the_servers_scope_is_left_as_it_is() -> None:
 
     await limited(hello)(scope, send, send)
     assert scope == before
+
+
+class HalfBroken(MemoryStore):
+    """A shared store whose async API does not work, as after an upgrade of its client library."""
+
+    scope = Scope.SHARED
+
+    async def adecide(self, charges: Any) -> Any:
+        raise StoreUnavailableError("no attribute '_writer'")
+
+
+class OnAnyLoop(HalfBroken):
+    any_loop = True
+
+
+def test_a_broken_async_api_is_found_at_start() -> None:
+    with pytest.raises(StoreUnreachableError, match="_writer"):
+        RateLimitMiddleware(hello, Policy(Rule("2/minute"), store=OnAnyLoop()))
+    RateLimitMiddleware(hello, Policy(Rule("2/minute"), store=OnAnyLoop(), start_without_store=True))
+    RateLimitMiddleware(hello, Policy(Rule("2/minute"), store=OnAnyLoop(), mode="off"))
+    wsgi.RateLimitMiddleware(plain_hello, Policy(Rule("2/minute"), store=OnAnyLoop()))
+
+
+async def test_the_async_api_is_tried_on_a_running_loop_too() -> None:
+    with pytest.raises(StoreUnreachableError, match="_writer"):
+        RateLimitMiddleware(hello, Policy(Rule("2/minute"), store=OnAnyLoop()))
+
+
+@pytest.mark.parametrize("options", [{}, {"start_without_store": True}, {"mode": "off"}], ids=str)
+async def test_an_async_api_that_belongs_to_a_loop_is_tried_in_the_lifespan(options: dict[str, Any]) -> None:
+    application = RateLimitMiddleware(hello, Policy(Rule("2/minute"), store=HalfBroken(), **options))
+    refusal = await application.policy.abegin()
+    assert isinstance(refusal, StoreUnreachableError) == (options == {})
+
+
+@pytest.mark.parametrize("options", [{}, {"start_without_store": True}, {"mode": "off"}], ids=str)
+def test_a_store_without_an_async_client_is_refused(options: dict[str, Any]) -> None:
+    store = RedisStore(client=fakeredis.FakeRedis(socket_timeout=1, socket_connect_timeout=1))
+    with pytest.raises(OptionError, match=r"async_client=redis\.asyncio\.Redis\(\.\.\.\)\), or give it a URL"):
+        RateLimitMiddleware(hello, Policy(Rule("2/minute"), store=store, **options))

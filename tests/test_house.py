@@ -66,7 +66,7 @@ INNER_LAYERS = {
     "observe": [["labels", "log"], ["__init__", "opentelemetry", "prometheus"]],
     "outage": [["policy", "breaker"], ["local"], ["outages"]],
     "stores": [
-        ["urls", "keys", "pool", "charges"],
+        ["urls", "keys", "pool", "event_loops", "charges"],
         ["__init__"],
         ["denial_cache"],
         ["memory", "redis", "memcached"],
@@ -84,7 +84,12 @@ INNER_LAYERS = {
         ["client"],
         ["store"],
     ],
-    "stores/redis/pipeline": [["timeout", "exchange", "protocol"], ["call_queue", "pipeline"], ["batching"]],
+    "stores/redis/pipeline": [
+        ["timeout", "exchange", "protocol"],
+        ["call_queue", "pipeline"],
+        ["batching"],
+        ["loop_client"],
+    ],
     "testing": [
         ["clock", "model", "sync_async"],
         ["counter_conformance", "switches"],

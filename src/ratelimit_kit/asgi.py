@@ -50,7 +50,7 @@ class RateLimitMiddleware:
         self.policy = policy
         self._refusal: ConfigurationError | None = None
         try:
-            started(policy, messages=True, needs_rules=self.needs_rules)
+            started(policy, messages=True, needs_rules=self.needs_rules, asynchronous=True)
         except ConfigurationError as error:
             if not within_lifespan():
                 raise

@@ -12,8 +12,9 @@ the RateLimit fields to the response. Rates are written like all limits of this 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any, ClassVar, cast
+from weakref import WeakKeyDictionary
 
 try:
     from rest_framework.exceptions import APIException
@@ -31,6 +32,7 @@ from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.http.messages import Header, Request
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.identity.keys import Key
+from ratelimit_kit.web.policy.decorators import Bindings, bound_once
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.result import CheckResult
 from ratelimit_kit.web.rules.charges import BoundRule
@@ -91,10 +93,12 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
     key: ClassVar[Key] = "user"
     cost: ClassVar[Any] = 1
     cache_format = "throttle_%(scope)s_%(ident)s"
+    bindings: ClassVar[Bindings] = WeakKeyDictionary()
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Raise OptionError for attributes that would be silently ignored."""
         super().__init_subclass__(**options)
+        cls.bindings = WeakKeyDictionary()
         for name in sorted(_OVERLOOKED & vars(cls).keys()):
             raise OptionError(
                 f"{cls.__name__}.{name} would be ignored: a throttle has limits (such as '10/5 minutes'), rate, scope, key and "
@@ -139,7 +143,7 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         if own == "":
             return None
         request._request.__dict__.setdefault(OWN_KEYS, {})[type(self)] = own  # noqa: SLF001 - its public way
-        return _named(policy, *self._names(), _limits(limits), cast("Any", type(self)), own is not None)
+        return _named(policy, self._names(), _limits(limits), type(self), own=own is not None)
 
     def allow_request(self, request: Any, view: Any) -> bool:
         """Whether the request may pass; a view's first throttle decides for all that do not override this method."""
@@ -257,18 +261,15 @@ def _limits(limits: str | Limit | Sequence[str | Limit]) -> tuple[str | Limit, .
     return tuple(limits) if isinstance(limits, list | tuple) else (cast("str | Limit", limits),)
 
 
-@cache
 def _named(
-    policy: Policy,
-    name: str,
-    label: str,
-    limits: tuple[str | Limit, ...],
-    throttle: Any,
-    own: bool,  # noqa: FBT001 - one caller
+    policy: Policy, names: tuple[str, str], limits: tuple[str | Limit, ...], kind: Any, *, own: bool
 ) -> BoundRule:
-    policy.check_workers()
-    key = partial(_own_key, throttle) if own else throttle.key
-    return policy.bind(Rule(*limits, key=key, cost=throttle.cost), name, label)
+    def bind() -> BoundRule:
+        policy.check_workers()
+        key = partial(_own_key, kind) if own else kind.key
+        return policy.bind(Rule(*limits, key=key, cost=kind.cost), *names)
+
+    return bound_once(policy, kind.bindings, (names, limits, kind, own), bind)
 
 
 def _own_key(throttle: type, request: Request) -> str:

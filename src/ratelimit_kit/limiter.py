@@ -12,7 +12,7 @@ import math
 import time
 import weakref
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.events import Decided, Event
@@ -27,6 +27,8 @@ from ratelimit_kit.outage import Fallback, OnOutage, meanwhile
 from ratelimit_kit.stores import Charge, Scope, Store
 from ratelimit_kit.stores.keys import MAX_TEXT_LENGTH, scoped, shortened
 
+V = TypeVar("V")
+
 _new = tuple.__new__
 """Makes a Charge without a Python-level call."""
 
@@ -35,6 +37,9 @@ DEFAULT_NAME: Final = "default"
 _of_object: weakref.WeakKeyDictionary[Store, dict[str, Limit]] = weakref.WeakKeyDictionary()
 _of_place: dict[str, dict[str, Limit]] = {}
 """The first limit of each counter of limiters with the default name: by store, or by where a store of others counts."""
+
+MAX_REMEMBERED: Final = 1_000
+"""Places, and counters in each, for which that is remembered; the oldest make room."""
 
 sleep = time.sleep
 asleep = asyncio.sleep
@@ -223,7 +228,7 @@ class Limiter:
 def _tell_of_sharing(store: GuardedStore, limits: Sequence[Limit]) -> None:
     """Report that two limiters which nobody named count in one counter: each then uses up the other's quota."""
     for limit in limits:
-        first = _counters_of(store.store).setdefault(limit.counter, limit)
+        first = _remembered(_counters_of(store.store), limit.counter, limit)
         if first != limit:
             message = (
                 f"two limiters without a name count in one counter: {first} and {limit}. Give each a name of its own, "
@@ -239,9 +244,16 @@ def _counters_of(store: Store) -> dict[str, Limit]:
     """
     named = store.scope is not Scope.PROCESS and type(store).__module__.startswith("ratelimit_kit.stores.")
     try:
-        return _of_place.setdefault(repr(store), {}) if named else _of_object.setdefault(store, {})
+        return _remembered(_of_place, repr(store), {}) if named else _of_object.setdefault(store, {})
     except TypeError:  # a store that cannot be referred to weakly
         return {}
+
+
+def _remembered(known: dict[str, V], name: str, new: V) -> V:
+    """What is known under a name, else what is new."""
+    while name not in known and len(known) >= MAX_REMEMBERED:
+        known.pop(next(iter(known)), None)
+    return known.setdefault(name, new)
 
 
 def _deadline(timeout: float | None) -> float:

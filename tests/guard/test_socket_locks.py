@@ -18,6 +18,7 @@ from ratelimit_kit.guard import socket_locks
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(socket_locks, "_held", {})
+    monkeypatch.setattr(socket_locks, "_sockets", set())
     monkeypatch.setattr(socket_locks, "_listens", lambda pid, address: True)
     yield
     socket_locks._forget()
@@ -73,6 +74,15 @@ def test_a_child_that_ends_leaves_the_parents_lock_alone() -> None:
     assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
     in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:3"]))
     assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) != "None"
+
+
+def test_the_lock_goes_with_its_address() -> None:
+    """A thousand test servers in one process, each on a port of its own, hold one lock."""
+    for port in range(1, 1001):
+        assert socket_locks.on_the_same_socket([f"127.0.0.1:{port}"]) is None
+    assert len(socket_locks._held) == 1
+    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) == "None"
+    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1000"])) != "None"
 
 
 def test_another_command_of_the_same_parent_is_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
@@ -125,10 +126,14 @@ def _page(view: Callable[..., Any], rule: Rule) -> Page:
     return decorated(view, rule)
 
 
-@cache
+_checked: WeakSet[Policy] = WeakSet()
+
+
 def _check_workers(policy: Policy) -> None:
     """Check the workers when a view is first used: the site may have no middleware that did."""
-    policy.check_workers()
+    if policy not in _checked:
+        policy.check_workers()
+        _checked.add(policy)
 
 
 def _place(request: HttpRequest) -> str:
@@ -153,7 +158,7 @@ def _page_of(page: Page, rule: Rule, request: HttpRequest, view: Callable[..., A
     return page._replace(name=numbered(with_methods(of_class, rule), rule, page.beside))
 
 
-@cache
+@lru_cache(maxsize=64)
 def _classes(urlconf: Any) -> Mapping[type, int]:
     """The number of each class among those with its name, such as those of one factory, in the order of the URLs."""
     known: dict[str, list[type]] = {}

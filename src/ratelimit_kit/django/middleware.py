@@ -24,7 +24,7 @@ class RateLimitMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
-        site_policy().start(wsgi=not self._is_async)
+        site_policy().start(wsgi=not self._is_async, asynchronous=self._is_async)
         if self._is_async:
             markcoroutinefunction(self)
 

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ratelimit_kit.core.fork import in_forked_child
 
@@ -31,6 +31,10 @@ except ImportError:  # Windows: no fork, and no record locks; declared workers a
 _held: dict[Path, int] = {}
 """Lock files of this process, by path: closing any descriptor of such a file would release its lock."""
 
+_sockets: set[Path] = set()
+"""Those of them that stand for an address on which this process listens."""
+
+SOCKET: Final = "socket"
 
 _lock = Lock()
 """One thread at a time: closing a descriptor that did not get the lock would release another thread's."""
@@ -45,9 +49,14 @@ class Sibling(NamedTuple):
 
 
 def on_the_same_socket(addresses: list[str]) -> Sibling | None:
-    """Lock every address; return the first sibling that holds one and still listens on it, else None."""
+    """Lock every address; return the first sibling that holds one and still listens on it, else None.
+
+    Locks of addresses on which this process listens no more are released: tests may serve on a thousand ports.
+    """
+    if addresses:
+        _release_others(addresses)
     for address in addresses:
-        sibling = _taken(["socket", address], address)
+        sibling = _taken([SOCKET, address], address)
         if sibling is not None and _listens(sibling.pid, address):
             return sibling
     return None
@@ -107,8 +116,7 @@ def _taken(identity: list[str], where: str) -> Sibling | None:
     folder = own_folder()
     if folder is None:
         return None
-    text = "\0".join([_namespace(), *identity])
-    path = folder / hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    path = _path(folder, identity)
     with _lock:
         if path in _held:
             return None
@@ -126,9 +134,27 @@ def _taken(identity: list[str], where: str) -> Sibling | None:
             os.close(descriptor)
             return None
         _held[path] = descriptor
+        if identity[0] == SOCKET:
+            _sockets.add(path)
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {os.getppid()}".encode(), 0)
     return None
+
+
+def _path(folder: Path, identity: list[str]) -> Path:
+    text = "\0".join([_namespace(), *identity])
+    return folder / hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _release_others(addresses: list[str]) -> None:
+    """Release the locks of all other addresses."""
+    folder = own_folder()
+    if folder is None or not _sockets:
+        return
+    with _lock:
+        for path in _sockets - {_path(folder, [SOCKET, address]) for address in addresses}:
+            _sockets.discard(path)
+            os.close(_held.pop(path))
 
 
 def _holder(descriptor: int) -> tuple[int, int]:
@@ -163,6 +189,7 @@ def _forget() -> None:
     global _lock  # noqa: PLW0603 - a lock held in the parent would never be released here
     _lock = Lock()
     _held.clear()
+    _sockets.clear()
 
 
 in_forked_child(_forget)

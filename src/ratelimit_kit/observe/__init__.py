@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from logging import getLogger  # not the module, because of this package's own names
 from typing import Any, Protocol, runtime_checkable
+from weakref import WeakSet
 
 from ratelimit_kit.core.events import Decided, Event
 from ratelimit_kit.errors import OptionError
@@ -67,7 +68,7 @@ def listening(observer: Any) -> Observers:
     return Observers([LoggingObserver(), *given])
 
 
-_faulty: set[type] = set()
+_faulty: WeakSet[type] = WeakSet()
 
 
 def _fault(observer: Observer, error: Exception) -> None:

@@ -18,6 +18,9 @@ QUIET_SECONDS = 0.9
 LONGER_QUIET_SECONDS = dict.fromkeys(("store-contended", "store-full", "store-refused"), 10.0)
 """The same for what every request may meet, for as long as it lasts."""
 
+MAX_KINDS = 1_000
+"""Kinds of events that are remembered; beyond that, one may be logged again a little early."""
+
 _last: dict[tuple[str, str, Any], float] = {}
 """When an event of each kind was last logged, by any observer: one outage affects many limiters."""
 
@@ -34,5 +37,7 @@ class LoggingObserver:
         now = time.monotonic()
         if now - _last.get(like, -inf) < LONGER_QUIET_SECONDS.get(event.name, QUIET_SECONDS):
             return
+        if len(_last) >= MAX_KINDS:
+            _last.clear()
         _last[like] = now
         self._logger.log(event.level, "%s", event.message, extra={"ratelimit": {"event": event.name, **event.facts}})

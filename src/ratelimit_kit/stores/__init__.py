@@ -18,7 +18,7 @@ from ratelimit_kit.core.events import Listener, unheard
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.environment import STORE, variable
-from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreURLError
+from ratelimit_kit.errors import ConfigurationError, OptionError, StartupRefused, StartupWarning, StoreURLError
 from ratelimit_kit.stores.charges import Charge as Charge
 from ratelimit_kit.stores.charges import check_charges as check_charges
 from ratelimit_kit.stores.charges import check_refunds as check_refunds
@@ -109,6 +109,12 @@ class BaseStore:
 
     flaw: StartupRefused | None = None
     """Why no limit can count here, if that is known without asking a server."""
+
+    async_flaw: ConfigurationError | None = None
+    """Why the async API cannot count here, if that is known without asking a server."""
+
+    any_loop = False
+    """Whether the async API works on any event loop, one after the other, as the check at start uses it on its own."""
 
     on_event: Listener = staticmethod(unheard)
     """The listener for events; set by whoever uses the store."""

@@ -359,11 +359,17 @@ def test_a_full_server_says_so() -> None:
             Limiter("1/minute", store=server.url()).hit("key")
 
 
-def test_tls_is_spoken_and_an_unknown_certificate_is_an_outage(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+def certificate_in(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key, written to a folder."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = [need("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+def test_tls_is_spoken_and_an_unknown_certificate_is_an_outage(tmp_path: Path) -> None:
+    certificate, key = certificate_in(tmp_path)
     secure = free_port()
     options = ["--tls-port", str(secure), "--tls-auth-clients", "no", "--tls-ca-cert-file", str(certificate)]
     with redis_server(*options, "--tls-cert-file", str(certificate), "--tls-key-file", str(key)):

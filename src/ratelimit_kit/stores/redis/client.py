@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from threading import Lock
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 from ratelimit_kit.core.fork import each_in_forked_child
-from ratelimit_kit.errors import ConfigurationError
+from ratelimit_kit.errors import ConfigurationError, OptionError
+from ratelimit_kit.stores.event_loops import PerLoop
 from ratelimit_kit.stores.redis.deadline import within
 from ratelimit_kit.stores.redis.driver import (
     CLUSTERS,
@@ -31,15 +32,13 @@ from ratelimit_kit.stores.redis.driver import (
 from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.stores.redis.library_calls import Check, arun_script, run_script
 from ratelimit_kit.stores.redis.pipeline.batching import Batcher
+from ratelimit_kit.stores.redis.pipeline.loop_client import MAX_LOOP_CONNECTIONS, loop_client
 from ratelimit_kit.stores.redis.pipeline.timeout import Deadline
 from ratelimit_kit.stores.redis.pool import RedisConnections
 from ratelimit_kit.stores.redis.replies import check_reply
 from ratelimit_kit.stores.redis.resp import Reply
 from ratelimit_kit.stores.redis.scripts import Arguments, PackedArguments, Script, encode_call, encode_command
 from ratelimit_kit.stores.redis.url import Address
-
-MAX_LOOP_CONNECTIONS = 16
-"""Connections per event loop: enough to keep it busy; more tasks wait for one within the deadline."""
 
 
 def is_cluster(client: Any) -> bool:
@@ -82,7 +81,7 @@ class Client:
             with within(deadline):
                 return work(self._library_client())
         except FAILURES as error:
-            raise self._failures.of_call(error, ready, deadline) from error
+            raise self._failures.of_call(error, ready, deadline, monotonic()) from error
         finally:
             pool.release()
 
@@ -120,7 +119,7 @@ class Client:
                     raise
                 return pool.call(in_full(), deadline, check)
         except FAILURES as error:
-            raise self._failures.of_call(error, ready, deadline) from error
+            raise self._failures.of_call(error, ready, deadline, monotonic()) from error
         finally:
             pool.release()
 
@@ -144,14 +143,6 @@ class Client:
                 if self._client is None:
                     self._client = make_client(self._address, self._failures.timeout, asynchronous=False)
         return self._client
-
-
-class _LoopClient(NamedTuple):
-    """The client, permits and batcher of one event loop."""
-
-    client: Any
-    permits: asyncio.Semaphore
-    batcher: Batcher | None
 
 
 class AsyncClient:
@@ -180,31 +171,40 @@ class AsyncClient:
 
     def _renew(self) -> None:
         """Start without clients: the others belong to event loops of a parent process."""
-        self._recent: Batcher | None = None
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient]
-        self._loops = weakref.WeakKeyDictionary()
-        self._preparing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]]
-        self._preparing = weakref.WeakKeyDictionary()
+        self._loops = PerLoop(partial(loop_client, cast("Address", self._address), self._failures, self._deciding))
+        self._recent: Callable[[], Batcher | None] = _none
+
+    @property
+    def flaw(self) -> OptionError | None:
+        """The error of a store that was given only a sync client."""
+        if self._address is not None or self._given is not None:
+            return None
+        return OptionError(
+            "this RedisStore has only a sync client, and an async application or ahit() needs another: write "
+            "RedisStore(client=..., async_client=redis.asyncio.Redis(...)), or give it a URL"
+        )
 
     async def call(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
         """Acquire a permit, then wait for the reply, each within the deadline; raises StoreError on any failure."""
         if self._address is None:
             return await self._through_given_client(work)
-        client, permits, _ = self._of_this_loop()
-        timeout = self._failures.timeout
+        own = self._loops.get()
+        permits, timeout = own.permits, self._failures.timeout
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
         try:
-            async with asyncio.timeout(timeout if permits.locked() else None):
+            async with asyncio.timeout_at(deadline if permits.locked() else None):
                 await permits.acquire()
         except TimeoutError:
             raise self._failures.contended(MAX_LOOP_CONNECTIONS) from None
-        loop = asyncio.get_running_loop()
+        ready = loop.time()
         try:
-            async with Deadline(loop, loop.time() + timeout, timeout):
+            async with Deadline(loop, deadline, timeout):
                 if self._address.kind == "cluster":
-                    await self._prepared(client)
-                return await work(client)
+                    await own.prepared()
+                return await work(own.client)
         except FAILURES as error:
-            raise self._failures.meaning(error) from error
+            raise self._failures.of_call(error, ready, deadline, loop.time()) from error
         finally:
             permits.release()
 
@@ -232,59 +232,28 @@ class AsyncClient:
         """What calls of this event loop travel over one connection with; None if that cannot be had."""
         if self._deciding is None:
             return None
-        recent = self._recent
+        recent = self._recent()
         if recent is None or recent.loop is not asyncio.get_running_loop():
-            recent = self._recent = self._of_this_loop().batcher
+            recent = self._loops.get().batcher
+            self._recent = _none if recent is None else weakref.ref(recent)  # the loop may end, and its batcher with it
         return recent
 
     async def aclose(self) -> None:
         """Close this event loop's client; a later call opens a new one."""
-        loop = asyncio.get_running_loop()
-        client, _, batcher = self._loops.pop(loop, (None, None, None))
-        self._recent = None
-        if loop in self._preparing:
-            self._preparing.pop(loop).cancel()
-        if batcher is not None:
-            await batcher.aclose()
-        for one in (client, None if batcher is None else batcher.client):
-            if one is not None:
-                await one.aclose()
-                for sentinel in sentinel_clients(one):
-                    await sentinel.aclose()
+        self._recent = _none
+        await self._loops.aclose()
 
     async def _through_given_client(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
-        if self._given is None:
-            raise ConfigurationError("this RedisStore has only a sync client: give it an async_client too, or a URL")
+        if self.flaw is not None:
+            raise self.flaw
         try:
             return await work(self._given)
         except FAILURES as error:
             raise self._failures.meaning(error) from error
 
-    async def _prepared(self, client: Any) -> None:
-        """Let only one task at a time load the slot map: redis-py drops connections that others use meanwhile.
 
-        Loading continues past the deadline of the call that started it: else it might never finish on a slow machine.
-        """
-        loop = asyncio.get_running_loop()
-        task = self._preparing.get(loop)
-        if task is None or task.done():
-            task = self._preparing[loop] = loop.create_task(client.initialize())
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(task)
-
-    def _of_this_loop(self) -> _LoopClient:
-        loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            assert self._address is not None
-            client = make_client(self._address, self._failures.timeout, asynchronous=True)
-            batcher = None
-            if self._deciding is not None:
-                address = self._address.in_resp2()  # a ReplyProtocol reads only RESP2
-                own = make_client(address, self._failures.timeout, asynchronous=True, timed=False)
-                if has_private_names(own, asynchronous=True):
-                    batcher = Batcher(own, *self._deciding, self._failures)
-            self._loops[loop] = _LoopClient(client, asyncio.Semaphore(MAX_LOOP_CONNECTIONS), batcher)
-        return self._loops[loop]
+def _none() -> None:
+    """Stand in for a weak reference to nothing."""
 
 
 _of_this_process: weakref.WeakSet[Any] = each_in_forked_child(lambda client: client._renew())  # noqa: SLF001 - its own module

@@ -7,7 +7,10 @@ calls go through redis-py's own client, one by one.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+import weakref
 from functools import lru_cache
 from typing import Any, Final
 
@@ -52,12 +55,14 @@ __all__ = [
     "NoScriptError",
     "ReadOnlyError",
     "ResponseError",
+    "abort",
     "connection_of",
     "error_of",
     "has_private_names",
     "make_client",
     "sentinel_clients",
     "socket_of",
+    "taken_writers",
 ]
 
 FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
@@ -96,8 +101,7 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
         # Before version 8, redis-py parses a Sentinel's replies in RESP2 only.
         asked = {**options, **address.sentinel_options, "protocol": 2}
         known = library.sentinel.Sentinel(address.nodes, sentinel_kwargs=asked, **{**options, **address.options})
-        client = known.master_for(address.service)
-        return client if asynchronous else _within_deadlines(client)
+        return _managed(known.master_for(address.service), asynchronous=asynchronous)
     try:
         pool = library.ConnectionPool.from_url(address.url, **{**options, **address.options})
         pool.connection_class(**pool.connection_kwargs)
@@ -107,7 +111,20 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
         raise StoreURLError(f"store={address.shown!r} has no option {name!r}; {about}") from None
     except ValueError as error:
         raise StoreURLError(f"store={address.shown!r} is not a Redis URL: {error}") from None
-    return library.Redis.from_pool(pool) if asynchronous else _within_deadlines(library.Redis(connection_pool=pool))
+    client = library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
+    return _managed(client, asynchronous=asynchronous)
+
+
+def _managed(client: Any, *, asynchronous: bool) -> Any:
+    """The client. Connections of a sync one, also those to Sentinels, keep the deadline of the call that uses them.
+
+    They are closed when it is dropped, or else each socket would warn that it was left open.
+    """
+    for one in () if asynchronous else (client, *sentinel_clients(client)):
+        pool = one.connection_pool
+        pool.connection_class = _timed(pool.connection_class)
+        weakref.finalize(client, pool.disconnect).atexit = False
+    return client
 
 
 def _cluster(address: Address, options: dict[str, Any], *, asynchronous: bool) -> Any:
@@ -135,13 +152,6 @@ def connection_of(pool: Any) -> Any:
         return pool.get_connection()
     except TypeError:  # redis-py before 5.3 requires the name of a command
         return pool.get_connection("EVALSHA")
-
-
-def _within_deadlines(client: Any) -> Any:
-    """The client, whose connections, also those to Sentinels, keep the deadline of the call that uses them."""
-    for one in (client, *sentinel_clients(client)):
-        one.connection_pool.connection_class = _timed(one.connection_pool.connection_class)
-    return client
 
 
 @lru_cache
@@ -175,6 +185,37 @@ def sentinel_clients(client: Any) -> list[Any]:
     """The clients for Sentinels behind a client; closing that client leaves them open."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [] if manager is None else list(manager.sentinels)
+
+
+def taken_writers(client: Any) -> list[Any]:
+    """The streams of an asyncio client's connections, of which the client then knows no more, nor warns of them."""
+    pool = getattr(client, "connection_pool", None)
+    connections = [*getattr(pool, "_available_connections", ()), *getattr(pool, "_in_use_connections", ())]
+    if pool is None:
+        client._initialize = True  # noqa: SLF001 - so does its aclose, and else it warns of itself
+        connections = [one for node in client.get_nodes() for one in getattr(node, "_connections", ())]
+    found = []
+    for connection in connections:
+        writer = getattr(connection, "_writer", None)
+        if writer is not None:
+            found.append(writer)
+            connection._writer = connection._reader = None  # noqa: SLF001 - there is no public name
+    return found
+
+
+def abort(writer: Any, *, loop_closed: bool) -> None:
+    """Abort the transport of a stream; the last step, which is a callback, is taken here if its loop is closed."""
+    transport = writer.transport
+    plain = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None) or transport
+    if plain.get_extra_info("socket").fileno() < 0:
+        return
+    for one in {transport, plain} if loop_closed else {transport}:
+        one.set_protocol(asyncio.Protocol())  # nobody waits for replies any more
+    with contextlib.suppress(RuntimeError):  # Event loop is closed
+        transport.abort()
+    finish = getattr(plain, "_call_connection_lost", None)
+    if loop_closed and finish is not None:
+        finish(None)
 
 
 PRIVATE: Final = {False: "_sock", True: "_writer"}

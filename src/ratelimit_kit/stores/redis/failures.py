@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from time import monotonic
 
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreFullError, StoreUnavailableError
 from ratelimit_kit.stores.redis.driver import (
@@ -71,9 +70,9 @@ class Failures:
             "it may have been charged. Let fewer callers wait for one server at once, or raise the timeout"
         )
 
-    def of_call(self, error: BaseException, ready: float, deadline: float) -> StoreError:
-        """The store error for a call that got its connection at `ready` and had to end by `deadline` (monotonic seconds)."""
-        if monotonic() >= deadline and not isinstance(error, ResponseError | MaxConnectionsError):
+    def of_call(self, error: BaseException, ready: float, deadline: float, now: float) -> StoreError:
+        """The store error for a call that got its connection at `ready` and had to end by `deadline` (seconds of one clock)."""
+        if now >= deadline and not isinstance(error, ResponseError | MaxConnectionsError):
             error = TimeoutError()  # whatever redis-py was about to do when its time was over
         if isinstance(error, TIMEOUTS) and deadline - ready < self.timeout * MIN_OWN_PART:
             return self.late()

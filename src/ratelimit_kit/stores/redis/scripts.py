@@ -85,7 +85,7 @@ BY_TEST = scripts("given_clock.lua")
 
 
 MAX_SHAPES = 1024
-"""Combinations of limits and costs whose arguments are kept."""
+"""Combinations of limits and costs whose arguments are kept, and fixed windows whose ends are."""
 
 
 class Arguments:
@@ -163,6 +163,8 @@ class Arguments:
         if ends is None or not ends[1] <= now < ends[2]:
             start, end = _window_start(limit, now), limit.window_end(now)
             ends = _window_start(limit, start - 1), start, end, limit.window_end(end)
+            if len(self._ends) >= MAX_SHAPES:  # as with an anchor for each client
+                self._ends.clear()
             self._ends[limit.counter] = ends
         return ends
 

@@ -38,6 +38,8 @@ class RedisStore(BaseStore):
 
     scope = Scope.SHARED
     max_numbers = 2**29 // 16
+    any_loop = property(lambda self: not self._given, doc="A client of one's own belongs to the application's loop.")
+    async_flaw = property(lambda self: self._aclient.flaw, doc="Why the async API cannot count here: it has no client.")
 
     @known_options
     def __init__(
@@ -53,8 +55,6 @@ class RedisStore(BaseStore):
     ) -> None:
         address, timeout = _reach(url, [client, async_client], timeout)
         check_switch("batching", batching)
-        refuse_repeating(client)
-        refuse_repeating(async_client)
         self._prefix = key_prefix(encode(prefix))
         self._arguments = Arguments(clock)
         self._deciding, self._refunding = BY_SERVER if clock is None else BY_TEST
@@ -207,6 +207,8 @@ def _reach(url: str | None, clients: Sequence[Any], timeout: float) -> tuple[Add
     """The address a URL names (None if clients are given) and the deadline; raises OptionError for both or neither."""
     if (url is None) == all(client is None for client in clients):
         raise OptionError("RedisStore takes either a URL such as 'redis://127.0.0.1:6379/0' or clients")
+    for client in clients:
+        refuse_repeating(client)
     address = None
     if url is not None:
         parsed, given = taken_out(read_url(url), ["timeout"])

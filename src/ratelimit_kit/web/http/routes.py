@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, Final
+
+PATHS: Final = "_ratelimit_kit_paths"
+"""The attribute of an application with its routes by id, each with its full paths; keeping a route keeps its id."""
 
 
 def paths_to(application: Any, route: Any) -> list[str]:
     """The full paths from an application to a route; several if a router is included more than once."""
-    known = _known_paths.setdefault(application, {})
+    known: dict[int, tuple[Any, list[str]]] = getattr(application, "__dict__", {}).setdefault(PATHS, {})
     if id(route) not in known:
         for path, found in routes_of(getattr(application, "routes", ())):
             paths = known.setdefault(id(found), (found, []))[1]
@@ -17,10 +19,6 @@ def paths_to(application: Any, route: Any) -> list[str]:
                 paths.append(path)
         known.setdefault(id(route), (route, [getattr(route, "path", "")]))
     return known[id(route)][1]
-
-
-_known_paths: WeakKeyDictionary[Any, dict[int, tuple[Any, list[str]]]] = WeakKeyDictionary()
-"""Per application, its routes by id with their full paths; a reference to the route keeps its id from being reused."""
 
 
 def routes_of(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import cache, wraps
+from functools import wraps
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ratelimit_kit.core.calling import is_asynchronous
 from ratelimit_kit.guard.decorator_order import note
@@ -15,6 +16,12 @@ from ratelimit_kit.web.rules.rule import Rule
 
 Call = Callable[[Any, Any], Any]
 """Calls a view with the positional and keyword arguments that the framework passed."""
+
+
+Bindings = WeakKeyDictionary[Policy, dict[Any, BoundRule]]
+
+MAX_BINDINGS = 1024
+"""Bound rules kept per owner and policy: a throttle may return any number of rates."""
 
 
 def wrap_view(
@@ -45,9 +52,22 @@ def wrap_view(
 
 def bound_rule(policy: Policy, rule: Rule, page: Page, place: Callable[[], str]) -> BoundRule:
     """The rule bound to its page's name; `place` returns the framework's name for a page that may share its own."""
-    return _bound(policy, rule, f"{page.name}@{place()}" if page.late else page.name, page.label)
+    name = f"{page.name}@{place()}" if page.late else page.name
+    return bound_once(policy, rule.bindings, (name, page.label), lambda: policy.bind(rule, name, page.label))
 
 
-@cache
-def _bound(policy: Policy, rule: Rule, name: str, label: str | None) -> BoundRule:
-    return policy.bind(rule, name, label)
+def bound_once(policy: Policy, bindings: Bindings, key: Any, bind: Callable[[], BoundRule]) -> BoundRule:
+    """What `bind` has bound to a policy before under this key, else what it binds now.
+
+    `bindings` must belong to what is bound: its callables may refer to an application, and so to the policy, and any
+    longer-lived place would keep them all for ever.
+    """
+    known = bindings.get(policy)
+    if known is None:
+        known = bindings.setdefault(policy, {})
+    bound = known.get(key)
+    if bound is None:
+        if len(known) >= MAX_BINDINGS:
+            known.clear()
+        bound = known.setdefault(key, bind())
+    return bound

@@ -8,7 +8,7 @@ from typing import Any
 
 from ratelimit_kit.core.validation import known_options, options_of
 from ratelimit_kit.environment import STORE, variable
-from ratelimit_kit.errors import ConfigurationError, OptionError, StartupRefused, StartupWarning
+from ratelimit_kit.errors import ConfigurationError, OptionError, StartupWarning
 from ratelimit_kit.guard.process_guard import OnUnsafe
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.observe import Observer
@@ -131,8 +131,7 @@ class Policy:
         If the file changes while the server runs, it is applied as a whole within about a second; a file that cannot
         be applied is logged (RLK303) and changes nothing. The store and other start-up options need a restart.
         """
-        seen = signature(path)
-        config = read_file(path)
+        seen, config = signature(path), read_file(path)
         policy = cls.from_config(config)
         if reload:
             policy._rules.follow(PolicyFile(path, config, options_of(Policy.__init__), seen))  # noqa: SLF001 - its own class
@@ -174,11 +173,13 @@ class Policy:
         """Refuse several workers on a per-process store; this needs no network."""
         self._store.guard.start()
 
-    def start(self, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> None:
+    def start(
+        self, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False, asynchronous: bool = False
+    ) -> None:
         """Raise StartupRefused if this policy could not be enforced; integrations call this when they are created.
 
-        `messages` is true for an integration that limits WebSocket messages, `needs_rules` is false if its decorators
-        bring rules of their own, and `wsgi` is true if it runs on WSGI.
+        It limits WebSocket `messages`, or not; its decorators may bring rules of their own (`needs_rules=False`); it
+        runs on `wsgi`, or is `asynchronous` and awaits decisions.
         """
         self.check_workers()
         startup.start(
@@ -187,11 +188,12 @@ class Policy:
             messages=messages,
             needs_rules=needs_rules,
             wsgi=wsgi,
+            asynchronous=asynchronous,
         )
 
-    async def abegin(self) -> StartupRefused | None:
-        """The refusal to send to an ASGI server's lifespan, if a sibling already serves from a per-process store."""
-        return await self._store.abegin()
+    async def abegin(self) -> ConfigurationError | None:
+        """The refusal to send to an ASGI server's lifespan: a sibling already serves from a per-process store, say."""
+        return await self._store.abegin() or await startup.abegin(self._rules.now(), optional=self._start_without_store)
 
     def findings(self, *, live: bool) -> Iterator[ConfigurationError | StartupWarning]:
         """The errors that would refuse the start, and the warnings; `live` queries the store too."""
@@ -228,11 +230,18 @@ class Policy:
         return self._rules.now().matching.messages
 
 
-def started(policy: object, *, messages: bool = False, needs_rules: bool = True, wsgi: bool = False) -> Policy:
+def started(
+    policy: object,
+    *,
+    messages: bool = False,
+    needs_rules: bool = True,
+    wsgi: bool = False,
+    asynchronous: bool = False,
+) -> Policy:
     """Start the policy given to an integration, and return it; OptionError if it is not a Policy."""
     if not isinstance(policy, Policy):
         raise OptionError(
             f'policy must be a Policy, got {policy!r}. For example: Policy(Rule("100/minute"), store="redis://...")'
         )
-    policy.start(messages=messages, needs_rules=needs_rules, wsgi=wsgi)
+    policy.start(messages=messages, needs_rules=needs_rules, wsgi=wsgi, asynchronous=asynchronous)
     return policy

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from ratelimit_kit.core.events import Event
 from ratelimit_kit.core.sliding_window import SlidingWindow
@@ -32,6 +34,8 @@ _SWITCH = "in the policy, or remove RATELIMIT_KIT_MODE from the environment"
 PROBE = SlidingWindow(1, 1)
 """The limit for a trial decision at start: a charge of cost 0 writes nothing, but shows that the store can decide."""
 
+PROBE_KEY = "start-up-"
+
 
 def start(
     ruleset: RuleSet,
@@ -40,13 +44,15 @@ def start(
     messages: bool = True,
     needs_rules: bool = True,
     wsgi: bool = False,
+    asynchronous: bool = False,
 ) -> None:
     """Refuse to start on the first error, and log every warning.
 
     A worker that replaces another starts even without the store: a running server follows `on_outage`, and must not
     stop because a worker was recycled during an outage. In mode "off" the store is not contacted at all, because that
     mode is meant for the day when the store itself is the problem. `messages` is true for an integration that limits
-    WebSocket messages, `wsgi` for one on WSGI, where the server may have changed the request's fields.
+    WebSocket messages, `wsgi` for one on WSGI, where the server may have changed the request's fields, and
+    `asynchronous` for one that awaits decisions: then both APIs of the store are tried.
     """
     if ruleset.matching.messages and not messages:
         raise OptionError(
@@ -58,7 +64,8 @@ def start(
     )
     if warning is not None:
         _warn(ruleset.store, warning)
-    for found in findings(ruleset, live=ruleset.mode != "off", needs_rules=needs_rules):
+    live = ruleset.mode != "off"
+    for found in findings(ruleset, live=live, needs_rules=needs_rules, asynchronous=asynchronous):
         if isinstance(found, StartupWarning):
             _warn(ruleset.store, found)
         elif not isinstance(found, StartupRefused):
@@ -69,12 +76,27 @@ def start(
             refuse(found)
 
 
+async def abegin(ruleset: RuleSet, *, optional: bool) -> ConfigurationError | None:
+    """The error of a store whose async API may be tried only here, on the server's own event loop; not if it is `optional`."""
+    store = ruleset.store.backend
+    if store.any_loop or ruleset.mode == "off":
+        return None
+    try:
+        await _aprobe(store, _probes(ruleset))
+    except StoreError as error:
+        return None if optional or replaces_another() else _unreachable(error)
+    return None
+
+
 def _warn(store: GuardedStore, warning: StartupWarning) -> None:
     store.observer.on_event(Event("startup-warning", str(warning), logging.WARNING, {"warning": warning.rlk}))
 
 
-def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True) -> Findings:
-    """Every error that would refuse the start, and every warning; `live` queries the store too."""
+def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True, asynchronous: bool = False) -> Findings:
+    """Every error that would refuse the start, and every warning; `live` queries the store too.
+
+    `asynchronous` is true if the store's async API is needed as well.
+    """
     yield from wrong_rules(ruleset, needs_rules=needs_rules)
     if ruleset.mode != "enforce":
         yield ModeWarning(
@@ -86,8 +108,12 @@ def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True) -> Findi
         yield refusal
     elif flaw is not None:
         yield flaw
-    if live and flaw is None and ruleset.mode != "off":
-        yield from _of_the_store(ruleset.store.backend, [bound.name for bound in ruleset.matching.rules])
+    store = ruleset.store.backend
+    async_flaw = store.async_flaw if asynchronous else None
+    if async_flaw is not None:
+        yield async_flaw
+    elif live and flaw is None and ruleset.mode != "off":
+        yield from _of_the_store(store, _probes(ruleset), asynchronous=asynchronous and store.any_loop)
 
 
 def wrong_rules(ruleset: RuleSet, *, needs_rules: bool = True) -> Iterator[ConfigurationError]:
@@ -98,21 +124,39 @@ def wrong_rules(ruleset: RuleSet, *, needs_rules: bool = True) -> Iterator[Confi
         yield from unreachable(bound.rule.limits, f"rule {bound.name!r}")
 
 
-def _of_the_store(store: BaseStore, rules: Sequence[str]) -> Findings:
+def _probes(ruleset: RuleSet) -> list[Charge]:
+    return [Charge(f"{PROBE_KEY}{bound.name}", PROBE, 0) for bound in ruleset.matching.rules]
+
+
+async def _aprobe(store: BaseStore, charges: Sequence[Charge]) -> None:
+    """Raise the error of an async API that does not work."""
+    await store.aping()
+    await store.adecide(charges)
+
+
+def _of_the_store(store: BaseStore, charges: Sequence[Charge], *, asynchronous: bool) -> Findings:
     try:
         store.ping()
-        store.decide([Charge(f"start-up-{name}", PROBE, 0) for name in rules])
+        store.decide(charges)
+        if asynchronous:
+            with ThreadPoolExecutor(1) as another:  # this thread may be running an event loop
+                another.submit(asyncio.run, _aprobe(store, charges)).result()
         yield from store.examine()
     except StartupRefused as error:
         yield error
     except StoreError as error:
-        yield StoreUnreachableError(
-            f"{str(error).rsplit(' [', 1)[0]}. Starting now would leave all limits to on_outage: start the store first, "
-            "or accept that with start_without_store=True"
-        )
+        yield _unreachable(error)
     else:
-        if len(rules) > 1 and store.clustered:
+        if len(charges) > 1 and store.clustered:
+            rules = ", ".join(charge.key.removeprefix(PROBE_KEY) for charge in charges)
             yield SplitSlotsWarning(
-                f"{store!r} is a cluster, and a request that matches several of the rules {', '.join(rules)} has counters on "
+                f"{store!r} is a cluster, and a request that matches several of the rules {rules} has counters on "
                 "several nodes: they are decided one after the other, with units given back on a denial, not in one step"
             )
+
+
+def _unreachable(error: StoreError) -> StoreUnreachableError:
+    return StoreUnreachableError(
+        f"{str(error).rsplit(' [', 1)[0]}. Starting now would leave all limits to on_outage: start the store first, "
+        "or accept that with start_without_store=True"
+    )

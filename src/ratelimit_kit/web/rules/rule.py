@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ratelimit_kit.core.grammar import read_limits
 from ratelimit_kit.core.limit import UNLIMITED, Limit, Unlimited
@@ -113,6 +114,9 @@ class Rule:
             for limit in self.limits:
                 limit.check_cost(cost)
         self.cost = cost
+        self.bindings: WeakKeyDictionary[Any, dict[Any, Any]] = (
+            WeakKeyDictionary()
+        )  # what decorators make of it, by policy
 
     def __repr__(self) -> str:
         limits = "; ".join(str(limit) for limit in self.limits) or repr(self.tiers or UNLIMITED)

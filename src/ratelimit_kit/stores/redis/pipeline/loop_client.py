@@ -1,0 +1,69 @@
+"""What one event loop has of redis-py: a client, and the pipeline that most of its calls share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ratelimit_kit.stores.redis.driver import abort, has_private_names, make_client, sentinel_clients, taken_writers
+from ratelimit_kit.stores.redis.failures import Failures
+from ratelimit_kit.stores.redis.pipeline.batching import Batcher
+from ratelimit_kit.stores.redis.scripts import Arguments, Script
+from ratelimit_kit.stores.redis.url import Address
+
+MAX_LOOP_CONNECTIONS = 16
+"""Connections per event loop: enough to keep it busy; more tasks wait for one within the deadline."""
+
+
+class LoopClient:
+    """The client, permits and batcher of one event loop."""
+
+    def __init__(self, client: Any, batcher: Batcher | None) -> None:
+        self.client = client
+        self.permits = asyncio.Semaphore(MAX_LOOP_CONNECTIONS)
+        self.batcher = batcher
+        self._preparing: asyncio.Task[Any] | None = None
+        self._aborted: list[Any] = []
+
+    async def prepared(self) -> None:
+        """Let only one task at a time load the slot map: redis-py drops connections that others use meanwhile.
+
+        Loading continues past the deadline of the call that started it: else it might never finish on a slow machine.
+        """
+        task = self._preparing
+        if task is None or task.done():
+            task = self._preparing = asyncio.get_running_loop().create_task(self.client.initialize())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(task)
+
+    async def aclose(self) -> None:
+        """Close all connections; a later call opens new ones."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+        if self.batcher is not None:
+            await self.batcher.aclose()
+        for one in self._clients():
+            await one.aclose()
+
+    def abort(self, *, loop_closed: bool) -> None:
+        """End all connections, once and for all."""
+        for one in self._clients():
+            self._aborted += taken_writers(one)
+        for writer in self._aborted:
+            abort(writer, loop_closed=loop_closed)
+
+    def _clients(self) -> list[Any]:
+        own = [self.client] if self.batcher is None else [self.client, self.batcher.client]
+        return [client for one in own for client in (one, *sentinel_clients(one))]
+
+
+def loop_client(address: Address, failures: Failures, deciding: tuple[Script, Arguments] | None) -> LoopClient:
+    """A client for the running event loop."""
+    client = make_client(address, failures.timeout, asynchronous=True)
+    batcher = None
+    if deciding is not None:
+        # A ReplyProtocol reads only RESP2.
+        own = make_client(address.in_resp2(), failures.timeout, asynchronous=True, timed=False)
+        if has_private_names(own, asynchronous=True):
+            batcher = Batcher(own, *deciding, failures)
+    return LoopClient(client, batcher)
