@@ -6,10 +6,12 @@ not look like an outage. An idle connection is checked before it is used.
 
 from __future__ import annotations
 
+import math
+import threading
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Hashable, Mapping
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 
@@ -23,39 +25,96 @@ class Closable(Protocol):
 C = TypeVar("C", bound=Closable)
 
 
+class Permits:
+    """A number of permits, and callers who wait for one.
+
+    A semaphore of the standard library takes ten times as long, and a SimpleQueue stops all green threads while one of
+    them waits: it is written in C, and no library that patches the others replaces it. A lock to wait on is made by whoever
+    waits, so that it is a patched one even where the pool was made before the patching.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._free: deque[None] = deque([None] * number)
+        self._waiting: deque[Any] = deque()
+
+    def acquire(self, timeout: float) -> bool:
+        """Wait at most `timeout` seconds for a permit; return whether there was one."""
+        try:
+            self._free.pop()
+        except IndexError:
+            return timeout > 0 and self._wait(timeout)
+        return True
+
+    def release(self) -> None:
+        """Return a permit."""
+        self._free.append(None)
+        if self._waiting:
+            self._hand_over()
+
+    def _wait(self, timeout: float) -> bool:
+        turn = threading.Lock()
+        turn.acquire()
+        self._waiting.append(turn)
+        self._hand_over()  # one may have been returned before anybody was seen to wait
+        try:
+            got = turn.acquire(timeout=timeout)
+        except BaseException:
+            if self._withdraw(turn):
+                self.release()
+            raise
+        return got or self._withdraw(turn)
+
+    def _withdraw(self, turn: Any) -> bool:
+        """Wait no longer; whether a permit has been handed over at the last moment."""
+        with suppress(ValueError):
+            self._waiting.remove(turn)
+            return False
+        return True
+
+    def _hand_over(self) -> None:
+        """Give free permits to those who have waited longest."""
+        while self._free and self._waiting:
+            with suppress(IndexError):
+                self._free.pop()
+                try:
+                    turn = self._waiting.popleft()
+                except IndexError:
+                    self._free.append(None)
+                else:
+                    turn.release()
+
+
 class ConnectionPool(Generic[C]):
     """At most `size` connections in use at the same time, to one or more places; subclasses implement `connect`."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._idle: defaultdict[Hashable, deque[C]] = defaultdict(deque)
-        # Acquiring a semaphore of the standard library takes ten times as long.
-        self._permits: SimpleQueue[None] = SimpleQueue()
-        for _ in range(size):
-            self._permits.put(None)
+        self._permits = Permits(size)
         # A store dropped without `close` leaves no open socket for the garbage collector to warn of.
         weakref.finalize(self, _close_all, self._idle).atexit = False
 
     def acquire(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds for a permit to use connections; return whether there was one."""
-        try:
-            self._permits.get(timeout=timeout)
-        except Empty:
-            return False
-        return True
+        return self._permits.acquire(timeout)
 
     def release(self) -> None:
         """Return a permit."""
-        self._permits.put(None)
+        self._permits.release()
 
-    def take(self, place: Hashable = None) -> C:
-        """An idle connection that is still usable, else a new one."""
+    def take(self, place: Hashable = None, deadline: float = math.inf) -> C:
+        """An idle connection that is still usable, else one that is opened until `deadline` (monotonic seconds)."""
+        connection = self.find(place)
+        return self.connect(place, deadline) if connection is None else connection
+
+    def find(self, place: Hashable) -> C | None:
+        """An idle connection that is still usable, or None."""
         idle = self._idle[place]
         while True:
             try:
                 connection = idle.pop()
             except IndexError:
-                return self.connect(place)
+                return None
             if self.is_fit(connection):
                 return connection
             self.discard(connection)
@@ -66,12 +125,18 @@ class ConnectionPool(Generic[C]):
 
     def close(self) -> None:
         """Close the idle connections."""
-        for idle in list(self._idle.values()):
-            while idle:
+        for place in list(self._idle):
+            self.drop(place)
+
+    def drop(self, place: Hashable) -> None:
+        """Close the idle connections to a place that has failed: they may all be as dead as the one that failed."""
+        idle = self._idle[place]
+        with suppress(IndexError):  # others may take the last one meanwhile
+            while True:
                 self.discard(idle.pop())
 
-    def connect(self, place: Hashable) -> C:
-        """A new connection."""
+    def connect(self, place: Hashable, deadline: float) -> C:
+        """A new connection, opened until `deadline`."""
         raise NotImplementedError
 
     def is_fit(self, connection: C) -> bool:  # noqa: ARG002 - for subclasses that can tell

@@ -70,7 +70,7 @@ class MemcachedConnections(ConnectionPool[Any]):
         self.keep(client, address)
         return done
 
-    def connect(self, place: Hashable) -> Any:
+    def connect(self, place: Hashable, deadline: float) -> Any:  # noqa: ARG002 - it connects later
         """A pymemcache client, which connects with its first command."""
         return Client(place, connect_timeout=self._timeout, timeout=self._timeout, no_delay=True, default_noreply=False)
 

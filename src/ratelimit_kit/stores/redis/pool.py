@@ -37,7 +37,7 @@ class RedisConnections(ConnectionPool[Connection]):
         self.keep(connection)
         return reply
 
-    def connect(self, place: Hashable) -> Connection:  # noqa: ARG002 - there is only one
+    def connect(self, place: Hashable, deadline: float) -> Connection:  # noqa: ARG002 - redis-py has its own
         """An open connection."""
         return Connection(connection_of(self._library_pool))
 
