@@ -73,7 +73,16 @@ INNER_LAYERS = {
         ["django_cache"],
     ],
     "stores/django_cache": [["options"], ["store"]],
-    "stores/memcached": [["commands", "connection"], ["client", "conversations"], ["store"]],
+    "stores/memcached": [
+        ["commands", "failures", "checks"],
+        ["protocol", "states"],
+        ["servers", "conversations"],
+        ["connection", "turns"],
+        ["client"],
+        ["event_loop"],
+        ["store"],
+    ],
+    "stores/memcached/event_loop": [["connection"], ["client"], ["clients"]],
     "stores/memory": [["table"], ["tables", "fast_path"], ["store"]],
     "stores/redis": [
         ["url", "scripts", "deadline", "cluster"],
@@ -118,7 +127,7 @@ APART = {("web", "limiter"), ("decorator", "web")}
 THIRD_PARTY = {
     "wrapt": {"decorator"},
     "redis": {"stores/redis/driver", "stores/redis/cluster"},
-    "pymemcache": {"stores/memcached/connection"},
+    "pymemcache": {"stores/memcached/servers"},
     "django": {"django", "apps", "stores/django_cache", "cli/source"},
     "asgiref": {"django"},
     "rich": {"cli/terminal"},
@@ -320,6 +329,8 @@ NOT_AWAITED = {
     "self._outages.decide": "decides without the store",
     "self._arguments.decide": "makes the arguments of a script",
     "self._arguments.refund": "likewise",
+    "self._conversations.refund": "makes a conversation",
+    "self._conversations.reset": "likewise",
     "client.ping": "is awaited by what calls it",
 }
 """Calls in async twins of what has the name of a twin and is none."""

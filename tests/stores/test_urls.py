@@ -12,7 +12,7 @@ import pytest
 from ratelimit_kit import Charge, FixedWindow, MemcachedStore, RedisStore
 from ratelimit_kit.errors import OptionError, StoreURLError
 from ratelimit_kit.stores import open_store
-from ratelimit_kit.stores.memcached.connection import MAX_RELATIVE_SECONDS, expire
+from ratelimit_kit.stores.memcached.protocol import MAX_RELATIVE_SECONDS, expiry
 from ratelimit_kit.stores.redis.url import Address, read_address
 
 
@@ -128,14 +128,14 @@ def longest_zone(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("longest_zone")
 def test_a_prefix_leaves_room_for_limit_and_key() -> None:
     limit = FixedWindow(10**9, per="month", tz="America/Argentina/ComodRivadavia")
-    assert len(MemcachedStore(prefix="p" * 36)._conversations._key(Charge("k" * 150, limit))) <= 250
+    assert len(MemcachedStore(prefix="p" * 36)._conversations._states.key(Charge("k" * 150, limit))) <= 250
     with pytest.raises(OptionError, match="is too long: give at most 36"):
         MemcachedStore(prefix="p" * 37)
 
 
 def test_beyond_thirty_days_an_expiry_is_a_time() -> None:
-    assert expire(MAX_RELATIVE_SECONDS) == MAX_RELATIVE_SECONDS
-    assert expire(MAX_RELATIVE_SECONDS + 1) > 1_700_000_000
+    assert expiry(MAX_RELATIVE_SECONDS) == MAX_RELATIVE_SECONDS
+    assert expiry(MAX_RELATIVE_SECONDS + 1) > 1_700_000_000
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_deadline_may_stand_in_the_url(url: str, seconds: float) -> None:
 
 def test_memcached_takes_a_deadline_and_a_skew_in_its_url() -> None:
     store = MemcachedStore("memcached://127.0.0.1:1,127.0.0.1:2?timeout=2&skew=3")
-    assert (store._servers._timeout, store._conversations._skew) == (2, 3_000_000)
+    assert (store._failures.timeout, store._conversations._states._skew) == (2, 3_000_000)
     assert repr(store) == "MemcachedStore('memcached://127.0.0.1:1,127.0.0.1:2')"
 
 

@@ -115,7 +115,9 @@ def limiters(request: pytest.FixtureRequest, redis: RedisServer, memcached: Proc
     stores: dict[str, Callable[[], Any]] = {
         "redis": lambda: url,
         "redis, unbatched": lambda: RedisStore(url, batching=False),
-        "memcached": lambda: MemcachedStore(f"memcached://127.0.0.1:{memcached.port}", timeout=5, prefix=url),
+        "memcached": lambda: MemcachedStore(
+            f"memcached://127.0.0.1:{memcached.port}", timeout=5, prefix=f"leaks{redis.databases}"
+        ),
         "memory": lambda: "memory://",
     }
     return lambda: Limiter(LIMIT, store=stores[request.param](), on_outage="raise")

@@ -71,7 +71,7 @@ def test_a_store_dropped_without_close_closes_its_connections(
     limiter = Limiter("5/hour", store=redis.url() if kind == "redis" else f"memcached://127.0.0.1:{memcached.port}")
     assert limiter.hit(f"dropped {kind}")
     store: Any = limiter.store
-    pool = store._client._pool if kind == "redis" else store._servers._pool
+    pool = store._client._pool
     (idle,) = [one for some in pool._idle.values() for one in some]
     sock = idle.sock if kind == "memcached" else idle._socket
     assert sock.fileno() > 0

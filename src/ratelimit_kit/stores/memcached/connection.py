@@ -1,80 +1,145 @@
-"""Connections to Memcached servers: pymemcache clients, pooled while idle.
-
-pymemcache's own pool does the same with more overhead. A client whose call failed is closed and not used
-again, because its next read might return the reply to the failed call.
-"""
+"""A blocking connection to a server, with one deadline for everything that a call does with it, and their pool."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable
+import select
+import socket
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from time import monotonic
 from typing import Any
 
-from ratelimit_kit.errors import DependencyError
+from ratelimit_kit.stores.memcached.protocol import InvalidReply, Reader
+from ratelimit_kit.stores.memcached.servers import Address
 from ratelimit_kit.stores.pool import ConnectionPool
 
-try:
-    from pymemcache.client.base import Client
-    from pymemcache.client.rendezvous import RendezvousHash
-    from pymemcache.exceptions import MemcacheError
-except ImportError as error:
-    raise DependencyError.missing("the Memcached store", "the pymemcache package", "memcached") from error
+SMALL = 4096
+"""Bytes of nearly every request and reply: a socket's buffer always has room for so many."""
 
-__all__ = ["FAILURES", "MemcachedConnections", "RendezvousHash", "expire"]
-
-FAILURES = (MemcacheError, OSError)
+CHUNK = 65536
+"""Bytes of a larger reply that are received at once."""
 
 
-MAX_RELATIVE_SECONDS = 30 * 86400
-"""Seconds above which Memcached takes an expiry for a Unix timestamp."""
+class Connection:
+    """An open connection; after an error it must not be used again, because a reply may still be on its way.
 
+    Setting a socket's time-out is a call of the system, so it is set to `patience` once, and again only for a call that
+    has less time left than that, or has waited for that long.
+    """
 
-class MemcachedConnections(ConnectionPool[Any]):
-    """This process's connections to all servers of a store; `timeout` is the deadline in seconds."""
+    __slots__ = ("_large", "_patience", "_timeout", "has_input", "sock")
 
-    def __init__(self, size: int, timeout: float) -> None:
-        super().__init__(size)
-        self._timeout = timeout
+    def __init__(self, sock: socket.socket, patience: float) -> None:
+        self.sock = sock
+        self.has_input = input_check(sock)
+        self._large = False
+        self._patience = self._timeout = patience
+        sock.settimeout(patience)
 
-    def call(self, address: Hashable, command: str, *arguments: Any) -> Any:
-        """Call a method of the pymemcache client at `address` and return the reply."""
-        client = self.take(address)
-        try:
-            reply = getattr(client, command)(*arguments)
-        except BaseException:
-            self.discard(client)
-            raise
-        self.keep(client, address)
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send a request until `deadline` (monotonic seconds)."""
+        left = deadline - monotonic()
+        if left < self._timeout or len(data) > SMALL:
+            self._set_timeout(left)
+        elif self._timeout < self._patience:
+            self._set_timeout(self._patience)
+        self.sock.sendall(data)
+
+    def receive_some(self, deadline: float) -> bytes:
+        """What has arrived of a reply, which mostly is all of it."""
+        if deadline - monotonic() < self._timeout:
+            self._set_timeout(deadline - monotonic())
+        while True:
+            try:
+                received = self.sock.recv(CHUNK if self._large else SMALL)
+            except TimeoutError:
+                self._set_timeout(deadline - monotonic())
+                continue
+            if received:
+                return received
+            raise ConnectionError("the connection was closed instead of a reply")
+
+    def receive(self, reader: Reader, deadline: float, received: bytes = b"") -> dict[str, Any]:
+        """Receive (the rest of) the reply that `reader` understands; anything else, or anything more, is InvalidReply."""
+        while (found := reader(received)) is None:
+            self._large = len(received) >= SMALL
+            received += self.receive_some(deadline)
+        self._large = False
+        reply, length = found
+        if length != len(received):
+            raise InvalidReply(repr(received[length : length + 60])[1:])
         return reply
 
-    def change(self, address: Hashable, key: str, work: Callable[[bytes], tuple[bytes, int] | None]) -> bool:
-        """Replace a value by what `work` makes of it; False if there is none, or it has changed meanwhile.
+    def _set_timeout(self, seconds: float) -> None:
+        if seconds <= 0:
+            raise TimeoutError
+        self._timeout = seconds
+        self.sock.settimeout(seconds)
 
-        pymemcache's own `gets` and `cas` take twice as long to read a one-line reply.
-        """
-        name = key.encode()
-        client = self.take(address)
-        try:
-            head, _, rest = client.raw_command(b"gets " + name, b"END\r\n").partition(b"\r\n")
-            value, changed, done = rest[:-2], None, False
-            if value:
-                changed = work(value)
-                done = changed is None
-            if changed is not None:
-                token, text = head.rpartition(b" ")[2], changed[0]
-                write = b"cas %b 0 %d %d %b\r\n%b" % (name, expire(changed[1]), len(text), token, text)
-                done = client.raw_command(write) == b"STORED"
-        except BaseException:
-            self.discard(client)
-            raise
-        self.keep(client, address)
-        return done
-
-    def connect(self, place: Hashable, deadline: float) -> Any:  # noqa: ARG002 - it connects later
-        """A pymemcache client, which connects with its first command."""
-        return Client(place, connect_timeout=self._timeout, timeout=self._timeout, no_delay=True, default_noreply=False)
+    def close(self) -> None:
+        """Close it."""
+        self.sock.close()
 
 
-def expire(seconds: int) -> int:
-    """The expiry for Memcached: seconds up to 30 days, beyond that a Unix timestamp."""
-    return seconds if seconds <= MAX_RELATIVE_SECONDS else int(time.time()) + seconds
+class MemcachedConnections(ConnectionPool[Connection]):
+    """This process's blocking connections to all servers of a store."""
+
+    def __init__(self, size: int, addresses: Mapping[str, Address], timeout: float) -> None:
+        super().__init__(size)
+        self._addresses = addresses
+        self._patience = timeout / 2
+
+    def connect(self, place: Hashable, deadline: float) -> Connection:
+        """A new connection to a server, opened until `deadline`; looking up a host's name has no deadline."""
+        address = self._addresses[str(place)]
+        error: OSError | None = None
+        for family, target in addresses_of(address):
+            sock = new_socket(family)
+            try:
+                sock.settimeout(_left(deadline))
+                sock.connect(target)
+            except OSError as failure:
+                sock.close()
+                error = failure
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return Connection(sock, self._patience)
+        raise error or OSError("the host has no address")
+
+    def is_fit(self, connection: Connection) -> bool:
+        """Whether the connection is open and holds no unread data."""
+        return not connection.has_input()
+
+
+def addresses_of(address: Address, flags: int = 0) -> list[tuple[int, Any]]:
+    """The socket families and socket addresses of a server, in the order to try them."""
+    if isinstance(address, str):
+        return [(socket.AF_UNIX, address)]
+    found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=flags)
+    return [(family, target) for family, _, _, _, target in found]
+
+
+def new_socket(family: int) -> socket.socket:
+    """A socket that sends small requests at once."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    if family != getattr(socket, "AF_UNIX", None):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def input_check(sock: socket.socket) -> Callable[[], Any]:
+    """A function that says, without waiting, whether there is something to read: of an idle connection, its end."""
+    if not hasattr(select, "poll"):  # on Windows, and where eventlet has removed it
+        return lambda: select.select([sock], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return partial(poll.poll, 0)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

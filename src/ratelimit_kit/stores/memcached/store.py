@@ -7,7 +7,7 @@ for a key. Where the clocks of machines differ, a window may be too short by as 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ratelimit_kit.core.decision import Verdict
@@ -17,8 +17,13 @@ from ratelimit_kit.errors import OptionError, StartupWarning
 from ratelimit_kit.stores import BaseStore, Charge, Scope
 from ratelimit_kit.stores.denial_cache import forget
 from ratelimit_kit.stores.keys import short_prefix
-from ratelimit_kit.stores.memcached.client import Servers
-from ratelimit_kit.stores.memcached.conversations import MAX_NUMBERS, Clock, Conversations
+from ratelimit_kit.stores.memcached.checks import facts, warnings
+from ratelimit_kit.stores.memcached.client import Client
+from ratelimit_kit.stores.memcached.conversations import Clock, Conversations
+from ratelimit_kit.stores.memcached.event_loop.clients import AsyncClient
+from ratelimit_kit.stores.memcached.failures import Failures
+from ratelimit_kit.stores.memcached.servers import Servers
+from ratelimit_kit.stores.memcached.states import MAX_NUMBERS, States
 from ratelimit_kit.stores.urls import read_url, taken_out
 
 
@@ -26,7 +31,7 @@ class MemcachedStore(BaseStore):
     """Counters in one or several Memcached servers, shared by all processes that use them.
 
     `url` is `memcached://host:11211,host:11211` or `memcached:///path.sock`; rendezvous hashing assigns
-    each key to one server. `timeout` is the deadline in seconds for connecting and for a reply; `skew` is how
+    each key to one server. `timeout` is the deadline of a call in seconds, whatever it takes; `skew` is how
     far the clocks of the application's machines may differ, in seconds: sliding windows remember hits that
     much longer. `clock` (nanoseconds) replaces the wall clock in tests.
     """
@@ -50,54 +55,74 @@ class MemcachedStore(BaseStore):
         for name, value, least in (("timeout", timeout, 0.001), ("skew", skew, 0.0)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 60:
                 raise OptionError(f"{name} must be a number of seconds from {least:g} to 60, got {value!r}")
-        self._servers = Servers(parsed, timeout)
-        self._conversations = Conversations(
-            str(self._servers), short_prefix(prefix), round(skew * MICROSECONDS), clock or time.time_ns
-        )
+        self._failures = Failures(f"MemcachedStore({parsed.text()!r})", timeout)
+        servers = Servers(parsed, self._failures)
+        self._client = Client(servers, self._failures)
+        self._aclient = AsyncClient(servers, self._failures, self._client)
+        states = States(self._failures.name, short_prefix(prefix), round(skew * MICROSECONDS))
+        self._conversations = Conversations(states, clock or time.time_ns)
         self.denials_cacheable = clock is None
 
     def __repr__(self) -> str:
-        return str(self._servers)
+        return self._failures.name
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Admit all charges or leave nothing charged; one Verdict per charge, in order."""
-        if len(charges) == 1 and charges[0].cost:
-            charges[0].limit.check_cost(charges[0].cost)
-            key, change, found = self._conversations.change_one(charges[0])
-            if self._servers.change(key, change) and found:
-                return found
-        verdicts: Sequence[Verdict] = self._servers.carry_out(self._conversations.decide(charges))
+        verdicts: Sequence[Verdict] = self._client.run(self._conversations.decision(charges))
+        return verdicts
+
+    async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+        """Do what `decide` does."""
+        verdicts: Sequence[Verdict] = await self._aclient.run(self._conversations.decision(charges))
         return verdicts
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
-        self._servers.carry_out(self._conversations.refund(charges, charged_at))
+        self._client.run(self._conversations.refund(charges, charged_at))
+        forget(charges, refunded=True)
+
+    async def arefund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
+        """Do what `refund` does."""
+        await self._aclient.run(self._conversations.refund(charges, charged_at))
         forget(charges, refunded=True)
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
-        self._servers.carry_out(self._conversations.reset(charges))
+        self._client.run(self._conversations.reset(charges))
+        forget(charges)
+
+    async def areset(self, charges: Sequence[Charge]) -> None:
+        """Do what `reset` does."""
+        await self._aclient.run(self._conversations.reset(charges))
         forget(charges)
 
     def ping(self) -> None:
         """Return if every server responds; raise StoreUnavailableError if one does not."""
-        self._servers.ping()
+        self._client.run(self._conversations.ask("version"))
+
+    async def aping(self) -> None:
+        """Do what `ping` does."""
+        await self._aclient.run(self._conversations.ask("version"))
 
     def examine(self) -> Iterator[StartupWarning]:
         """Problems found with the servers; raises StoreUnavailableError if one does not respond."""
-        return self._servers.examine()
+        return warnings(self._stats())
 
     def facts(self) -> dict[str, Any]:
         """Facts about the servers, for `doctor`; raises StoreUnavailableError if one does not respond."""
-        return self._servers.facts()
+        return facts(self._stats())
 
     def close(self) -> None:
-        """Close the connections; a later call opens new ones."""
-        self._servers.close()
+        """Close the connections of the sync API; a later call opens new ones."""
+        self._client.close()
 
-    async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Run blocking work in one of this store's own threads: as many as it has connections."""
-        return await self._servers.in_thread(work, *arguments)
+    async def aclose(self) -> None:
+        """Close the connections, and those of this event loop; a later call opens new ones."""
+        await self._aclient.aclose()
+
+    def _stats(self) -> Mapping[str, Mapping[str, str]]:
+        found: Mapping[str, Mapping[str, str]] = self._client.run(self._conversations.ask("stats"))
+        return found
 
 
 def from_url(url: str) -> MemcachedStore:

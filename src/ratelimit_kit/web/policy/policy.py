@@ -178,8 +178,7 @@ class Policy:
     ) -> None:
         """Raise StartupRefused if this policy could not be enforced; integrations call this when they are created.
 
-        It limits WebSocket `messages`, or not; its decorators may bring rules of their own (`needs_rules=False`); it
-        runs on `wsgi`, or is `asynchronous` and awaits decisions.
+        One may bring rules of its own (`needs_rules=False`), limit WebSocket `messages`, be `wsgi` or `asynchronous`.
         """
         self.check_workers()
         startup.start(
