@@ -26,6 +26,7 @@ from ratelimit_kit.stores import Charge
 from tests.clusters import cluster_servers, sentinel_servers
 from tests.live.hammer import Passed, most_in_any_window
 from tests.processes import RedisServer, memcached_server, need, redis_server
+from tests.relay import dribble, relay
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -144,6 +145,17 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
+def redis_port(server: RedisServer) -> int:
+    return server.port
+
+
+@pytest.fixture
+def memcached_port() -> Iterator[int]:
+    with memcached_server() as one:
+        yield one.port
+
+
+@pytest.fixture
 def admin(server: RedisServer) -> Iterator[redis.Redis]:
     with redis.Redis(port=server.port) as client:
         client.ping()
@@ -199,6 +211,29 @@ def test_redis_takes_no_more_connections(server: RedisServer, admin: redis.Redis
     with load(server.url()) as run:
         run.through(full, lambda: admin.config_set("maxclients", 1000))
     check("Redis at its connection limit", run, rows)
+
+
+@pytest.mark.parametrize("kind", ["redis", "memcached"])
+def test_a_gateway_forgets_connections(kind: str, redis_port: int, memcached_port: int, rows: Rows) -> None:
+    target = redis_port if kind == "redis" else memcached_port
+    with relay(target) as between, load(f"{kind}://127.0.0.1:{between.port}") as run:
+        run.through(between.forget, lambda: None, pause=0)
+    check(f"a gateway forgets connections ({kind.capitalize()})", run, rows, within=1)
+
+
+@pytest.mark.parametrize("kind", ["redis", "memcached"])
+def test_replies_come_a_byte_at_a_time(kind: str, redis_port: int, memcached_port: int, rows: Rows) -> None:
+    def dribbles() -> None:
+        between.answer = dribble
+
+    def heals() -> None:
+        between.answer = None
+
+    target = redis_port if kind == "redis" else memcached_port
+    with relay(target) as between, load(f"{kind}://127.0.0.1:{between.port}") as run:
+        run.through(dribbles, heals)
+    check(f"replies come a byte at a time ({kind.capitalize()})", run, rows, within=1)
+    assert run.longest < 1
 
 
 def test_a_primary_fails_over(rows: Rows) -> None:
