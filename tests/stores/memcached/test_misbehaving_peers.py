@@ -88,7 +88,9 @@ async def test_async_callers_before_a_server_that_hangs_do_not_queue_for_threads
     calls = [hasty.adecide([Charge(f"key {number % keys}", LIMIT)]) for number in range(600)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert time.monotonic() - begun < GENEROUS
-    assert {type(one) for one in outcomes} == {StoreUnavailableError}
+    kinds = {type(one) for one in outcomes}
+    assert StoreUnavailableError in kinds
+    assert kinds <= {StoreUnavailableError, StoreContendedError}  # whose deadline passed while others held the turn
     assert threading.active_count() <= before + 1  # the peer's own, for its connection
     await hasty.aclose()
 
