@@ -55,6 +55,37 @@ def test_nothing_refused_is_no_limit() -> None:
     assert "nothing was refused" in finding.found
 
 
+BARE = SiteResponse(200, {}, b"", 0, 0)
+BARE_REFUSAL = SiteResponse(429, {"retry-after": "9"}, b"", 0, 0)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [BARE] * 7,
+        [*[BARE] * 6, BARE_REFUSAL],
+        [*[BARE] * 3, BARE_REFUSAL],
+        [*[BARE] * 4, BARE_REFUSAL, BARE, BARE_REFUSAL],
+    ],
+    ids=["nothing refused", "too many", "too few", "order"],
+)
+def test_without_any_fields_the_store_may_be_away(answers: list[SiteResponse]) -> None:
+    """Local counters send none, and neither another store nor a reset would help then."""
+    for finding in [*count(answers, 5, in_turn=True), *fields(answers, 5)]:
+        assert finding.status == "pass" or finding.fix.startswith("ratelimit-kit doctor FILE: if the store is away")
+
+
+def test_fields_that_only_some_responses_have_may_be_an_outage_too() -> None:
+    (finding,) = fields([*GOOD[:3], BARE_REFUSAL], 5)
+    assert "are missing from 1 of 4" in finding.found
+    assert "if the store is away" in finding.fix
+
+
+def test_with_fields_a_store_that_is_not_shared_is_the_cause() -> None:
+    findings = list(count([admitted(4)] * 7, 5, in_turn=True))
+    assert findings[0].fix.startswith("a store that all workers share")
+
+
 def test_one_too_many_within_the_window_fails() -> None:
     (finding, *_) = count([*GOOD[:5], admitted(0, 5), refused(6)], 5, in_turn=False)
     assert (finding.check, finding.status) == ("count", "fail")

@@ -16,6 +16,13 @@ from ratelimit_kit.cli.verify.site import SiteResponse
 
 UNSHARED = "a store that all workers share: ratelimit-kit doctor ... --workers N; and make sure that nothing in front of the limit responds"
 
+AWAY = "ratelimit-kit doctor FILE: if the store is away or full, each process counts on its own and sends no RateLimit fields"
+
+
+def _silent(answers: Sequence[SiteResponse]) -> bool:
+    """Whether no response says anything about limits, as while no process knows what the others have admitted."""
+    return not any(told(answer.headers).family for answer in answers)
+
 
 def count(answers: Sequence[SiteResponse], limit: int, *, in_turn: bool) -> Iterator[Finding]:
     """Whether exactly `limit` were admitted."""
@@ -23,23 +30,27 @@ def count(answers: Sequence[SiteResponse], limit: int, *, in_turn: bool) -> Iter
     if broken:
         said = ", ".join(f"{number} x {status}" for status, number in broken.items())
         yield Finding(
-            "site", "fail", f"the site fails: {said}", "its log; 503 without RateLimit fields is a store outage"
+            "site",
+            "fail",
+            f"the site fails: {said}",
+            "its log and ratelimit-kit doctor FILE; 503 without RateLimit fields is a store outage",
         )
         return
     admitted = [answer for answer in answers if not answer.refused]
     refused = len(answers) - len(admitted)
     said = f"{len(admitted)} of {len(answers)} requests were admitted and {refused} refused; the limit is {limit}"
+    apart = AWAY if _silent(answers) else UNSHARED
     if len(admitted) == limit:
         yield Finding("count", "pass", said)
     elif len(admitted) > limit:
-        yield _too_many(admitted, limit, said, refused)
+        yield _too_many(admitted, limit, said, refused, apart)
     else:
         yield _too_few(answers, len(admitted), limit, said)
     if in_turn and len(admitted) == limit and not all(answer.refused for answer in answers[limit:]):
-        yield Finding("order", "fail", "a request passed after one was refused within the same quota", UNSHARED)
+        yield Finding("order", "fail", "a request passed after one was refused within the same quota", apart)
 
 
-def _too_many(admitted: Sequence[SiteResponse], limit: int, said: str, refused: int) -> Finding:
+def _too_many(admitted: Sequence[SiteResponse], limit: int, said: str, refused: int, fix: str) -> Finding:
     """The finding for too many admissions; if they took longer than the window, the closest N + 1 decide."""
     windows = told(admitted[0].headers).windows.values()
     if windows and refused:
@@ -56,7 +67,9 @@ def _too_many(admitted: Sequence[SiteResponse], limit: int, said: str, refused: 
                 "count", "warn", found, "ratelimit-kit verify ... --concurrency 16, to be quicker than the refill"
             )
     how = "the limit does not hold" if refused else "nothing was refused: there is no limit here, or a higher one"
-    return Finding("count", "fail", f"{said}: {how}", UNSHARED)
+    if fix == AWAY:
+        how += ", or the store is away"
+    return Finding("count", "fail", f"{said}: {how}", fix)
 
 
 def _too_few(answers: Sequence[SiteResponse], admitted: int, limit: int, said: str) -> Finding:
@@ -64,9 +77,8 @@ def _too_few(answers: Sequence[SiteResponse], admitted: int, limit: int, said: s
     if left and not answers[0].refused and min(left) + 1 == admitted:
         found = f"{said}: {limit - admitted} units were used before, and exactly the rest was admitted"
         return Finding("count", "warn", found, "ratelimit-kit reset 127.0.0.1 --policy FILE, or wait, and verify again")
-    return Finding(
-        "count", "fail", f"{said}: too few", "a client with its whole quota (ratelimit-kit reset), or the right --limit"
-    )
+    fix = "a client with its whole quota (ratelimit-kit reset), or the right --limit"
+    return Finding("count", "fail", f"{said}: too few", AWAY if _silent(answers) else fix)
 
 
 def fields(answers: Sequence[SiteResponse], limit: int) -> Iterator[Finding]:
@@ -74,7 +86,8 @@ def fields(answers: Sequence[SiteResponse], limit: int) -> Iterator[Finding]:
     read = [told(answer.headers) for answer in answers if answer.status < 500 and not 300 <= answer.status < 400]
     silent = sum(not one.family for one in read)
     if not read or silent == len(read):
-        yield Finding("fields", "warn", "the responses have no RateLimit fields", 'headers = "draft11" in the policy')
+        found = "the responses have no RateLimit fields: the policy sends none, no limit applies, or the store is away"
+        yield Finding("fields", "warn", found, f'{AWAY}; else headers = "draft11" in the policy')
         return
     malformed = sorted({name for one in read for name in one.malformed})
     if malformed or silent:
@@ -83,9 +96,8 @@ def fields(answers: Sequence[SiteResponse], limit: int) -> Iterator[Finding]:
             if malformed
             else f"are missing from {silent} of {len(read)} responses"
         )
-        yield Finding(
-            "fields", "fail", f"RateLimit fields {what}", "nothing before the application that rewrites fields"
-        )
+        fix = "nothing before the application that rewrites fields"
+        yield Finding("fields", "fail", f"RateLimit fields {what}", fix if malformed else f"{fix}; or {AWAY}")
         return
     names = [name for name, quota in read[0].quotas.items() if quota == limit]
     if not names:
