@@ -46,6 +46,7 @@ INNER_LAYERS = {
         ["check", "clients", "demo", "doctor", "simulate", "verify"],
     ],
     "cli/clients": [["__init__"], ["inspect"], ["reset"]],
+    "cli/doctor": [["fixes"], ["checkup"]],
     "cli/simulate": [["access_log"], ["report"], ["replay"]],
     "cli/verify": [["fields", "site"], ["judgement"]],
     "core": [
@@ -64,7 +65,7 @@ INNER_LAYERS = {
         ["process_guard"],
     ],
     "observe": [["labels", "log"], ["__init__", "opentelemetry", "prometheus"]],
-    "outage": [["policy", "breaker"], ["local"], ["outages"]],
+    "outage": [["policy", "breaker"], ["local", "outcomes"], ["outages"]],
     "stores": [
         ["urls", "keys", "pool", "event_loops", "charges"],
         ["__init__"],
@@ -326,7 +327,7 @@ NAMES = {pair.place.rpartition(":")[2].rpartition(".")[2] for pair in PAIRS} | {
 
 NOT_AWAITED = {
     "self.guard.admits": "looks at the siblings once, and does not wait",
-    "self._outages.decide": "decides without the store",
+    "self.outages.decide": "decides without the store",
     "self._arguments.decide": "makes the arguments of a script",
     "self._arguments.refund": "likewise",
     "self._conversations.refund": "makes a conversation",

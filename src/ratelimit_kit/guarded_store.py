@@ -60,9 +60,9 @@ class GuardedStore:
         )
         self._fast = self.backend.fast_decide()
         self._denials = DenialCache() if deny_cache and self.backend.denials_cacheable else None
-        self._outages = Outages(repr(self.store), self.observer.on_event, workers)
-        self._breaker = self._outages.breaker
-        self.local = self._outages.local
+        self.outages = Outages(repr(self.store), self.observer.on_event, workers)
+        self._breaker = self.outages.breaker
+        self.local = self.outages.local
         self._has_own_counters = self.guard.alert and (store is None or isinstance(store, str))
 
     def check_lifetime(self) -> None:
@@ -91,16 +91,16 @@ class GuardedStore:
         if self._denials is not None and (decision := self._denials.find(charges)) is not None:
             return decision
         if (failure := self._breaker.error) is not None and not self._breaker.lets_through():
-            return self._outages.decide(charges, meanwhile, failure)
+            return self.outages.decide(charges, meanwhile, failure)
         begun = time.monotonic()
         try:
             decision = as_decision(self.store.decide(charges), charges)
         except StoreError as error:
-            return self._outages.failed(charges, meanwhile, error, begun)
+            return self.outages.failed(charges, meanwhile, error, begun)
         if self._breaker.error is not None:
-            self._outages.ended()
-        if decision.allowed and self._outages.beside_until and not provisional:
-            return self._outages.counted_beside(charges, meanwhile, decision)
+            self.outages.ended()
+        if decision.allowed and self.outages.beside_until and not provisional:
+            return self.outages.counted_beside(charges, meanwhile, decision)
         if not decision.allowed and self._denials is not None:
             self._denials.keep(charges, decision, begun, provisional)
         return decision
@@ -115,16 +115,16 @@ class GuardedStore:
         if self._denials is not None and (decision := self._denials.find(charges)) is not None:
             return decision
         if (failure := self._breaker.error) is not None and not self._breaker.lets_through():
-            return self._outages.decide(charges, meanwhile, failure)
+            return self.outages.decide(charges, meanwhile, failure)
         begun = time.monotonic()
         try:
             decision = as_decision(await self.store.adecide(charges), charges)
         except StoreError as error:
-            return self._outages.failed(charges, meanwhile, error, begun)
+            return self.outages.failed(charges, meanwhile, error, begun)
         if self._breaker.error is not None:
-            self._outages.ended()
-        if decision.allowed and self._outages.beside_until and not provisional:
-            return self._outages.counted_beside(charges, meanwhile, decision)
+            self.outages.ended()
+        if decision.allowed and self.outages.beside_until and not provisional:
+            return self.outages.counted_beside(charges, meanwhile, decision)
         if not decision.allowed and self._denials is not None:
             self._denials.keep(charges, decision, begun, provisional)
         return decision
@@ -196,7 +196,7 @@ class GuardedStore:
         return time.perf_counter() - begun
 
     def _not_given_back(self, error: StoreError) -> None:
-        self._outages.tell(
+        self.outages.tell(
             "refund-failed", f"{error}. The hit stays counted, although its response does not count", error
         )
 

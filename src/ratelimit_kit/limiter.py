@@ -51,7 +51,7 @@ class Limiter:
     `store` is a store or a URL (default: RATELIMIT_KIT_STORE, else memory); `name` is the namespace of the
     keys: limiters with the same name and store share the counters of limits that differ only in their number, so that a
     changed limit goes on from what was counted (`inherit=False` gives each number its own). `on_outage` says what to do when the
-    store fails: "raise" (StoreError), or decide with `degraded` set: "deny", "allow", "local" (this process counts by the whole
+    store fails: "raise" (StoreError), or decide with `degraded` set: "deny", "allow", "local" (this process counts by the full
     limits in its memory) or "local-share" (by its share of them). `fallback` is a list of limits that those two apply instead.
 
     A per-process store under several worker processes is refused with UnsafeWorkersError. `workers`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -45,6 +46,7 @@ def stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> Forward:
 
     class Time:
         monotonic = staticmethod(lambda: now[0])
+        perf_counter = staticmethod(time.perf_counter)
 
     for module in (breaker, outages, guarded_store):
         monkeypatch.setattr(module, "time", Time)

@@ -182,4 +182,4 @@ def test_the_log_says_what_happens_meanwhile(
     for _ in range(20):
         site.check(request())
     (record,) = caplog.records
-    assert "each process applies the whole limits on its own" in record.getMessage().replace("Each", "each")
+    assert "each process applies the full limits on its own" in record.getMessage()

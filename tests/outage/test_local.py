@@ -288,4 +288,4 @@ def test_contention_is_logged_once_in_ten_seconds(
             limiter.hit("key")
             now[0] += 0.5
         assert [record.ratelimit["event"] for record in caplog.records] == [name] * 2  # type: ignore[attr-defined]
-        assert "Requests are refused" in caplog.text
+        assert "requests are refused, because the store answers" in caplog.text

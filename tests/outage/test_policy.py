@@ -52,8 +52,8 @@ def test_a_limiter_raises_unless_it_is_told_otherwise(make: Any) -> None:
 
 
 def test_a_policy_fails_local_unless_it_is_told_otherwise() -> None:
-    assert Policy(Rule("5/minute"), workers=1).meanwhile == LOCAL
-    assert Policy(Rule("5/minute"), workers=1, fallback=["1/minute"]).meanwhile == Meanwhile("local", STRICT)
+    assert Policy(Rule("5/minute"), workers=1).outcomes.default == LOCAL
+    assert Policy(Rule("5/minute"), workers=1, fallback=["1/minute"]).outcomes.default == Meanwhile("local", STRICT)
 
 
 @pytest.mark.parametrize("bind", [False, True], ids=["rule", "decorator"])
@@ -110,7 +110,7 @@ def test_each_rule_keeps_its_own_fallback() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("local",), "each process applies the whole limits on its own"),
+        (("local",), "each process applies the full limits on its own"),
         (("local-share",), "each process applies its share of the limits on its own"),
         (("local", ["1/minute"]), "each process applies the fallback 1/minute on its own"),
         (("deny",), "requests are refused"),

@@ -2,6 +2,7 @@
 
 from ratelimit_kit.outage.local import LocalCounters, LocalVerdict, is_local
 from ratelimit_kit.outage.outages import Outages, refused
+from ratelimit_kit.outage.outcomes import Outcomes
 from ratelimit_kit.outage.policy import (
     ALLOW,
     LOCAL,
@@ -25,6 +26,7 @@ __all__ = [
     "Meanwhile",
     "OnOutage",
     "Outages",
+    "Outcomes",
     "fallback_limits",
     "is_local",
     "meanwhile",

@@ -54,7 +54,7 @@ def counted_beside(decision: Decision, local: Decision) -> Decision:
 
 
 class LocalCounters:
-    """This process's counters, by whole limits or by its share of them, from the first outage on.
+    """This process's counters, by full limits or by its share of them, from the first outage on.
 
     The share is one of the declared number of workers, else of the detected one, else 1. A limit below that number
     becomes 1, so all workers together then admit more than the limit.

@@ -23,7 +23,7 @@ _ORDER: Final[tuple[OnOutage, ...]] = get_args(OnOutage)
 _LOCAL: Final = frozenset({"local", "local-share"})
 
 _MEANWHILE: Final[dict[OnOutage, str]] = {
-    "raise": "callers get this error",
+    "raise": "StoreError is raised",
     "deny": "requests are refused",
     "local-share": "each process applies its share of {} on its own",
     "local": "each process applies {} on its own",
@@ -52,7 +52,7 @@ class Meanwhile(NamedTuple):
         return self.is_local or self.on_outage == "allow"
 
     def __str__(self) -> str:
-        limits = "the whole limits" if self.on_outage == "local" else "the limits"
+        limits = "the full limits" if self.on_outage == "local" else "the limits"
         if self.fallback and not self.by_charge:
             limits = f"the fallback {'; '.join(map(str, self.fallback))}"
         return _MEANWHILE[self.on_outage].format(limits)

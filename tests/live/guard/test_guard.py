@@ -85,7 +85,7 @@ def test_a_recycled_worker_starts_although_the_store_is_down() -> None:
         assert statuses == {200}
         assert process.text().count("Booting worker") >= 6
         assert process.popen.poll() is None
-        assert "each process applies the whole limits on its own meanwhile" in process.text()
+        assert "each process applies the full limits on its own" in process.text()
 
 
 @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["plain", "preload"])

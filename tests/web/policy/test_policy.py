@@ -12,6 +12,7 @@ from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.web.http.messages import Response
 from ratelimit_kit.web.response.denial import preferred
 from ratelimit_kit.web.response.result import CheckResult
+from tests.outage.flaky import FULL, Flaky
 from tests.web.identity.test_address import request
 
 
@@ -198,6 +199,33 @@ def test_an_unreachable_store_refuses_the_start(capsys: pytest.CaptureFixture[st
     assert caught.value.code == 3
     assert capsys.readouterr().err.count("[RLK204]") == 1
     policy(Rule("5/minute"), store=BrokenStore(), start_without_store=True).start()
+
+
+@pytest.mark.parametrize("replaces", [False, True], ids=["by option", "a replaced worker"])
+@pytest.mark.parametrize("on_outage", ["local", "deny", "raise"])
+async def test_a_start_without_the_store_is_said_once(
+    on_outage: Any, replaces: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ratelimit_kit.web.policy.startup.replaces_another", lambda: replaces)
+    site = policy(Rule("5/minute"), store=BrokenStore(), start_without_store=not replaces, on_outage=on_outage)
+    site.start(asynchronous=True)
+    assert await site.abegin() is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.ratelimit == {"event": "startup-warning", "warning": "RLK204"}  # type: ignore[attr-defined]
+    assert (
+        f"the server is gone. This process starts all the same: meanwhile, by on_outage='{on_outage}' " in caplog.text
+    )
+    assert site.health().checks["degraded"][0]["observedValue"] is True
+
+
+def test_a_full_store_at_the_start_is_said_and_no_outage(caplog: pytest.LogCaptureFixture) -> None:
+    store = Flaky()
+    store.error = FULL
+    site = policy(Rule("5/minute"), store=store, start_without_store=True)
+    site.start()
+    assert "the store is full. This process starts all the same" in caplog.text
+    assert site.health().checks["degraded"][0]["observedValue"] is False
 
 
 def test_declared_workers_refuse_a_memory_store(

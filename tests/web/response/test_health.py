@@ -10,6 +10,8 @@ import pytest
 from ratelimit_kit import Policy, Rule
 from ratelimit_kit.asgi import HealthApplication as ASGIHealthApplication
 from ratelimit_kit.wsgi import HealthApplication
+from tests.outage.flaky import BUSY, FULL, ODD, Flaky, stop_the_clock
+from tests.outage.flaky import DOWN as FAR
 from tests.test_wsgi import call
 from tests.web.identity.test_address import request
 
@@ -97,3 +99,65 @@ async def test_liveness_asks_no_store() -> None:
 
     await ASGIHealthApplication(down, live=True)({"type": "http", "method": "GET", "path": "/"}, None, send)  # type: ignore[arg-type]
     assert sent[0]["status"] == 200
+
+
+LOGIN = Rule("5/minute", name="login", on_outage="deny", paths=["/login"])
+
+
+@pytest.mark.parametrize(
+    ("rules", "options", "status", "said"),
+    [
+        ([Rule("5/minute", on_outage="local")], {"on_outage": "deny"}, "warn", "full limits on its own"),
+        ([Rule("5/minute", on_outage="deny")], {}, "fail", "requests are refused"),
+        ([LOGIN, Rule("9/minute", name="site")], {}, "warn", "login: requests are refused; other rules: each process"),
+        ([LOGIN], {"mode": "shadow"}, "warn", "no rule is enforced"),
+    ],
+    ids=["local", "deny", "both", "shadow"],
+)
+async def test_the_status_follows_the_rules_in_force(rules: list[Rule], options: Any, status: str, said: str) -> None:
+    away = Policy(*rules, store=DOWN, **options)
+    for health in (away.health(), await away.ahealth()):
+        assert health.status == status
+        assert said in health.checks["store:responseTime"][0]["output"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FAR, "the store is not available [RLK301]; by on_outage='allow' requests are admitted"),
+        (BUSY, "the store answers, but is too busy [RLK302]; by on_outage='allow' requests are refused, because"),
+        (FULL, "the store answers, but refuses calls [RLK304]; by on_outage='allow' requests are refused, because"),
+    ],
+    ids=["away", "busy", "full"],
+)
+def test_a_store_that_answers_is_told_from_one_that_does_not(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    store = Flaky()
+    one = Policy(Rule("5/minute"), store=store, on_outage="allow")
+    monkeypatch.setattr(store, "ping", lambda: (_ for _ in ()).throw(error))
+    health = one.health()
+    assert health.checks["store:responseTime"][0]["output"].startswith(said)
+    assert health.status == ("warn" if error is FAR else "fail")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(FULL, "RLK304"), (ODD, "RLK300"), (BUSY, None)], ids=["full", "odd", "busy"]
+)
+async def test_refused_calls_are_a_warning_for_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, code: str | None
+) -> None:
+    forward = stop_the_clock(monkeypatch)
+    store = Flaky()
+    site = Policy(LOGIN, Rule("9/minute", name="site"), store=store)
+    store.error = error
+    site.check(request())
+    for health in (site.health(), await site.ahealth()):
+        check = health.checks["degraded"][0]
+        assert health.status == check["status"] == ("warn" if code else "pass")
+        assert check["observedValue"] is bool(code)
+        assert (f"[{code}]; for these, login: requests are refused; other rules" in check.get("output", "")) is bool(
+            code
+        )
+    forward(10)
+    assert site.health().status == "pass"

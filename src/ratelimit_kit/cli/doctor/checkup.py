@@ -15,6 +15,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from ratelimit_kit.cli.doctor.fixes import fix_of_call
 from ratelimit_kit.cli.findings import CHECKS, Finding, of_error
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.environment import WORKERS
@@ -57,7 +58,7 @@ def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
     if not any(CHECKS.get(error.rlk) == "workers" for error in static):
         yield _workers(policy.store, config)
     if not bare:
-        yield _outage(policy)
+        yield from _outages(policy)
     yield from _live(policy, {error.rlk for error in static})
     with contextlib.suppress(StoreError, StartupRefused):
         policy.store.close()
@@ -99,17 +100,24 @@ def _workers(store: Store, config: Mapping[str, Any]) -> Finding:
     return Finding("workers", "pass", f"{word.found}, so counting per process is exact")
 
 
-def _outage(policy: Policy) -> Finding:
-    """What happens to requests while the store is away; to admit all of them is a choice, but a risky one."""
-    meanwhile = policy.meanwhile
-    open_rules = [bound.name for bound in policy.rules if bound.rule.on_outage == "allow"]
-    if meanwhile.on_outage == "allow" or open_rules:
-        where = "" if meanwhile.on_outage == "allow" else f" under {', '.join(open_rules)}"
-        found = f'on_outage="allow": while the store is away, requests{where} are admitted without a count'
-        return Finding(
-            "outage", "low", found, 'on_outage = "local", so that each process goes on counting in its memory'
-        )
-    return Finding("outage", "pass", f"on_outage={meanwhile.on_outage!r}: while the store is away, {meanwhile}")
+def _outages(policy: Policy) -> Iterator[Finding]:
+    """What happens to requests while the store is away, for each outcome that the rules in force have."""
+    outcomes = policy.outcomes
+    groups = outcomes.groups()
+    if not outcomes.enforced:
+        yield Finding("outage", "pass", f"while the store is away, {outcomes}")
+        return
+    for meanwhile, names in groups.items():
+        where = f" (for {', '.join(names)})" if len(groups) > 1 else ""
+        found = f"on_outage={meanwhile.on_outage!r}{where}: while the store is away, {meanwhile}"
+        if meanwhile.on_outage == "allow":
+            fix = 'on_outage = "local", so that each process goes on counting in its memory'
+            yield Finding("outage", "low", found, fix)
+        elif meanwhile.on_outage == "raise":
+            found += ". A middleware raises outside of the application's error handlers: the visitor gets 500"
+            yield Finding("outage", "low", found, 'on_outage = "deny", which responds with 503, or "local"')
+        else:
+            yield Finding("outage", "pass", found)
 
 
 def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
@@ -134,30 +142,13 @@ def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
 def _of_finding(store: Store, error: RateLimitKitError) -> Finding:
     """The finding for a policy's error; the store has replied, so "unreachable" means that it gave no decision."""
     if isinstance(error, StoreUnreachableError):
-        return replace(of_error(error, _fix_of_call(store, str(error))), check="script")
+        return replace(of_error(error, fix_of_call(store, str(error), error.__cause__)), check="script")
     return of_error(error)
 
 
 def _unanswered(store: Store, error: RateLimitKitError) -> Finding:
-    finding = of_error(error, "" if isinstance(error, StartupRefused) else _fix_of_call(store, str(error)))
+    finding = of_error(error, "" if isinstance(error, StartupRefused) else fix_of_call(store, str(error), error))
     return Finding("cache" if error.rlk == "RLK203" else "server", "fail", finding.found, finding.fix, error.rlk)
-
-
-def _fix_of_call(store: Store, message: str) -> str:
-    """What to type when a call to the store failed, judging by the client library's message."""
-    if "READONLY" in message:
-        return "the primary's address in the store's URL, or redis+sentinel://..., which follows it"
-    if any(word in message for word in ("NOPERM", "no permissions", "can't run this command")):
-        return "redis-cli acl setuser NAME +evalsha +eval ..., the whole list is in docs/explanation/security.md"
-    if "is full" in message and type(store).__name__ == "MemcachedStore":
-        return "more memory for Memcached (-m), or a Memcached of the limits' own"
-    if "is full" in message:
-        return "redis-cli config set maxmemory 256mb (more than now), or a Redis of the limits' own"
-    if "password" in message.lower() or "NOAUTH" in message:
-        return "the right user and password in the store's URL: redis://user:password@host:6379/0"
-    if type(store).__name__ == "MemcachedStore":
-        return "sudo systemctl start memcached; then `echo version | nc HOST 11211` must answer"
-    return "sudo systemctl start redis-server; then `redis-cli -h HOST -p PORT ping` must print PONG"
 
 
 def _of_facts(facts: Mapping[str, Any], refused: set[str]) -> Iterator[Finding]:
@@ -191,7 +182,7 @@ def _counting(store: Store) -> Iterator[Finding]:
         yield _latency(store, charge._replace(cost=0))
     except StoreError as error:
         found = str(error).removesuffix(f" [{error.rlk}]")
-        yield Finding("counting", "fail", found, _fix_of_call(store, found), error.rlk)
+        yield Finding("counting", "fail", found, fix_of_call(store, found, error), error.rlk)
         yield Finding("latency", "skip", "not checked: the store gives no decision")
     finally:
         with contextlib.suppress(StoreError):

@@ -12,7 +12,7 @@ from ratelimit_kit.errors import ConfigurationError, OptionError, StartupWarning
 from ratelimit_kit.guard.process_guard import OnUnsafe
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.observe import Observer
-from ratelimit_kit.outage import Fallback, Meanwhile, OnOutage
+from ratelimit_kit.outage import Fallback, OnOutage, Outcomes
 from ratelimit_kit.stores import Store
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.policy import startup
@@ -47,7 +47,7 @@ class Policy:
             a Reply, or None for the default body.
         cost_status: the status for a request that costs more than a limit can ever admit: 429 (without Retry-After)
             or 413.
-        on_outage: what to do when the store fails: "local" (each process applies the whole limits in its own memory),
+        on_outage: what to do when the store fails: "local" (each process applies the full limits in its own memory),
             "local-share" (its share of them), "deny" (503), "allow" (admit without a count) or "raise".
         fallback: a list of limits that "local" and "local-share" apply instead of each rule's own.
         start_without_store: start even if the store does not reply.
@@ -153,16 +153,16 @@ class Policy:
         return self._rules.now().mode
 
     @property
-    def meanwhile(self) -> Meanwhile:
-        """What happens in an outage, by the policy's `on_outage` and `fallback`."""
-        return self._rules.now().meanwhile
+    def outcomes(self) -> Outcomes:
+        """What happens in an outage, by the policy's `on_outage` and `fallback` and those of the rules in force."""
+        return self._rules.outcomes
 
     def bind(self, rule: Rule, name: str, label: str | None = None) -> BoundRule:
         """Bind a decorator's rule, which is not one of this policy's own: it counts on the same store, under `name`.
 
         Response fields call it `label`, if one is given.
         """
-        self._rules.now().check_rule(rule)
+        self._rules.bind(rule, name)
         return BoundRule(rule, name, self.name, label=label)
 
     def address_of(self, request: Request) -> str:
@@ -201,12 +201,12 @@ class Policy:
     def health(self) -> Health:
         """Whether limits are enforced: the store responds, and no sibling process counts separately."""
         rules = self._rules.now()
-        return Health.of(self._store, self._store.measure(), rules.meanwhile, rules.mode)
+        return Health.of(self._store, self._store.measure(), self.outcomes, rules.mode)
 
     async def ahealth(self) -> Health:
         """Do what `health` does."""
         rules = self._rules.now()
-        return Health.of(self._store, await self._store.ameasure(), rules.meanwhile, rules.mode)
+        return Health.of(self._store, await self._store.ameasure(), self.outcomes, rules.mode)
 
     def check(
         self, request: Request, rules: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()

@@ -15,12 +15,17 @@ from typing import Any
 
 from ratelimit_kit.core.events import Event
 from ratelimit_kit.errors import OptionError, RateLimitKitError, ReloadError
+from ratelimit_kit.outage import Outcomes
 from ratelimit_kit.web.policy.config import fixed_part, read_file, renewed_by
-from ratelimit_kit.web.policy.ruleset import RuleSet
+from ratelimit_kit.web.policy.ruleset import OwnOutage, RuleSet
 from ratelimit_kit.web.policy.startup import wrong_rules
+from ratelimit_kit.web.rules.rule import Rule
 
 RECHECK_SECONDS = 1.0
 """Minimum time between two checks of the file."""
+
+MAX_DECORATED = 100
+"""Rules of decorators and throttles whose outcome in an outage is remembered; there may be any number of them."""
 
 Signature = tuple[int, int, int] | None
 
@@ -82,13 +87,24 @@ def signature(path: str | Path) -> Signature:
 
 
 class RulesInForce:
-    """The current rule set, which is replaced as a whole when the file that it follows changes."""
+    """The current rule set, which is replaced as a whole when the file that it follows changes.
 
-    __slots__ = ("_file", "_ruleset")
+    `outcomes` are what happens under its rules in an outage, and under those of decorators that were bound so far.
+    """
+
+    __slots__ = ("_decorated", "_file", "_ruleset", "outcomes")
 
     def __init__(self, ruleset: RuleSet) -> None:
-        self._ruleset = ruleset
         self._file: PolicyFile | None = None
+        self._decorated: dict[str, OwnOutage] = {}
+        self._apply(ruleset)
+
+    def bind(self, rule: Rule, name: str) -> None:
+        """Check a decorator's rule against the policy; it belongs to the rules in force from now on."""
+        self.now().check_rule(rule)
+        if not rule.shadow and len(self._decorated) < MAX_DECORATED:
+            self._decorated[name] = rule.on_outage, rule.fallback
+            self._apply(self._ruleset)
 
     def follow(self, file: PolicyFile) -> None:
         """Reload the rules when this file changes."""
@@ -101,12 +117,17 @@ class RulesInForce:
             self._renew(file)
         return self._ruleset
 
+    def _apply(self, ruleset: RuleSet) -> None:
+        self._ruleset = ruleset
+        self.outcomes: Outcomes = ruleset.outcomes(self._decorated)
+        ruleset.store.outages.outcomes = self.outcomes
+
     def _renew(self, file: PolicyFile) -> None:
         found = file.changed(self._ruleset, self._check)
         if found is not None:
             before = self._ruleset
             if isinstance(found, RuleSet):
-                self._ruleset = found
+                self._apply(found)
             before.store.observer.on_event(_event(file, before, found))
 
     def _check(self, renewed: RuleSet) -> None:

@@ -7,16 +7,16 @@ request has passed, so that they do not affect the others.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from ratelimit_kit.core.decision import Decision
-from ratelimit_kit.core.limit import check_room
+from ratelimit_kit.core.limit import Limit, check_room
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.environment import MODE, variable
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guarded_store import GuardedStore
-from ratelimit_kit.outage import ALLOW, Fallback, Meanwhile, OnOutage, is_local, meanwhile
+from ratelimit_kit.outage import ALLOW, Fallback, Meanwhile, OnOutage, Outcomes, is_local, meanwhile
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.identity.address import ClientAddress
 from ratelimit_kit.web.policy.reports import Asked, Reports
@@ -28,6 +28,9 @@ from ratelimit_kit.web.rules.matching import Matching
 from ratelimit_kit.web.rules.rule import Exempt, Rule
 
 Mode = Literal["enforce", "shadow", "off"]
+
+OwnOutage = tuple[OnOutage | None, tuple[Limit, ...] | None]
+"""The `on_outage` and the `fallback` of a rule; None means the policy's."""
 
 
 class RuleSet:
@@ -73,6 +76,17 @@ class RuleSet:
         """Raise the error for a rule that this store has no room for, or whose fallback contradicts the policy."""
         check_room(rule.limits, self.store.backend.max_numbers, self.store.backend.title)
         self.meanwhile.changed_by(rule.on_outage, rule.fallback)
+
+    def outcomes(self, decorated: Mapping[str, OwnOutage]) -> Outcomes:
+        """What happens in an outage under each rule that may refuse; those of decorators are given by name."""
+        enforced = [bound for bound in self.matching.rules if not bound.rule.shadow]
+        own = {**decorated, **{bound.name: (bound.rule.on_outage, bound.rule.fallback) for bound in enforced}}
+        return Outcomes(
+            self.meanwhile,
+            {name: self.meanwhile.changed_by(*words) for name, words in own.items()},
+            frozenset(bound.name for bound in enforced if bound.rule.always and not bound.rule.messages),
+            enforced=self.mode == "enforce" and bool(own or not self.matching.rules),
+        )
 
     def check(
         self, request: Request, bound: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()

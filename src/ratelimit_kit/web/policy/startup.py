@@ -74,6 +74,8 @@ def start(
             continue  # the guard handles it, according to on_unsafe
         elif not isinstance(found, StoreUnreachableError) or not (start_without_store or replaces_another()):
             refuse(found)
+        else:
+            _start_without(ruleset.store, found)
 
 
 async def abegin(ruleset: RuleSet, *, optional: bool) -> ConfigurationError | None:
@@ -84,8 +86,19 @@ async def abegin(ruleset: RuleSet, *, optional: bool) -> ConfigurationError | No
     try:
         await _aprobe(store, _probes(ruleset))
     except StoreError as error:
-        return None if optional or replaces_another() else _unreachable(error)
+        found = _unreachable(error)
+        if not (optional or replaces_another()):
+            return found
+        _start_without(ruleset.store, found)
     return None
+
+
+def _start_without(store: GuardedStore, found: StoreUnreachableError) -> None:
+    """Warn that the server starts without its store; decisions are `degraded` from the first one."""
+    error = found.__cause__
+    if isinstance(error, StoreError) and store.outages.missing_at_start(error):
+        message = f"{_bare(error)}. This process starts all the same: meanwhile, {store.outages.outcomes} [{found.rlk}]"
+        store.observer.on_event(Event("startup-warning", message, logging.WARNING, {"warning": found.rlk}))
 
 
 def _warn(store: GuardedStore, warning: StartupWarning) -> None:
@@ -156,7 +169,14 @@ def _of_the_store(store: BaseStore, charges: Sequence[Charge], *, asynchronous: 
 
 
 def _unreachable(error: StoreError) -> StoreUnreachableError:
-    return StoreUnreachableError(
-        f"{str(error).rsplit(' [', 1)[0]}. Starting now would leave all limits to on_outage: start the store first, "
+    found = StoreUnreachableError(
+        f"{_bare(error)}. Starting now would leave all limits to on_outage: start the store first, "
         "or accept that with start_without_store=True"
     )
+    found.__cause__ = error
+    return found
+
+
+def _bare(error: StoreError) -> str:
+    """The text of an error without its code."""
+    return str(error).rsplit(" [", 1)[0]

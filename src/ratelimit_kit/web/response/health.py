@@ -1,8 +1,8 @@
 """Whether limits are enforced here, as `application/health+json` (draft-inadarei-api-health-check-06).
 
-`pass` and `warn` have status 200, `fail` has 503. An outage during which requests are served (`on_outage` "local",
-"local-share" or "allow") is a warning: taking every instance out of service would turn a fault of the limiter into a
-full outage. Anyone may read the report, so it contains no addresses or secrets; those are in the log.
+`pass` and `warn` have status 200, `fail` has 503. An outage during which requests are served, by the `on_outage` of the
+rules in force ("local", "local-share" or "allow"), is a warning: taking every instance out of service would turn a fault
+of the limiter into a full outage. Anyone may read the report, so it contains no addresses or secrets; those are in the log.
 
 This is a readiness probe. LIVE is a liveness probe, which must not depend on the store: a process that fails it is
 restarted, and no restart brings a store back.
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ratelimit_kit.errors import StoreError
+from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.guarded_store import GuardedStore
-from ratelimit_kit.outage import Meanwhile
+from ratelimit_kit.outage import Outcomes
 
 MEDIA_TYPE = "application/health+json"
 
@@ -32,13 +32,11 @@ class Health:
     checks: dict[str, Any]
 
     @classmethod
-    def of(
-        cls, store: GuardedStore, measured: float | StoreError, meanwhile: Meanwhile, mode: str = "enforce"
-    ) -> Health:
+    def of(cls, store: GuardedStore, measured: float | StoreError, outcomes: Outcomes, mode: str = "enforce") -> Health:
         """The health of a store and its guard; `measured` is the store's response time in seconds, or its failure."""
         checks = {
-            "store:responseTime": _store(store, measured, meanwhile),
-            "degraded": _degraded(store),
+            "store:responseTime": _store(store, measured, outcomes),
+            "degraded": _degraded(store, outcomes),
             "mode": _mode(mode),
             "workers": _workers(store),
         }
@@ -60,7 +58,7 @@ class Health:
         return [("Content-Type", MEDIA_TYPE), ("Cache-Control", "no-store")]
 
 
-def _store(store: GuardedStore, measured: float | StoreError, meanwhile: Meanwhile) -> dict[str, Any]:
+def _store(store: GuardedStore, measured: float | StoreError, outcomes: Outcomes) -> dict[str, Any]:
     check: dict[str, Any] = {
         "componentId": type(store.store).__name__,
         "componentType": "datastore",
@@ -68,17 +66,27 @@ def _store(store: GuardedStore, measured: float | StoreError, meanwhile: Meanwhi
     }
     if not isinstance(measured, StoreError):
         return {**check, "status": "pass", "observedValue": round(measured * 1000, 3), "observedUnit": "ms"}
-    output = f"the store did not reply [{measured.rlk}]; by on_outage={meanwhile.on_outage!r} {meanwhile}"
-    return {**check, "status": "warn" if meanwhile.admits else "fail", "output": output}
+    if not isinstance(measured, StoreUnavailableError):
+        outcomes = outcomes.while_alive()
+    output = f"{_failure(measured)} [{measured.rlk}]; {outcomes}"
+    return {**check, "status": "warn" if outcomes.admits else "fail", "output": output}
 
 
-def _degraded(store: GuardedStore) -> dict[str, Any]:
-    """Whether decisions are made without the store right now."""
-    return {
-        "componentType": "component",
-        "observedValue": store.degraded,
-        "status": "warn" if store.degraded else "pass",
-    }
+def _failure(error: StoreError) -> str:
+    """What a failed store does; the server's own words may contain its address."""
+    if isinstance(error, StoreUnavailableError):
+        return "the store is not available"
+    return f"the store answers, but {'is too busy' if isinstance(error, StoreContendedError) else 'refuses calls'}"
+
+
+def _degraded(store: GuardedStore, outcomes: Outcomes) -> dict[str, Any]:
+    """Whether decisions are made without the store right now, all of them or those that it refuses to make."""
+    refusal = store.outages.refusal
+    check = {"componentType": "component", "observedValue": store.degraded or refusal is not None}
+    if store.degraded or refusal is None:
+        return {**check, "status": "warn" if store.degraded else "pass"}
+    output = f"{_failure(refusal)} [{refusal.rlk}]; for these, {outcomes.while_alive()}"
+    return {**check, "status": "warn", "output": output}
 
 
 def _workers(store: GuardedStore) -> dict[str, Any]:
