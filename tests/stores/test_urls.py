@@ -89,6 +89,8 @@ def test_an_address_is_read(url: str, address: Address) -> None:
         ("redis+cluster://h1?ssl_ca_certs=x", r"ssl_ca_certs, which is about TLS: write rediss\+cluster://"),
         ("redis+cluster://h1?protocol=three", "has protocol='three': choose 2 or 3"),
         ("redis://h/0?tiemout=3", "has no option 'tiemout'; did you mean 'timeout'"),
+        ("redis://h/0?socket_timeout=3", "has the option socket_timeout: write timeout="),
+        ("unix:///s?socket_connect_timeout=3", "has the option socket_connect_timeout: write timeout="),
         ("redis://h/0?ssl_cert_reqs=none", "it is about TLS: write rediss://"),
         ("redis://h:99999/0", "host 1 has no port from 1 to 65535"),
         ("127.0.0.1:6379", "did you mean 'redis://127.0.0.1:6379'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import redis as redis_py
 
 from ratelimit_kit import Limiter, Policy
 from ratelimit_kit.cli import main
+from ratelimit_kit.stores.keys import counter_key, key_prefix, scoped
 from ratelimit_kit.web.http.messages import Request
 from tests.clusters import wait_until
 from tests.processes import (
@@ -381,6 +383,32 @@ def test_a_limiter_is_inspected_by_its_key(
     assert out.startswith("ops  user:\\x1b[1m42\n  3/minute: 1 of 3 left, allowed, resets in ")
     assert main(["reset", *options]) == 0
     assert limiter.peek("user:\x1b[1m42").remaining == 3
+    limiter.close()
+
+
+@pytest.mark.parametrize("store", ["redis", "memcached"])
+def test_what_is_not_a_counter_is_named_by_inspect_and_deleted_by_reset(
+    store: str, redis: RedisServer, memcached: Process, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = redis.url() if store == "redis" else f"memcached://127.0.0.1:{memcached.port}"
+    limiter = Limiter("3/minute", store=url, name="ops")
+    limiter.hit("spoilt")
+    key = counter_key(key_prefix("rlk"), limiter.limits[0].counter, scoped("ops", "spoilt"))
+    if store == "redis":
+        with redis_py.Redis.from_url(url) as client:
+            assert client.delete(key) == 1
+            client.hset(key, "field", "value")
+    else:
+        with contextlib.closing(socket.create_connection(("127.0.0.1", memcached.port))) as sock:
+            sock.sendall(f"set {key} 0 0 5\r\nhello\r\n".encode())
+            assert sock.recv(99) == b"STORED\r\n"
+    options = ["spoilt", "--store", url, "--limit", "3/minute", "--name", "ops"]
+    assert main(["inspect", *options]) == 3
+    assert "rule 'ops', key 'spoilt': " in capsys.readouterr().err
+    status, found = inspected(*options, capsys=capsys, command="reset")
+    assert (status, found) == (0, {"ops": {"rule": "ops", "key": "spoilt", "allowed": None, "limits": []}})
+    assert main(["inspect", *options]) == 0
+    assert limiter.hit("spoilt").remaining == 2
     limiter.close()
 
 

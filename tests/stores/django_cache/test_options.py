@@ -25,6 +25,7 @@ SENTINEL = {"CLIENT_CLASS": "django_redis.client.SentinelClient", "SENTINELS": [
         ("redis://u:own@h", {"username": "v", "password": "p"}, ("redis://u:own@h", {})),
         ("redis://h", {"socket_timeout": 2, "socket_connect_timeout": 1}, ("redis://h", {"timeout": 2.0})),
         ("redis://h?socket_timeout=1.5", {"socket_timeout": 2}, ("redis://h", {"timeout": 1.5})),
+        ("redis://h?socket_connect_timeout=1.5", {}, ("redis://h", {})),
         ("rediss://h", {"ssl_ca_certs": "/ca.pem"}, ("rediss://h?ssl_ca_certs=%2Fca.pem", {})),
         ("redis://h", {"protocol": 3, "max_connections": 5, "serializer": "x"}, ("redis://h?protocol=3", {})),
     ],

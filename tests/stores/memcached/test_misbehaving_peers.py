@@ -125,9 +125,6 @@ def test_a_state_that_others_always_change_is_contended_at_the_deadline(
         b"VALUE %b 0 5 x\r\nabcde\r\nEND\r\n",
         b"VALUE %b 0 5 1\r\nabcdefgEND\r\n",
         b"VALUE %b 0 99999999999 1\r\nabc\r\nEND\r\n",
-        b"VALUE %b 0 5 1\r\nabcde\r\nEND\r\n",
-        b"VALUE %b 0 1 1\r\n7\r\nEND\r\n",
-        b"VALUE %b 0 7 1\r\n1 2 3 0\r\nEND\r\n",
         b"END\r\nEND\r\n",
         b"STORED\r\n",
         b"ERROR\r\n",
@@ -136,17 +133,38 @@ def test_a_state_that_others_always_change_is_contended_at_the_deadline(
         b"\x16\x03\x01" + b"\xff" * 3000,
     ],
 )
-def test_garbage_is_an_error_of_that_call_and_no_outage(
+def test_garbage_is_an_outage_until_the_next_reply(
     peer: Peer, store: MemcachedStore, decide: Decide, garbage: bytes
 ) -> None:
     decide(store, [CHARGE])
     (name,) = peer.values
     peer.pieces = lambda _, reply: [garbage.replace(b"%b", name)]
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreUnavailableError, match=r"cannot be used: .* sent .*, which is not a Memcached reply"):
         decide(store, [CHARGE])
-    assert type(caught.value) is StoreError
     peer.pieces = lambda _, reply: [reply]
     assert decide(store, [CHARGE])[0].remaining == 998
+
+
+@pytest.mark.parametrize("value", [b"abcde", b"7", b"1 2 3 0"])
+def test_a_value_that_is_not_a_state_is_an_error_of_that_call_and_no_outage(
+    peer: Peer, store: MemcachedStore, decide: Decide, value: bytes
+) -> None:
+    decide(store, [CHARGE])
+    (name,) = peer.values
+    good, peer.values[name] = peer.values[name], (value, 77)
+    with pytest.raises(StoreError, match=r"which is not a state.*ratelimit-kit reset KEY deletes it") as caught:
+        decide(store, [CHARGE])
+    assert type(caught.value) is StoreError
+    peer.values[name] = good
+    assert decide(store, [CHARGE])[0].remaining == 998
+
+
+async def test_those_who_wait_ask_for_themselves_after_garbage(peer: Peer, store: MemcachedStore) -> None:
+    answers = iter([b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+    peer.pieces = lambda _, reply: [next(answers, reply)]
+    outcomes = await asyncio.gather(*[store.adecide([CHARGE]) for _ in range(4)], return_exceptions=True)
+    assert [type(one) for one in outcomes].count(StoreUnavailableError) == 1
+    await store.aclose()
 
 
 async def test_a_value_that_is_no_state_concerns_its_own_key_only(peer: Peer, store: MemcachedStore) -> None:

@@ -34,7 +34,10 @@ from ratelimit_kit.stores.redis.failures import Failures
 )
 def test_redis_of_every_age_is_understood(text: str, kind: type[StoreError]) -> None:
     failures = Failures("RedisStore(...)", 0.25, clustered=False)
-    assert type(failures.meaning(client_library.ResponseError(text))) is kind
+    error = failures.meaning(client_library.ResponseError(text))
+    assert type(error) is kind
+    for noise in ("@user_script", "Error running script", "script: 0a"):
+        assert noise not in str(error)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +66,60 @@ def test_the_classes_of_the_client_are_understood(error: Exception, kind: type[S
 def test_what_concerns_every_key_stays_an_outage(text: str) -> None:
     failures = Failures("RedisStore(...)", 0.25, clustered=False)
     assert failures.meaning(client_library.ResponseError(text)).rlk == "RLK301"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            client_library.InvalidResponse("Protocol Error: b'HTTP/1.1 400 Bad Request'"),
+            "cannot be used: the server sent b'HTTP/1.1 400 Bad Request', which is not a Redis reply. Check that the URL",
+        ),
+        (client_library.InvalidResponse("Protocol Error: b'-OOM BUSY LOADING '"), "is not a Redis reply"),
+        (
+            client_library.exceptions.RedisClusterException("not one node: Protocol Error: b'ERROR'"),
+            "Check that the server runs, that the URL names a Redis",
+        ),
+        (client_library.ConnectionError("Connection closed by server."), "that the URL names a Redis"),
+        (
+            ConnectionRefusedError(111, "Connection refused"),
+            "does not answer: [Errno 111] Connection refused. Check that the server runs",
+        ),
+        (TimeoutError(), "does not answer: no reply within 0.25 s. Check that the server runs"),
+        (
+            client_library.ResponseError("Protocol error: unauthenticated multibulk length"),
+            "cannot be used: Protocol error: unauthenticated multibulk length. The server runs: check the user and password",
+        ),
+        (client_library.exceptions.AuthenticationError("Authentication required."), "check the user and password"),
+        (
+            client_library.exceptions.NoPermissionError("User x has no permissions to run the 'evalsha' command"),
+            "this user may not do that: it needs EVALSHA",
+        ),
+        (
+            client_library.ResponseError("ACL failure in script: User x has no permissions to run the 'get' command"),
+            "this user may not do that: it needs EVALSHA",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_advice_fits_the_cause(error: Exception, said: str) -> None:
+    found = Failures("RedisStore(...)", 0.25, clustered=False).meaning(error)
+    assert found.rlk == "RLK301"
+    assert said in str(found)
+
+
+def test_a_server_that_is_busy_says_first_that_nothing_was_charged() -> None:
+    found = Failures("RedisStore(...)", 0.25, clustered=False).meaning(
+        client_library.ResponseError("BUSY Redis is busy")
+    )
+    assert str(found) == (
+        "RedisStore(...) is busy with another client's script: nothing was charged. To end that script, type redis-cli "
+        "script kill [RLK302]"
+    )
+
+
+def test_a_key_of_another_type_names_the_prefix_and_the_way_out() -> None:
+    failures = Failures("RedisStore(...)", 0.25, clustered=False, prefix="shop")
+    found = str(failures.meaning(client_library.ResponseError("WRONGTYPE Operation script: 0a, on @user_script:9.")))
+    assert "prefix 'shop'" in found
+    assert "ratelimit-kit reset KEY deletes it" in found

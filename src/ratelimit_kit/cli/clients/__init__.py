@@ -18,7 +18,7 @@ from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.grammar import read_limits
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import nearest
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import OptionError, StoreError
 from ratelimit_kit.stores import Charge, Scope, Store, open_store
 from ratelimit_kit.stores.keys import scoped, shortened
 from ratelimit_kit.web.http.messages import Request
@@ -50,8 +50,13 @@ class Counter:
     charges: list[Charge]
 
     def peek(self, store: Store) -> Decision:
-        """How much of its quota the client has left now."""
-        verdicts = store.decide(self.charges)
+        """How much of its quota the client has left now; a StoreError about a counter says whose it is."""
+        try:
+            verdicts = store.decide(self.charges)
+        except StoreError as error:
+            if type(error) is not StoreError:  # about the store
+                raise
+            raise StoreError(f"rule {self.rule!r}, key {self.identity!r}: {error}") from error
         return Decision([Verdict(one.wait == 0, one.limit, one.remaining, one.wait, one.reset) for one in verdicts])
 
 

@@ -154,6 +154,7 @@ def _single(url: str, options: Options) -> tuple[StoreURL, dict[str, Any]]:
         query.setdefault(name, value)
     options.ignore(_VALUES)
     options.finish()
+    query.pop("socket_connect_timeout", None)  # the one deadline covers connecting too
     timeout = query.pop("socket_timeout", None) or taken["socket_timeout"]
     found = replace(known, login=f"{user}{colon}{password}", path=path, options=query)
     return found, {} if timeout is None else {"timeout": _seconds(timeout)}

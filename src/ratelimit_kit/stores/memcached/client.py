@@ -16,7 +16,7 @@ from ratelimit_kit.errors import StoreError, StoreUnavailableError
 from ratelimit_kit.stores.memcached.commands import Step, Wait
 from ratelimit_kit.stores.memcached.connection import Connection, MemcachedConnections
 from ratelimit_kit.stores.memcached.conversations import Conversation, Job
-from ratelimit_kit.stores.memcached.failures import Call, Failures
+from ratelimit_kit.stores.memcached.failures import Call, Failures, is_silence
 from ratelimit_kit.stores.memcached.protocol import STORED, InvalidReply, gets, quick_value, store, stored
 from ratelimit_kit.stores.memcached.servers import Servers
 from ratelimit_kit.stores.memcached.turns import Turn, Turns, share, together
@@ -76,7 +76,7 @@ class Client:
             return share(self._do_job(job, riders, call), riders)
         except Exception as error:
             share(error, riders)
-            if isinstance(error, StoreUnavailableError) and self._servers.share_fate(job.keys):
+            if is_silence(error) and self._servers.share_fate(job.keys):
                 self._turns.fail(job.keys, error)
             raise
         except BaseException:
@@ -195,8 +195,9 @@ class Client:
     def _failure(self, server: str, error: OSError | InvalidReply, call: Call) -> StoreError:
         """The error for a server; when it is away, its idle connections may all be as dead as the one that failed."""
         if isinstance(error, InvalidReply):
-            return self._failures.invalid(server, str(error))
-        failure = self._failures.failed(server, error, call)
+            failure = self._failures.invalid(server, str(error))
+        else:
+            failure = self._failures.failed(server, error, call)
         if isinstance(failure, StoreUnavailableError):
             self._pool.drop(server)
         return failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
+from typing import Any
 
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreFullError, StoreUnavailableError
 
@@ -44,6 +45,11 @@ class Call:
         return self.left()
 
 
+def is_silence(outcome: Any) -> bool:
+    """Whether a call has failed at a server that did not answer, which others who wait would ask in vain."""
+    return isinstance(outcome, StoreUnavailableError) and isinstance(outcome.__cause__, OSError)
+
+
 class Failures:
     """The errors of one store; `name` is its name in messages, `timeout` its deadline in seconds."""
 
@@ -73,7 +79,7 @@ class Failures:
                 return self.contended("others kept the connections or a counter busy")
             reason = self.silence
         return StoreUnavailableError(
-            f"{self.name} gave no decision: {server}: {reason.rstrip('.')}. "
+            f"{self.name} does not answer: {server}: {reason.rstrip('.')}. "
             "Check that the server runs and that the URL is right"
         )
 
@@ -97,10 +103,10 @@ class Failures:
         return StoreError(f"{self.name}: {server} refused a command, nothing was charged: {line}")
 
     def invalid(self, server: str, shown: str) -> StoreError:
-        """The error for what is no reply to what was asked."""
+        """The error for what is not a reply to what was asked: an outage, because no such server can decide anything."""
         if "Too many open connections" in shown:
             return self.refused(server, shown)
-        return StoreError(
-            f"{self.name} gave no decision: {server} answered {shown}, which is no reply of Memcached's. Check that the "
+        return StoreUnavailableError(
+            f"{self.name} cannot be used: {server} sent {shown}, which is not a Memcached reply. Check that the "
             "URL names a Memcached, and what stands between it and this process"
         )

@@ -62,7 +62,8 @@ class States:
         if not _is_state(limit, numbers):
             raise StoreError(
                 f"{self._name}: a counter of the limit {limit} holds {value[:40]!r}, which is not a state. Does another "
-                "program write to this Memcached under the same prefix? Give the store a prefix= of its own"
+                "program write to this Memcached under the same prefix? ratelimit-kit reset KEY deletes it; prefix= gives the "
+                "store keys of its own"
             )
         return limit.load(numbers)
 

@@ -10,7 +10,9 @@ from ratelimit_kit.stores.redis.driver import (
     MAX_CONNECTIONS,
     TIMEOUTS,
     AuthenticationError,
+    InvalidReply,
     MaxConnectionsError,
+    NoPermissionError,
     ReadOnlyError,
     ResponseError,
 )
@@ -31,11 +33,28 @@ _CODE_OF_CLASS = {"OutOfMemoryError": "OOM", "BusyLoadingError": "LOADING", "Try
 _SCRIPT_FAILED = re.compile(r"(?<!@)user_script:\d+: ")
 """In an error of the script's own, not of a command that it called: a state that it cannot read."""
 
+_OF_SCRIPT = re.compile(
+    r"^Error running script \(.*?\): @user_script:\d+: (@user_script: \d+: -?)?|,? script: \w+,? on @user_script:\d+"
+    r"|(?<!@)user_script:\d+: "
+)
+"""What Redis adds to an error to say where in a script it was raised, which helps nobody who did not write it."""
+
+_GARBAGE = re.compile(r"Protocol Error: (b['\"].*)", re.DOTALL)
+"""The message of redis-py about what is not a reply."""
+
 _BUSY = {
-    "BUSY": "is busy with a script of somebody else's. End it with redis-cli script kill",
-    "LOADING": "is still loading its data",
-    "TRYAGAIN": "is moving the keys to another node",
+    "BUSY": "is busy with another client's script: nothing was charged. To end that script, type redis-cli script kill",
+    "LOADING": "is still loading its data: nothing was charged",
+    "TRYAGAIN": "is moving the keys to another node: nothing was charged",
 }
+
+_URL = "Check that the server runs and that the URL is right"
+_PEER = "Check that the URL names a Redis, and what stands between it and this process"
+_CLOSED = "Check that the server runs, that the URL names a Redis, and what stands between it and this process"
+_LOGIN = "The server runs: check the user and password in the URL"
+_RIGHTS = "The server runs, but this user may not do that: it needs EVALSHA, EVAL, GET, MGET, PSETEX, DEL and TIME"
+_REPLICA = "It is a replica: give the address of the primary, or of its Sentinels (redis+sentinel://)"
+_NODE = "This is a node of a Redis Cluster: write redis+cluster://... for it"
 
 
 def is_demoted(error: BaseException) -> bool:
@@ -47,10 +66,11 @@ def is_demoted(error: BaseException) -> bool:
 
 
 class Failures:
-    """The errors of one store; `name` is its name in messages, `timeout` its deadline in seconds."""
+    """The errors of one store; `name` is its name in messages, `timeout` its deadline in seconds, `prefix` that of its keys."""
 
-    def __init__(self, name: str, timeout: float, *, clustered: bool) -> None:
+    def __init__(self, name: str, timeout: float, *, clustered: bool, prefix: str = "rlk") -> None:
         self._name = name
+        self._prefix = prefix
         self.timeout = timeout
         self._clustered = clustered
 
@@ -91,19 +111,31 @@ class Failures:
                 f"{self._name} accepts no more connections (maxclients), nothing was charged. Raise maxclients, or let fewer "
                 "processes connect"
             )
+        if isinstance(error, InvalidReply):  # what it quotes must not be taken for a code of Redis
+            return self._unavailable(True, _garbage(error), _PEER)
         reason = str(error).rstrip(".") or type(error).__name__
         if (alive := self._of_server_alive(error, reason)) is not None:
             return alive
+        answered = isinstance(error, AuthenticationError | ResponseError)
         if isinstance(error, TIMEOUTS):
             reason = f"no reply within {self.timeout:g} s"
-        advice = "Check that the server runs and that the URL is right"
-        if isinstance(error, AuthenticationError):
-            advice = "The server runs: check the user and password in the URL"
-        elif is_demoted(error):
-            advice = "It is a replica: give the address of the primary, or of its Sentinels (redis+sentinel://)"
-        elif not self._clustered and any(word in reason for word in ("CROSSSLOT", "MOVED", "same slot")):
-            advice = "This is a node of a Redis Cluster: write redis+cluster://... for it"
-        return StoreUnavailableError(f"{self._name} gave no decision: {reason}. {advice}")
+        return self._unavailable(answered, _OF_SCRIPT.sub("", reason), self._advice(error, reason))
+
+    def _unavailable(self, answered: bool, reason: str, advice: str) -> StoreError:  # noqa: FBT001 - one caller
+        verb = "cannot be used" if answered else "does not answer"
+        return StoreUnavailableError(f"{self._name} {verb}: {reason}. {advice}")
+
+    def _advice(self, error: BaseException, reason: str) -> str:
+        """What to do about a server that decides nothing."""
+        if isinstance(error, AuthenticationError) or "unauthenticated" in reason:  # so it ends a long command early
+            return _LOGIN
+        if isinstance(error, NoPermissionError) or "ACL failure" in reason or "NOPERM" in reason:
+            return _RIGHTS
+        if is_demoted(error):
+            return _REPLICA
+        if not self._clustered and any(word in reason for word in ("CROSSSLOT", "MOVED", "same slot")):
+            return _NODE
+        return _CLOSED if "closed" in reason or _GARBAGE.search(reason) else _URL
 
     def _of_server_alive(self, error: BaseException, reason: str) -> StoreError | None:
         """The store error if the server runs, but did not decide this call; None if no call can be decided."""
@@ -115,10 +147,17 @@ class Failures:
                 "gives the clients of evicted counters a full quota again"
             )
         if code in _BUSY:
-            return StoreContendedError(f"{self._name} {_BUSY[code]}: nothing was charged")
+            return StoreContendedError(f"{self._name} {_BUSY[code]}")
         if code == "WRONGTYPE" or (code is None and _SCRIPT_FAILED.search(reason)):
             return StoreError(
-                f"{self._name} holds something under this key that is not a counter of this library: {reason}. Other keys "
-                "are counted. Delete it, or choose another prefix or database for the counters"
+                f"{self._name} holds something under a key of this library (prefix {self._prefix!r}) that is not a counter: "
+                f"{_OF_SCRIPT.sub('', reason)}. Other keys are counted. ratelimit-kit inspect KEY names the rule, and "
+                "ratelimit-kit reset KEY deletes it; if another program wrote it, choose another prefix or database"
             )
         return None
+
+
+def _garbage(error: BaseException) -> str:
+    """What a server sent instead of a reply, as a part of a sentence."""
+    found = _GARBAGE.search(str(error))
+    return f"the server sent {found[1]:.60}, which is not a Redis reply" if found else str(error)

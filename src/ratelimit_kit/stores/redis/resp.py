@@ -72,4 +72,4 @@ def _check_begun(data: bytes, at: int) -> None:
 
 
 def _invalid(data: bytes, at: int) -> Any:
-    return InvalidReply(f"the server sent {data[at : at + 40]!r}, which is not a reply to a command of this library")
+    return InvalidReply(f"the server sent {data[at : at + 40]!r}, which is not a Redis reply")

@@ -61,7 +61,7 @@ class RedisStore(BaseStore):
         self._given = [one for one in (client, async_client) if one is not None]
         self.clustered = address.kind == "cluster" if address else any(map(is_cluster, self._given))
         self._name = f"RedisStore({address.shown!r})" if address else "RedisStore(client=...)"
-        failures = Failures(self._name, timeout, clustered=self.clustered)
+        failures = Failures(self._name, timeout, clustered=self.clustered, prefix=prefix)
         self._client = Client(address, client, failures)
         deciding = self._deciding, self._arguments
         self._aclient = AsyncClient(address, async_client, failures, deciding, batching=batching)

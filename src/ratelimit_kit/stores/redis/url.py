@@ -96,6 +96,11 @@ def _single(url: StoreURL) -> Address:
 
 def _without_login(url: StoreURL) -> Address:
     """The address with user and password apart from the URL, because redis-py quotes URLs in its errors."""
+    for name in ("socket_timeout", "socket_connect_timeout"):
+        if name in url.options:
+            raise url.refused(
+                f"has the option {name}: write timeout=, the seconds for connecting and for a call together"
+            )
     return Address("single", url=replace(url, login="").text(), options=_login(url))
 
 

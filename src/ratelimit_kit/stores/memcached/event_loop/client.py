@@ -16,7 +16,7 @@ from ratelimit_kit.errors import StoreError, StoreUnavailableError
 from ratelimit_kit.stores.memcached.commands import Step, Wait
 from ratelimit_kit.stores.memcached.conversations import Job
 from ratelimit_kit.stores.memcached.event_loop.connection import LoopConnection, Pending
-from ratelimit_kit.stores.memcached.failures import Call, Failures
+from ratelimit_kit.stores.memcached.failures import Call, Failures, is_silence
 from ratelimit_kit.stores.memcached.protocol import InvalidReply
 from ratelimit_kit.stores.memcached.servers import Servers
 from ratelimit_kit.stores.memcached.turns import Turn, Turns, share, together
@@ -181,11 +181,13 @@ class Exchange:
         """The error for a step that has failed at a server, for whose replies nobody waits any longer."""
         while self._missing:
             self._missing.popitem()[1].on_reply = None
+        failure = error
         if isinstance(error, InvalidReply):
-            return self._client.failures.invalid(server, str(error))
-        if isinstance(error, OSError):
-            return self._client.failures.failed(server, error, self._call)
-        return error
+            failure = self._client.failures.invalid(server, str(error))
+        elif isinstance(error, OSError):
+            failure = self._client.failures.failed(server, error, self._call)
+        failure.__cause__ = error if failure is not error else error.__cause__
+        return failure
 
     def _expire_in_time(self) -> None:
         """At the deadline, give up the replies that are missing; a server that has sent none is away."""
@@ -205,7 +207,7 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
         keys, turns = self._turn.job.keys, self._client.turns
-        if isinstance(outcome, StoreUnavailableError) and self._client.servers.share_fate(keys):
+        if is_silence(outcome) and self._client.servers.share_fate(keys):
             turns.fail(keys, outcome)
         turns.leave(keys)
         self._turn.settle(share(outcome, self._riders))
