@@ -26,6 +26,25 @@ def test_the_function_is_not_called_beyond_its_limit() -> None:
     assert 0 < caught.value.decision.retry_after <= 60
 
 
+def test_a_refusal_without_the_store_blames_no_limit() -> None:
+    @ratelimit("2/minute", store="redis://127.0.0.1:1/0", on_outage="deny")
+    def refuses() -> None: ...
+
+    with pytest.raises(
+        LimitExceeded, match=r"refused because its store did not decide: try again in 1.000 s \[RLK429"
+    ) as caught:
+        refuses()
+    assert caught.value.uncounted
+
+    @ratelimit("1/minute", store="redis://127.0.0.1:1/0", on_outage="local")
+    def counts() -> None: ...
+
+    counts()
+    with pytest.raises(LimitExceeded, match="was refused by the limit 1/minute") as caught:
+        counts()
+    assert not caught.value.uncounted
+
+
 def test_name_signature_and_kind_are_kept() -> None:
     def plain(a: int, *, b: str = "x") -> float:
         """Say what it does."""

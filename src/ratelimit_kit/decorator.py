@@ -20,7 +20,7 @@ from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.guard.process_guard import OnUnsafe
 from ratelimit_kit.limiter import Limiter
 from ratelimit_kit.observe import Observer
-from ratelimit_kit.outage import Fallback, OnOutage
+from ratelimit_kit.outage import Fallback, OnOutage, is_local
 from ratelimit_kit.stores import Store
 
 WEB_KEYS = ("ip", "user", "global")
@@ -123,7 +123,7 @@ class _Charge:
 
     def _check(self, decision: Decision) -> None:
         if not decision.allowed:
-            raise LimitExceeded(decision, self.what)
+            raise LimitExceeded(decision, self.what, decision.degraded and not is_local(decision))
 
 
 def _limiter(limits: tuple[str | Limit | Unlimited | Limiter, ...], **options: Any) -> Limiter:

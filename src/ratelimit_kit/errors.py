@@ -25,6 +25,7 @@
     │   ├── OtherPortWarning      RLK254     a sibling on another port counts separately
     │   ├── UntrustedProxyWarning RLK255     there is a proxy in front that is not trusted: all its clients share one quota
     │   ├── ModeWarning           RLK256     the mode is "shadow" or "off": no request is refused
+    │   ├── LooseFallbackWarning  RLK263     a fallback admits more in an outage than the limits that it replaces
     │   ├── MissingFieldWarning   RLK261     a trusted proxy's field does not arrive: all its clients share one quota
     │   └── MergedFieldsWarning   RLK262     the server mixes up a client's X_Forwarded_For and the proxy's field
     ├── CostError             RLK102     a cost that can never be admitted (also a ValueError)
@@ -245,6 +246,12 @@ class MergedFieldsWarning(StartupWarning):
     rlk = "RLK262"
 
 
+class LooseFallbackWarning(StartupWarning):
+    """A fallback admits more than the limits that it replaces, so that an outage would loosen them."""
+
+    rlk = "RLK263"
+
+
 class StoreError(RateLimitKitError):
     """The store did not decide."""
 
@@ -276,16 +283,18 @@ class ReloadError(RateLimitKitError):
 
 
 class LimitExceeded(RateLimitKitError):  # noqa: N818 - the usual name
-    """A decorated function was not called; `decision` (a Decision) says which limit refused and for how long."""
+    """A decorated function was not called, by `decision` (a Decision); `uncounted` if that is not the store's own."""
 
     rlk = "RLK429"
 
-    def __init__(self, decision: Any, what: str) -> None:
+    def __init__(self, decision: Any, what: str, uncounted: bool = False) -> None:  # noqa: FBT001, FBT002 - for pickle
         self.decision = decision
         self.what = what
+        self.uncounted = uncounted
         wait = decision.retry_after
         advice = f"try again in {wait:.3f} s" if wait < float("inf") else "no wait helps"
-        super().__init__(f"{what} was refused by the limit {decision.limit}: {advice}")
+        reason = "because its store did not decide" if uncounted else f"by the limit {decision.limit}"
+        super().__init__(f"{what} was refused {reason}: {advice}")
 
-    def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Any, str]]:
-        return type(self), (self.decision, self.what)
+    def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Any, str, bool]]:
+        return type(self), (self.decision, self.what, self.uncounted)

@@ -83,3 +83,12 @@ def test_a_file_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) ->
     assert "'nowhere.toml' cannot be read: No such file or directory" in capsys.readouterr().out
     with pytest.raises(OptionError):
         Policy.from_file("nowhere.toml")
+
+
+def test_a_fallback_that_loosens_a_limit_fails_only_if_warnings_do(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text('fallback = "500/minute"\n' + GOOD)
+    assert main(["check", str(file)]) == 0
+    assert "warning RLK263: rule 'login': the fallback 500/minute admits more" in capsys.readouterr().out
+    assert main(["check", str(file), "--strict"]) == 1

@@ -58,6 +58,8 @@ def test_text_names_limits(text: str, limits: list[object]) -> None:
     [
         ("100/mnth", 4, "did you mean 'month'?"),
         ("100/minutse", 4, "did you mean 'minute'?"),
+        ("1/mnute", 2, "did you mean 'minute'?"),
+        ("1/mnutes", 2, "did you mean 'minute"),
         ("5/", 2, "expected a unit of time but found the end"),
         ("5", 1, "expected '/' or 'per'"),
         ("1/m m", 4, "'m' is not expected here"),

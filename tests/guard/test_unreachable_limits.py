@@ -86,3 +86,34 @@ def test_a_policy_with_such_a_limit_does_not_start() -> None:
     policy = Policy(Rule("10/minute", "1000/hour", name="login"))
     with pytest.raises(UnreachableLimitError, match=r"rule 'login': the limit 1000/hour can never refuse .*\[RLK207\]"):
         policy.start()
+
+
+@pytest.mark.parametrize(
+    ("limits", "fallback", "warned"),
+    [
+        ("5/minute", "100/minute", True),
+        ("5/minute", "600/hour", True),
+        ("5/minute", "token-bucket: 5/minute burst 10", True),
+        ("0/minute", "1/minute", True),
+        ("100/minute; 5000/day", "200/minute", True),
+        ("5/minute", "5/minute", False),
+        ("5/minute", "1/minute", False),
+        ("5/minute", "100/minute; 1/second", False),
+        ("100/minute; 5000/day", "20/minute", False),
+        ("0/minute", "0/minute", False),
+    ],
+)
+def test_a_fallback_that_would_loosen_a_rule_is_warned_of(limits: str, fallback: str, warned: bool) -> None:
+    rule = Rule(limits, name="login")
+    policy = Policy(rule, fallback=fallback.split("; "), workers=1)
+    found = loose(policy)
+    assert bool(found) is warned
+    assert not warned or found[0].startswith(
+        f"rule 'login': the fallback {fallback} admits more than the limit {limits}"
+    )
+    for other in (Rule(limits, fallback=[]), Rule(limits, on_outage="deny"), Rule(lambda _: limits)):
+        assert not loose(Policy(other, fallback=fallback.split("; "), workers=1))
+
+
+def loose(policy: Policy) -> list[str]:
+    return [str(one) for one in policy.findings(live=False) if one.rlk == "RLK263"]

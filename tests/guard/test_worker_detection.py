@@ -148,8 +148,34 @@ def test_a_lifespan_is_known_by_its_scope() -> None:
 
 def test_a_misspelt_variable_is_an_error_and_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATELIMIT_KIT_WORKER", "1")
-    with pytest.raises(OptionError, match=r"RATELIMIT_KIT_WORKER is not known; .*RATELIMIT_KIT_WORKERS"):
+    with pytest.raises(OptionError, match=r"RATELIMIT_KIT_WORKER is not known, .*RATELIMIT_KIT_WORKERS"):
         declared(None)
+
+
+@pytest.mark.parametrize("option", ["ON_OUTAGE", "FALLBACK", "TIMEOUT", "START_WITHOUT_STORE", "NONSENSE"])
+def test_a_variable_that_would_have_no_effect_is_an_error(monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.setenv(f"RATELIMIT_KIT_{option}", "deny")
+    with pytest.raises(
+        OptionError, match=rf"RATELIMIT_KIT_{option} is not known, .*choose from .*an option of the policy"
+    ):
+        declared(None)
+
+
+def test_what_kubernetes_sets_for_a_service_is_not_taken_for_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "PORT",
+        "PORT_8000_TCP",
+        "PORT_8000_TCP_PROTO",
+        "PORT_8000_TCP_PORT",
+        "PORT_8000_UDP_ADDR",
+        "REDIS_SERVICE_HOST",
+        "REDIS_PORT_6379_TCP_ADDR",
+    ):
+        monkeypatch.setenv(f"RATELIMIT_KIT_{name}", "10.0.0.1")
+    assert declared(None) is None
 
 
 @pytest.mark.parametrize(

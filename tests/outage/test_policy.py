@@ -36,18 +36,57 @@ def test_every_word_is_known_and_another_is_corrected(make: Any) -> None:
         make(on_outage="locl")
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("open", "did you mean 'allow'"),
+        ("fail-open", "did you mean 'allow'"),
+        ("closed", "did you mean 'deny'"),
+        ("fail_closed", "did you mean 'deny'"),
+        ("block", "did you mean 'deny'"),
+        (False, "choose from 'allow', 'deny'"),
+    ],
+)
+def test_what_others_call_it_is_understood(word: Any, meant: str) -> None:
+    for make in MAKERS:
+        with pytest.raises(OptionError, match=meant):
+            make(on_outage=word)
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("fail_open", 'did you mean on_outage="allow"'),
+        ("fail_closed", 'did you mean on_outage="deny"'),
+        ("swallow_errors", 'did you mean on_outage="allow"'),
+        ("in_memory_fallback", "did you mean fallback="),
+    ],
+)
+@pytest.mark.parametrize("make", MAKERS, ids=NAMES)
+def test_options_of_other_libraries_are_understood(make: Any, option: str, meant: str) -> None:
+    with pytest.raises(OptionError, match=meant):
+        make(**{option: True})
+
+
+def test_an_error_in_a_file_of_many_rules_names_the_rule() -> None:
+    good = {"limits": "5/minute"}
+    for wrong in ({"fallback": "2/minut"}, {"on_outage": "locl"}, {"on_outage": "deny", "fallback": "1/minute"}):
+        with pytest.raises((OptionError, QuotaError), match=r"rule 2 \('login'\): "):
+            Policy.from_config({"rules": [good, {**good, "name": "login", **wrong}], "workers": 1})
+
+
 @pytest.mark.parametrize("make", MAKERS, ids=NAMES)
 def test_a_fallback_needs_local_counters(make: Any) -> None:
     for word in ("local", "local-share"):
         make(on_outage=word, fallback=["1/minute"])
     for word in ("raise", "deny", "allow"):
-        with pytest.raises(OptionError, match=f"on_outage='{word}' counts nothing.*RLK103"):
+        with pytest.raises(OptionError, match=f"on_outage='{word}'.* counts nothing.*RLK103"):
             make(on_outage=word, fallback=["1/minute"])
 
 
 @pytest.mark.parametrize("make", [*MAKERS[:2]], ids=NAMES[:2])
 def test_a_limiter_raises_unless_it_is_told_otherwise(make: Any) -> None:
-    with pytest.raises(OptionError, match="on_outage='raise' counts nothing"):
+    with pytest.raises(OptionError, match=r"on_outage='raise' \(the default\) counts nothing"):
         make(fallback=["1/minute"])
 
 
@@ -61,7 +100,7 @@ def test_the_fallback_of_a_rule_must_fit_its_policy(bind: bool) -> None:
     rule = Rule("5/minute", fallback=["1/minute"])
     policy = Policy(Rule("7/minute"), on_outage="deny", workers=1)
     make = (lambda: policy.bind(rule, "page")) if bind else (lambda: Policy(rule, on_outage="deny", workers=1))
-    with pytest.raises(OptionError, match="on_outage='deny' counts nothing"):
+    with pytest.raises(OptionError, match=r"rule '(rule-1|page)': the policy's on_outage='deny' counts nothing"):
         make()
 
 
@@ -71,7 +110,7 @@ def test_the_fallback_of_a_rule_must_fit_its_policy(bind: bool) -> None:
         (5, OptionError, "fallback must be a list of limits, got 5"),
         ({"1/minute"}, OptionError, "must be a list"),
         ([UNLIMITED], OptionError, 'limits nothing: write on_outage="allow"'),
-        (["1/minut"], QuotaError, "minute"),
+        (["1/minut"], QuotaError, r"fallback: cannot read the limit '1/minut'(.|\n)*did you mean 'minute'"),
     ],
 )
 @pytest.mark.parametrize("make", [*MAKERS[:4]], ids=NAMES[:4])

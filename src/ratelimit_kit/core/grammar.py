@@ -20,7 +20,7 @@ from ratelimit_kit.core.fixed_window import FixedWindow, time_zone
 from ratelimit_kit.core.limit import UNLIMITED, Limit, Unlimited
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.token_bucket import TokenBucket
-from ratelimit_kit.core.validation import nearest
+from ratelimit_kit.core.validation import alike, nearest
 from ratelimit_kit.errors import QuotaError
 
 ALGORITHMS = {"sliding-window": SlidingWindow, "token-bucket": TokenBucket, "fixed-window": FixedWindow}
@@ -91,7 +91,7 @@ def read_limits(limits: Iterable[str | Limit | Unlimited], *, inherit: bool = Tr
 
 def _meant(word: str) -> str:
     """A suggestion for an unknown unit; "month" by its beginning, because `m` is close to everything."""
-    if word.lower().startswith(("mo", "mn", "mt")):
+    if word.lower().startswith(("mo", "mn", "mt")) and alike(word.lower(), ["minute", "minutes"], 0.7) is None:
         return "did you mean 'month'?"
     hint = nearest(word, UNITS)
     return hint if hint.startswith("did") else nearest("", [*SPANS, *CALENDAR])

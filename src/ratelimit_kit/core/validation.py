@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import CostError, IdentityError, OptionError, QuotaError
+
+LIKENESS = 0.65
+"""How alike (0 to 1) a word and its suggestion must be: a far-fetched one misleads more than the list of all choices."""
+
+_ELSEWHERE = {
+    "fail_open": 'on_outage="allow"',
+    "fail_closed": 'on_outage="deny"',
+    "swallow_errors": 'on_outage="allow"',
+    "in_memory_fallback": "fallback=[...]",
+    "in_memory_fallback_enabled": 'on_outage="local"',
+    "key_func": "'key'",
+}
+"""What options of other libraries are called here."""
 
 S = TypeVar("S")
 P = ParamSpec("P")
@@ -35,7 +49,18 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
     """Raise OptionError for the first name in `given` that is not `known`."""
     for name in given:
         if name not in known:
-            raise OptionError(f"{what} has no option {name!r}; {nearest(str(name), known)}")
+            meant = _ELSEWHERE.get(str(name).lower(), "")
+            hint = f"did you mean {meant}?" if meant.partition("=")[0].strip("'") in known else nearest(name, known)
+            raise OptionError(f"{what} has no option {name!r}; {hint}")
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Put what an error is about in front of its message, such as the rule of a policy."""
+    try:
+        yield
+    except (OptionError, QuotaError, CostError, IdentityError) as error:
+        raise type(error)(f"{what}: {error}") from error
 
 
 def check_switch(option: str, value: object) -> bool:
@@ -58,11 +83,11 @@ def alike(word: str, choices: Iterable[str], least: float) -> str | None:
     return found[0] if found else None
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Part of a sentence that names the nearest valid spelling, or all choices."""
+def nearest(word: object, choices: Iterable[str], others: Mapping[str, str] | None = None) -> str:
+    """Part of a sentence that names the nearest valid spelling, or all choices; `others` are further words for them."""
     options = sorted(choices)
-    lower = {option.lower(): option for option in options}
-    close = alike(word.lower(), lower, 0.51)
+    lower = {**(others or {}), **{option.lower(): option for option in options}}
+    close = alike(word.lower(), lower, LIKENESS) if isinstance(word, str) else None
     if close is not None:
         return f"did you mean {lower[close]!r}?"
     return "choose from " + ", ".join(repr(option) for option in options)

@@ -58,7 +58,7 @@ class ProcessGuard:
     ) -> None:
         if on_unsafe not in get_args(OnUnsafe):
             raise OptionError(
-                f"on_unsafe={on_unsafe!r} is not a valid choice; {nearest(str(on_unsafe), get_args(OnUnsafe))}"
+                f"on_unsafe={on_unsafe!r} is not a valid choice; {nearest(on_unsafe, get_args(OnUnsafe))}"
             )
         self._store = store
         self._declared = _Declared(

@@ -14,7 +14,7 @@ from ratelimit_kit.core.fixed_window import FixedWindow
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.token_bucket import TokenBucket
-from ratelimit_kit.errors import UnreachableLimitError
+from ratelimit_kit.errors import LooseFallbackWarning, UnreachableLimitError
 
 
 def unreachable(limits: Sequence[Limit], where: str) -> list[UnreachableLimitError]:
@@ -32,6 +32,25 @@ def unreachable(limits: Sequence[Limit], where: str) -> list[UnreachableLimitErr
                 )
                 break
     return errors
+
+
+def loose_fallback(fallback: Sequence[Limit], limits: Sequence[Limit], where: str) -> list[LooseFallbackWarning]:
+    """A warning if each of the limits of a fallback admits all that one which it replaces admits, and more."""
+    if not fallback or not all(any(_is_looser(one, limit) for limit in limits) for one in fallback):
+        return []
+    instead, own = ("; ".join(map(str, some)) for some in (fallback, limits))
+    return [
+        LooseFallbackWarning(
+            f"{where}: the fallback {instead} admits more than the limit {own}, so an outage would loosen it. Give the rule a "
+            "stricter fallback, or fallback=[] to keep its own limits"
+        )
+    ]
+
+
+def _is_looser(one: Limit, limit: Limit) -> bool:
+    if not limit.limit:
+        return one.limit > 0
+    return _hides(limit, one) and not _hides(one, limit)
 
 
 def _hides(other: Limit, limit: Limit) -> bool:

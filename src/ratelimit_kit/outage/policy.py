@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from ratelimit_kit.core.grammar import read_limits
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import nearest
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import OptionError, QuotaError
 
 OnOutage = Literal["raise", "deny", "local-share", "local", "allow"]
 """What decides in an outage, the strictest first."""
@@ -21,6 +21,14 @@ Limits = tuple[Limit, ...]
 _ORDER: Final[tuple[OnOutage, ...]] = get_args(OnOutage)
 
 _LOCAL: Final = frozenset({"local", "local-share"})
+
+_OTHER_WORDS: Final[dict[str, OnOutage]] = {
+    **dict.fromkeys(["open", "fail-open", "fail_open", "ignore", "admit"], "allow"),
+    **dict.fromkeys(["closed", "fail-closed", "fail_closed", "block", "refuse", "reject"], "deny"),
+    **dict.fromkeys(["fail-local", "fail_local", "memory", "in-memory"], "local"),
+    **dict.fromkeys(["error", "exception"], "raise"),
+}
+"""What people and other libraries call the outage policies."""
 
 _MEANWHILE: Final[dict[OnOutage, str]] = {
     "raise": "StoreError is raised",
@@ -62,13 +70,11 @@ class Meanwhile(NamedTuple):
         return self.by_charge or [self.fallback] * number
 
     def changed_by(self, on_outage: OnOutage | None, fallback: Limits | None) -> Meanwhile:
-        """What a rule makes of its policy's, by its own word and fallback; None means the policy's."""
+        """What a rule makes of its policy's, by its own `on_outage` and `fallback`; None means the policy's."""
         word = self.on_outage if on_outage is None else on_outage
         if fallback and word not in _LOCAL:
-            raise OptionError(
-                f'on_outage={word!r} counts nothing, so a fallback has no effect: write on_outage="local", or remove '
-                "fallback"
-            )
+            whose = "the policy's " if on_outage is None else ""
+            raise _without_effect(f"{whose}on_outage={word!r}")
         limits = self.fallback if fallback is None else fallback
         return Meanwhile(word, limits if word in _LOCAL else ())
 
@@ -81,7 +87,7 @@ LOCAL: Final = Meanwhile("local")
 def outage_policy(word: Any) -> OnOutage:
     """The word itself if it is an outage policy; else raises OptionError."""
     if word not in _ORDER:
-        raise OptionError(f"on_outage={word!r} is not an outage policy; {nearest(str(word), _ORDER)}")
+        raise OptionError(f"on_outage={word!r} is not an outage policy; {nearest(word, _ORDER, _OTHER_WORDS)}")
     known: OnOutage = word
     return known
 
@@ -93,16 +99,28 @@ def fallback_limits(fallback: Fallback | None) -> Limits | None:
     if not isinstance(fallback, str | Limit | list | tuple):
         raise OptionError(f'fallback must be a list of limits, got {fallback!r}. For example: fallback=["1/minute"]')
     given = [fallback] if isinstance(fallback, str | Limit) else fallback
-    limits = read_limits(given) if given else ()
+    try:
+        limits = read_limits(given) if given else ()
+    except QuotaError as error:
+        raise QuotaError(f"fallback: {error}") from error
     if given and not limits:
         raise OptionError(f'fallback={fallback!r} limits nothing: write on_outage="allow" for that, or a limit')
     return limits
 
 
 def meanwhile(on_outage: OnOutage | None, fallback: Fallback | None = None, default: Meanwhile = RAISE) -> Meanwhile:
-    """What these options say, with None for the `default`'s; OptionError if a word is unknown or they contradict."""
-    word = None if on_outage is None else outage_policy(on_outage)
-    return default.changed_by(word, fallback_limits(fallback))
+    """What these options say, with None for the `default`'s; OptionError if one is not known or they contradict."""
+    word = default.on_outage if on_outage is None else outage_policy(on_outage)
+    limits = fallback_limits(fallback)
+    if limits and word not in _LOCAL:
+        raise _without_effect(f"on_outage={word!r}{' (the default)' if word == default.on_outage else ''}")
+    return default.changed_by(word, limits)
+
+
+def _without_effect(option: str) -> OptionError:
+    return OptionError(
+        f'{option} counts nothing, so a fallback has no effect: write on_outage="local", or remove fallback'
+    )
 
 
 def strictest(wanted: Sequence[tuple[Meanwhile, int]]) -> Meanwhile:

@@ -56,10 +56,13 @@ def test_a_changed_file_is_applied_and_counters_stay(file: Path, caplog: pytest.
     ("text", "reason"),
     [
         ("rules = [", "is not valid TOML"),
-        (RULE.format(limit="5/mnth"), "RLK101"),
+        (
+            RULE.format(limit="5/mnth"),
+            "rule 1 ('r'): cannot read the limit '5/mnth' at position 2: 'mnth' is not a unit",
+        ),
         ('mod = "off"\n' + RULE.format(limit="5/minute"), "did you mean 'mode'"),
         ("", "limits nothing"),
-        (RULE.format(limit="5/minute; 100/minute"), "RLK207"),
+        (RULE.format(limit="5/minute; 100/minute"), "can never refuse anything"),
         ('store = "redis://127.0.0.1:1"\n' + RULE.format(limit="5/minute"), "'store' cannot change"),
         ('name = "other"\n' + RULE.format(limit="5/minute"), "'name' cannot change"),
         (RULE.format(limit="5/minute") + "messages = true\n", "need a restart"),
@@ -78,6 +81,8 @@ def test_a_file_that_cannot_be_applied_changes_nothing_and_is_told_of_once(
     assert [passes(policy), passes(policy), passes(policy)] == [True, False, False]
     assert len(caplog.messages) == 1
     assert reason in caplog.text
+    assert "\n" not in caplog.messages[0]
+    assert caplog.messages[0].count("[RLK") == 1
     assert "The current rules stay in force [RLK303]" in caplog.text
     caplog.clear()
     replace(file, RULE.format(limit="5/minute"))
@@ -127,7 +132,7 @@ def test_the_environment_has_the_last_word_on_mode_and_store(file: Path, monkeyp
 
 def test_a_misspelt_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATELIMIT_KIT_STOR", "memory://")
-    with pytest.raises(OptionError, match="RATELIMIT_KIT_STOR is not known; did you mean 'RATELIMIT_KIT_STORE'"):
+    with pytest.raises(OptionError, match=r"RATELIMIT_KIT_STOR is not known, .*; did you mean 'RATELIMIT_KIT_STORE'"):
         Policy()
 
 

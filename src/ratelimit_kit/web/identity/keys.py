@@ -60,7 +60,7 @@ def _check(part: Part) -> None:
             )
         if mark and word in _NAMED and _NAMED[word].fullmatch(name):
             return
-    hint = nearest(str(part), [*_WORDS, "header:NAME", "cookie:NAME", "path:NAME"])
+    hint = nearest(part, [*_WORDS, "header:NAME", "cookie:NAME", "path:NAME"])
     raise OptionError(f"key={part!r} names nothing to count by; {hint} A callable of the request works too")
 
 

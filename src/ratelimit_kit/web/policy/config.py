@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from ratelimit_kit.core.validation import options_of, refuse_unknown
+from ratelimit_kit.core.validation import naming, options_of, refuse_unknown
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.policy.ruleset import RuleSet
 from ratelimit_kit.web.rules.rule import Rule
@@ -74,9 +74,11 @@ def _rule(number: int, config: Any) -> Rule:
         refuse_unknown(f"rule {number}", config, [*options_of(Rule.__init__), "limits"])
     if not isinstance(config, Mapping) or "limits" not in config:
         raise OptionError(f'rule {number} needs "limits". For example: {{"limits": "100/minute", "key": "ip"}}')
-    options = {name: _meant(name, value) for name, value in config.items()}
-    limits = options.pop("limits")
-    return Rule(*(limits if isinstance(limits, list | tuple) else [limits]), **options)
+    name = config.get("name")
+    with naming(f"rule {number}" if name is None else f"rule {number} ({name!r})"):
+        options = {name: _meant(name, value) for name, value in config.items()}
+        limits = options.pop("limits")
+        return Rule(*(limits if isinstance(limits, list | tuple) else [limits]), **options)
 
 
 def _meant(option: str, value: Any) -> Any:

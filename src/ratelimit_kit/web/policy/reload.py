@@ -7,6 +7,7 @@ second after the file was replaced.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ RECHECK_SECONDS = 1.0
 
 MAX_DECORATED = 100
 """Rules of decorators and throttles whose outcome in an outage is remembered; there may be any number of them."""
+
+_PICTURE = re.compile(r":\n.*\n *\^ ")
 
 Signature = tuple[int, int, int] | None
 
@@ -64,7 +67,7 @@ class PolicyFile:
             renewed = renewed_by(config, self._known, ruleset)
             check(renewed)
         except RateLimitKitError as error:
-            return self._refusal(str(error))
+            return self._refusal(_in_one_line(error))
         fixed = fixed_part(config)
         for name in sorted({*fixed, *self._fixed}):
             if fixed.get(name) != self._fixed.get(name):
@@ -75,6 +78,11 @@ class PolicyFile:
         return ReloadError(
             f"the policy file {str(self.path)!r} has changed and cannot be applied: {reason}. The current rules stay in force"
         )
+
+
+def _in_one_line(error: RateLimitKitError) -> str:
+    """The message for a log: without its own code, and without the picture that shows the place of a mistake."""
+    return _PICTURE.sub(": ", str(error).removesuffix(f" [{error.rlk}]"))
 
 
 def signature(path: str | Path) -> Signature:
@@ -101,7 +109,7 @@ class RulesInForce:
 
     def bind(self, rule: Rule, name: str) -> None:
         """Check a decorator's rule against the policy; it belongs to the rules in force from now on."""
-        self.now().check_rule(rule)
+        self.now().check_rule(rule, name)
         if not rule.shadow and len(self._decorated) < MAX_DECORATED:
             self._decorated[name] = rule.on_outage, rule.fallback
             self._apply(self._ruleset)

@@ -12,11 +12,11 @@ from typing import Any, Literal, get_args
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.limit import Limit, check_room
-from ratelimit_kit.core.validation import nearest
+from ratelimit_kit.core.validation import naming, nearest
 from ratelimit_kit.environment import MODE, variable
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guarded_store import GuardedStore
-from ratelimit_kit.outage import ALLOW, Fallback, Meanwhile, OnOutage, Outcomes, is_local, meanwhile
+from ratelimit_kit.outage import ALLOW, LOCAL, Fallback, Meanwhile, OnOutage, Outcomes, is_local, meanwhile
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.identity.address import ClientAddress
 from ratelimit_kit.web.policy.reports import Asked, Reports
@@ -57,12 +57,12 @@ class RuleSet:
     ) -> None:
         self.name = name
         self.mode: Mode = _mode(mode)
-        self.meanwhile = meanwhile(on_outage, fallback)
+        self.meanwhile = meanwhile(on_outage, fallback, LOCAL)
         self.store = store
         address = ClientAddress(trusted_proxies, ipv6_prefix, client_header)
         self.matching = Matching(rules, name, address, exempt)
         for bound in self.matching.rules:
-            self.check_rule(bound.rule)
+            self.check_rule(bound.rule, bound.name)
         self._responder = Responder(
             store, headers=headers, expose_headers=expose_headers, denial=denial, cost_status=cost_status
         )
@@ -72,10 +72,11 @@ class RuleSet:
         """A rule set with other rules and options on the same store, under the same name."""
         return RuleSet(rules, self.store, self.name, reports=self._reports, **options)
 
-    def check_rule(self, rule: Rule) -> None:
+    def check_rule(self, rule: Rule, name: str) -> None:
         """Raise the error for a rule that this store has no room for, or whose fallback contradicts the policy."""
-        check_room(rule.limits, self.store.backend.max_numbers, self.store.backend.title)
-        self.meanwhile.changed_by(rule.on_outage, rule.fallback)
+        with naming(f"rule {name!r}"):
+            check_room(rule.limits, self.store.backend.max_numbers, self.store.backend.title)
+            self.meanwhile.changed_by(rule.on_outage, rule.fallback)
 
     def outcomes(self, decorated: Mapping[str, OwnOutage]) -> Outcomes:
         """What happens in an outage under each rule that may refuse; those of decorators are given by name."""
@@ -201,5 +202,5 @@ def _mode(mode: Any) -> Mode:
     word = override or mode
     if word not in get_args(Mode):
         given = f"{MODE}={override!r}" if override else f"mode={mode!r}"
-        raise OptionError(f"{given} is not a mode; {nearest(str(word), get_args(Mode))}")
+        raise OptionError(f"{given} is not a mode; {nearest(word, get_args(Mode))}")
     return word  # type: ignore[return-value]

@@ -22,7 +22,7 @@ from ratelimit_kit.errors import (
 )
 from ratelimit_kit.guard import server_fields as fields
 from ratelimit_kit.guard.abort import refuse, replaces_another
-from ratelimit_kit.guard.unreachable_limits import unreachable
+from ratelimit_kit.guard.unreachable_limits import loose_fallback, unreachable
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import BaseStore, Charge
 from ratelimit_kit.web.policy.ruleset import RuleSet
@@ -115,6 +115,9 @@ def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True, asynchro
         yield ModeWarning(
             f"mode={ruleset.mode!r}: no request is refused. To enforce limits, set mode='enforce' {_SWITCH}"
         )
+    for bound in ruleset.matching.rules:
+        fallback = ruleset.meanwhile.changed_by(bound.rule.on_outage, bound.rule.fallback).fallback
+        yield from loose_fallback(fallback, bound.rule.limits, f"rule {bound.name!r}")
     refusal = ruleset.store.guard.refusal()
     flaw = ruleset.store.backend.flaw
     if refusal is not None:

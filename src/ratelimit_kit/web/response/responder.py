@@ -30,7 +30,7 @@ class Responder:
         if cost_status not in {429, 413} or isinstance(cost_status, bool):
             raise OptionError(f"cost_status must be 429 or 413 (Content Too Large), got {cost_status!r}")
         if headers not in FAMILIES:
-            raise OptionError(f"headers={headers!r} is not a family of fields; {nearest(str(headers), FAMILIES)}")
+            raise OptionError(f"headers={headers!r} is not a family of fields; {nearest(headers, FAMILIES)}")
         if denial is not None and not callable(denial):
             raise OptionError(f"denial must be a callable that takes the Denial and returns the body, got {denial!r}")
         self._store = store

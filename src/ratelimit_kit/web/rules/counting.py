@@ -46,7 +46,7 @@ def read_count(count: Any) -> Counts | None:
             return Statuses(statuses)
     if not isinstance(count, str) or count not in _WORDS:
         raise OptionError(
-            f"count={count!r} does not say which responses count; {nearest(str(count), _WORDS)}, give statuses such as "
+            f"count={count!r} does not say which responses count; {nearest(count, _WORDS)}, give statuses such as "
             "[401, 403], or a callable of the response"
         )
     return _WORDS[count]
