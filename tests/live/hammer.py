@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from ratelimit_kit import Limiter
 
+START_SECONDS = 3.0
+"""Seconds until all processes have been started and begin to hit."""
+
 
 @dataclass(frozen=True)
 class Passed:
@@ -20,22 +23,34 @@ class Passed:
     before: float
     after: float
     limit: str = ""
+    degraded: bool = False
 
 
-def hammer(url: str, *limits: str, processes: int, threads: int, seconds: float) -> list[Passed]:
-    """The admissions of all threads of all processes, in order; the limits take turns among the processes."""
-    start = time.monotonic() + 3.0
+def hammer(
+    url: str,
+    *limits: str,
+    processes: int,
+    threads: int,
+    seconds: float,
+    start: float | None = None,
+    **options: str | bool,
+) -> list[Passed]:
+    """The admissions of all threads of all processes, in order; the limits take turns among the processes.
+
+    `options` are those of each process's Limiter; `start` is on the monotonic clock.
+    """
+    start = time.monotonic() + START_SECONDS if start is None else start
     children = []
     for number in range(processes):
         limit = limits[number % len(limits)]
-        words = [url, limit, str(threads), str(start), str(start + seconds)]
+        words = [url, limit, str(threads), str(start), str(start + seconds), json.dumps(options)]
         command = [sys.executable, "-m", "tests.live.hammer", *words]
         children.append((limit, subprocess.Popen(command, stdout=subprocess.PIPE, text=True)))
     admissions = []
     for limit, child in children:
         output, _ = child.communicate(timeout=seconds + 60)
         assert child.returncode == 0
-        admissions += [Passed(*pair, limit) for pair in json.loads(output)]
+        admissions += [Passed(before, after, limit, degraded) for before, after, degraded in json.loads(output)]
     return sorted(admissions, key=lambda one: one.before)
 
 
@@ -60,16 +75,17 @@ def most_before(admissions: list[Passed], limit: str, seconds: float) -> int:
     return most
 
 
-def _hit(limiter: Limiter, start: float, end: float, admitted: list[tuple[float, float]]) -> None:
+def _hit(limiter: Limiter, start: float, end: float, admitted: list[tuple[float, float, bool]]) -> None:
     time.sleep(max(0.0, start - time.monotonic()))
     while (before := time.monotonic()) < end:
-        if limiter.hit("one key").allowed:
-            admitted.append((before, time.monotonic()))
+        decision = limiter.hit("one key")
+        if decision.allowed:
+            admitted.append((before, time.monotonic(), decision.degraded))
 
 
-def main(url: str, limit: str, threads: str, start: str, end: str) -> None:
-    limiter = Limiter(limit, store=url, name="hammer")
-    admitted: list[tuple[float, float]] = []
+def main(url: str, limit: str, threads: str, start: str, end: str, options: str) -> None:
+    limiter = Limiter(limit, store=url, name="hammer", **json.loads(options))
+    admitted: list[tuple[float, float, bool]] = []
     workers = [
         threading.Thread(target=_hit, args=(limiter, float(start), float(end), admitted)) for _ in range(int(threads))
     ]

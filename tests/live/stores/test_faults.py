@@ -1,4 +1,4 @@
-"""Faults of a store under load: what callers see, what is admitted, how soon the store recovers.
+"""Faults of a store under load: who is decided without it, what is admitted, how soon the store recovers.
 
 Four threads hit one key without a pause while the fault begins and ends. Each run is a row of
 docs/explanation/faults.md; `make faults` writes them if FAULT_TABLE names a file.
@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from pymemcache.client.base import Client
 from ratelimit_kit import Limiter, MemcachedStore, SlidingWindow
 from ratelimit_kit.stores import Charge
 from tests.clusters import cluster_servers, sentinel_servers
-from tests.live.hammer import Passed, most_in_any_window
+from tests.live.hammer import START_SECONDS, Passed, hammer, most_in_any_window
 from tests.processes import RedisServer, memcached_server, need, redis_server
 from tests.relay import dribble, relay
 
@@ -119,7 +120,7 @@ def rows() -> Iterator[Rows]:
     yield found
     target = os.environ.get("FAULT_TABLE")
     if target:
-        head = ("fault", "callers saw", "admitted in any second", "longest call", "normal again after")
+        head = ("fault", "decided without the store", "admitted in any second", "longest call", "normal again after")
         lines = [
             " | ".join(row) for row in [head, ("---",) * len(head), *sorted(found, key=lambda row: row[0].lower())]
         ]
@@ -133,7 +134,7 @@ def check(name: str, run: Run, rows: Rows, *, restarts: bool = False, outage: bo
     assert len(run.admitted) >= LIMIT
     assert run.recovery < within
     assert bool(run.degraded) or not outage
-    seen = f"{len(run.degraded)} refused without a count" if run.degraded else "nothing"
+    seen = f"{len(run.degraded)} calls, refused" if run.degraded else "none"
     lost = f"{most}; counters started from zero" if restarts else str(most)
     rows.append((name, seen, lost, f"{run.longest:.2f} s", f"{run.recovery:.1f} s"))
 
@@ -166,6 +167,40 @@ def test_redis_is_killed_and_started_again(server: RedisServer, rows: Rows) -> N
     with load(server.url()) as run, contextlib.ExitStack() as stack:
         run.through(server.process.popen.kill, lambda: stack.enter_context(redis_server(port=server.port)) and None)
     check("Redis killed and started again", run, rows, restarts=True)
+
+
+def test_processes_that_fail_local_keep_their_promise(server: RedisServer, rows: Rows) -> None:
+    """A short outage of a Redis that loses its data: what it admits before and after, and each process, in one window."""
+    workers = 2
+    start = time.monotonic() + START_SECONDS
+    with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as stack:
+        run = pool.submit(
+            hammer,
+            server.url(),
+            f"{LIMIT}/second",
+            processes=workers,
+            threads=2,
+            seconds=4 * QUIET,
+            start=start,
+            on_outage="local",
+            deny_cache=False,  # which would answer for the whole outage
+        )
+        time.sleep(max(0.0, start + QUIET - time.monotonic()))
+        server.process.popen.kill()
+        time.sleep(WINDOW / 4)
+        stack.enter_context(redis_server(port=server.port))
+        healed = time.monotonic()
+        admitted = run.result()
+    local = [one for one in admitted if one.degraded]
+    recovery = next(one.before for one in admitted if one.before > healed and not one.degraded) - healed
+    assert LIMIT < len(local) <= workers * LIMIT * 6  # both processes counted, for less than six windows
+    most = most_in_any_window(admitted, WINDOW)
+    assert most <= (workers + 2) * LIMIT
+    assert recovery < 3
+    name = f'Redis killed and started again, {workers} processes with "local"'
+    lost = f"{most}, of at most {(workers + 2) * LIMIT}; counters started from zero"
+    longest = max(one.after - one.before for one in admitted)
+    rows.append((name, f"{len(local)} admitted by local counters", lost, f"{longest:.2f} s", f"{recovery:.1f} s"))
 
 
 def test_redis_hangs(server: RedisServer, rows: Rows) -> None:
@@ -336,7 +371,7 @@ def test_the_clock_of_one_application_process_is_ahead(skew: float, rows: Rows) 
     most = most_in_any_window(admitted, 3 if skew else 1)
     assert most <= LIMIT
     promise = f"{most} in any 3 s, of {LIMIT}" if skew else f"{most} in any 1 s, of {LIMIT} in 3 s"
-    rows.append((f"Memcached, one application's clock 2 s ahead, skew={skew:g}", "nothing", promise, "", ""))
+    rows.append((f"Memcached, one application's clock 2 s ahead, skew={skew:g}", "none", promise, "", ""))
 
 
 @pytest.mark.parametrize("kind", ["redis", "memcached"])
@@ -355,7 +390,7 @@ def test_a_child_that_is_forked_after_the_first_use_has_connections_of_its_own(
         assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
         assert limiter.peek("key").remaining == 2
         limiter.close()
-    rows.append((f"fork after the first use ({kind.capitalize()})", "nothing", "exactly the limit", "", "0.0 s"))
+    rows.append((f"fork after the first use ({kind.capitalize()})", "none", "exactly the limit", "", "0.0 s"))
 
 
 def test_event_loops_come_and_go(server: RedisServer, rows: Rows) -> None:
@@ -367,4 +402,4 @@ def test_event_loops_come_and_go(server: RedisServer, rows: Rows) -> None:
         return decision.remaining
 
     assert [asyncio.run(once()) for _ in range(3)] == [4, 3, 2]
-    rows.append(("event loop closed, another opened", "nothing", "exactly the limit", "", "0.0 s"))
+    rows.append(("event loop closed, another opened", "none", "exactly the limit", "", "0.0 s"))
