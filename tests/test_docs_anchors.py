@@ -79,7 +79,10 @@ ANCHORS = {
         "alerts-and-a-dashboard an-observer-of-your-own metrics-for-opentelemetry metrics-for-prometheus "
         "several-workers watch-the-limits "
     ),
-    "how-to/outages": "decide-what-an-outage-means what-it-costs",
+    "how-to/outages": (
+        "alive-but-refusing decide-what-an-outage-means other-limits-for-an-outage the-values-of-on-outage "
+        "what-it-costs what-local-promises "
+    ),
     "how-to/release": "release-the-checklist",
     "how-to/shadow-and-rollback": "a-new-rule on-the-worst-day the-whole-site try-a-limit-in-shadow-and-take-it-back",
     "how-to/show-visitors": (
@@ -95,8 +98,8 @@ ANCHORS = {
         "a-browser-shows-a-network-error-instead-of-the-refusal a-changed-policy-file-does-nothing "
         "a-page-of-another-origin-gets-a-network-error-instead-of-the-429 everybody-is-refused-at-once "
         "nobody-is-refused one-client-is-refused-who-should-not-be requests-have-become-slow "
-        "the-log-repeats-itself the-server-does-not-start the-tests-of-your-own-site-are-refused too-many-pass "
-        "troubleshooting "
+        "the-log-repeats-itself the-server-does-not-start the-store-is-down the-tests-of-your-own-site-are-refused "
+        "too-many-pass troubleshooting "
     ),
     "how-to/verify": (
         "1-the-server-is-installed-and-runs 2-the-client-library-is-installed 3-the-store-answers-and-counts "
@@ -126,8 +129,10 @@ ANCHORS = {
         "rlk255-a-proxy-that-nobody-trusts rlk256-nobody-is-refused "
         "rlk261-the-field-of-a-trusted-proxy-is-missing "
         "rlk262-a-field-with-underscores-can-be-mistaken-for-the-proxy-s "
-        "rlk262-a-field-with-underscores-can-be-mistaken-for-the-proxys rlk301-storeunavailableerror "
-        "rlk302-storecontendederror rlk303-the-changed-policy-file-cannot-be-applied rlk429-limitexceeded "
+        "rlk262-a-field-with-underscores-can-be-mistaken-for-the-proxys rlk300-storeerror "
+        "rlk301-storeunavailableerror "
+        "rlk302-storecontendederror rlk303-the-changed-policy-file-cannot-be-applied rlk304-the-store-is-full "
+        "rlk429-limitexceeded "
     ),
     "reference/headers": (
         "custom-denial-responses response-fields scripts-of-other-origins the-body-of-a-refusal where-no-field-is-added "

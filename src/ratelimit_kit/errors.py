@@ -29,7 +29,7 @@
     │   ├── MissingFieldWarning   RLK261     a trusted proxy's field does not arrive: all its clients share one quota
     │   └── MergedFieldsWarning   RLK262     the server mixes up a client's X_Forwarded_For and the proxy's field
     ├── CostError             RLK102     a cost that can never be admitted (also a ValueError)
-    ├── StoreError
+    ├── StoreError            RLK300     the store is alive, but cannot decide this call
     │   ├── StoreUnavailableError  RLK301   the store failed or missed the deadline
     │   ├── StoreContendedError    RLK302   the store is alive, but too busy
     │   └── StoreFullError         RLK304   the store is alive, but has no room for another counter

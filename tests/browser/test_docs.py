@@ -70,6 +70,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("custom 429", "reference/headers.html#custom-429-pages"),
         ("gunicorn workers", "explanation/guard.html"),
         ("proxy", "how-to/behind-a-proxy.html"),
+        ("redis down", "how-to/troubleshooting.html#index-0"),
+        ("redis is down", "how-to/troubleshooting.html#index-0"),
+        ("503", "how-to/troubleshooting.html#index-0"),
+        ("wrongtype", "reference/errors.html"),
+        ("on_outage", "how-to/outages.html"),
+        ("fallback", "how-to/outages.html#other-limits-for-an-outage"),
     ],
 )
 def test_a_search_finds_the_page_about_its_subject_first(
@@ -80,6 +86,16 @@ def test_a_search_finds_the_page_about_its_subject_first(
     page.goto(f"http://docs.test/search.html?q={quote_plus(query)}")
     expect(page.locator(".search-summary")).to_contain_text("Search finished")
     assert page.locator("ul.search > li > a").first.get_attribute("href") == first
+
+
+def test_no_table_of_the_stores_is_cut_off(open_page: Opener, built: Path) -> None:
+    page = open_page()
+    page.set_viewport_size({"width": 1200, "height": 900})
+    page.route("http://docs.test/**", lambda route: answer(route, built))
+    page.goto("http://docs.test/reference/stores.html")
+    tables = page.locator("article .table-wrapper")
+    assert tables.count() >= 1
+    assert tables.evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth).length") == 0
 
 
 def answer(route: Route, folder: Path) -> None:
