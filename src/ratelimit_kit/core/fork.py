@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from threading import Lock
+from typing import Any, Final
 from weakref import WeakSet
 
 
@@ -24,3 +25,11 @@ def each_in_forked_child(renew: Callable[[Any], None]) -> WeakSet[Any]:
 
     in_forked_child(renew_each)
     return members
+
+
+def _renew_lock(owner: Any) -> None:
+    owner._lock = Lock()  # noqa: SLF001 - those who ask for it
+
+
+with_lock: Final = each_in_forked_child(_renew_lock)
+"""Objects whose `_lock` is made anew in every forked child: a thread of the parent may have held it, and is not there."""

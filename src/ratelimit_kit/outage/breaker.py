@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from threading import Lock
 
+from ratelimit_kit.core.fork import with_lock
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -30,6 +31,7 @@ class CircuitBreaker:
     def __init__(self) -> None:
         self.error: StoreError | None = None
         self._lock = Lock()
+        with_lock.add(self)
         self._pause = FIRST_PAUSE_SECONDS
         self._next = 0.0
         self._tried = self._since = self._recovered = float("-inf")

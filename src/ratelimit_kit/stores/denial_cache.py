@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from ratelimit_kit.core.decision import Decision, StateDenied, Verdict
 from ratelimit_kit.core.durations import MICROSECONDS
+from ratelimit_kit.core.fork import with_lock
 from ratelimit_kit.core.limit import FOREVER
 from ratelimit_kit.stores import Charge, check_charges
 
@@ -55,6 +56,7 @@ class DenialCache:
         self._given_back: dict[str, float] = {}
         self._forgot = 0.0
         self._lock = Lock()
+        with_lock.add(self)
         _all.add(self)
 
     def __len__(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from threading import Barrier
 from typing import Any
 
@@ -18,7 +19,8 @@ from redis.credentials import CredentialProvider
 
 from ratelimit_kit import Limiter, RedisStore
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreUnavailableError
-from tests.processes import RedisServer, redis_server
+from tests.clusters import cluster_servers, sentinel_servers
+from tests.processes import Process, RedisServer, redis_server
 from tests.relay import Relay, dribble, relay
 
 pytestmark = pytest.mark.live
@@ -255,3 +257,115 @@ async def test_waiting_for_the_loops_connection_is_no_outage(
     assert errors == {StoreContendedError}
     assert not isinstance(found[0], BaseException)
     await limiter.aclose()
+
+
+@pytest.mark.parametrize("garbage", [b":abc\r\n", b"$zz\r\n", b"*x\r\n", b"\x00\x00\r\n", b"*1\r\n$-7\r\n"], ids=repr)
+@pytest.mark.parametrize("scheme", ["redis", "redis+sentinel", "redis+cluster"])
+def test_garbage_instead_of_a_welcome_is_an_outage(redis: RedisServer, scheme: str, garbage: bytes) -> None:
+    with relay(redis.port) as between:
+        between.answer = lambda _: [garbage]
+        path = {"redis": "/3", "redis+sentinel": "/main"}.get(scheme, "")
+        limiter = Limiter("5/hour", store=f"{scheme}://127.0.0.1:{between.port}{path}?timeout={TIMEOUT}")
+        for call in every_call(limiter):
+            assert isinstance(timed_out(call), StoreUnavailableError)
+        limiter.close()
+
+
+class Interrupted(BaseException):
+    """What ends a call at any moment: a time limit of a task queue, Ctrl-C, a cancelled task."""
+
+
+def interrupted_once(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    """Interrupt the next connection of this class before it has chosen its database."""
+    send = kind.send_command
+
+    def interrupt(self: Any, *command: Any, **options: Any) -> Any:
+        if command[0] == "SELECT":
+            monkeypatch.setattr(kind, "send_command", send)
+            raise Interrupted
+        return send(self, *command, **options)
+
+    monkeypatch.setattr(kind, "send_command", interrupt)
+
+
+async def test_a_connection_whose_opening_was_interrupted_is_not_used(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no database yet, and would count in number 0."""
+    url = redis.url()
+    with client_library.Redis.from_url(url) as raw, client_library.Redis(port=redis.port) as first:
+        for number, batching in enumerate((True, False)):
+            limiter = Limiter("2/hour", store=RedisStore(url, batching=batching), name=f"half-open-{number}")
+            interrupted_once(monkeypatch, client_library.connection.AbstractConnection)
+            with pytest.raises(Interrupted):
+                limiter.hit("key")
+            assert [limiter.hit("key").allowed for _ in range(3)] == [True, True, False]
+            interrupted_once(monkeypatch, client_library.asyncio.connection.AbstractConnection)
+            with pytest.raises(Interrupted):
+                await limiter.store._aclient.call(lambda client: client.ping())  # type: ignore[attr-defined]
+            await limiter.store._aclient.call(lambda client: client.set("asynchronous", "here"))  # type: ignore[attr-defined]
+            assert raw.get("asynchronous") == b"here"
+            await limiter.aclose()
+            limiter.close()
+        assert not first.keys("*half-open*")
+        assert not first.keys("asynchronous")
+        assert len(raw.keys("*half-open*")) == 2
+
+
+@pytest.fixture
+def hung_port() -> Iterator[int]:
+    """A port at which connecting gets no answer at all: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("kind", ["redis", "memcached"])
+async def test_an_address_that_hangs_leaves_time_for_the_next_one(
+    kind: str, redis: RedisServer, memcached: Process, hung_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = redis.port if kind == "redis" else memcached.port
+    lookup = socket.getaddrinfo
+
+    def two_addresses(host: Any, *given: Any, **options: Any) -> Any:
+        if host != "store.internal":
+            return lookup(host, *given, **options)
+        if options.get("flags", 0) & socket.AI_NUMERICHOST:
+            raise socket.gaierror
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", one)) for one in (hung_port, port)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    limiter = Limiter("5/hour", store=f"{kind}://store.internal:{port}?timeout=2", name=f"two addresses {kind}")
+    assert limiter.store.decide(limiter._charges("key", 1))[0].remaining == 4
+    assert (await limiter.store.adecide(limiter._charges("key", 1)))[0].remaining == 3
+    await limiter.aclose()
+    limiter.close()
+
+
+async def test_a_sentinel_that_hangs_leaves_time_for_the_next_one(redis: RedisServer) -> None:
+    with sentinel_servers() as watched, relay(redis.port) as silent:
+        silent.mute = True
+        url = watched.url().replace("://", f"://127.0.0.1:{silent.port},") + "?timeout=2"
+        limiter = Limiter("5/hour", store=url)
+        assert limiter.store.decide(limiter._charges("key", 1))[0].remaining == 4
+        assert (await limiter.store.adecide(limiter._charges("key", 1)))[0].remaining == 3
+        await limiter.aclose()
+        limiter.close()
+
+
+async def test_a_cluster_is_asked_over_new_connections_after_the_old_ones_have_ended() -> None:
+    with cluster_servers(replicas=0) as cluster:
+        limiter = Limiter("100/hour", store=cluster.url() + "?timeout=2", deny_cache=False)
+        for left in range(99, 94, -1):
+            assert (await limiter.ahit("key")).remaining == left
+            for port in cluster.ports:
+                with client_library.Redis(port=port) as raw:
+                    raw.client_kill_filter(_type="normal", skipme=True)
+            await asyncio.sleep(0.05)  # the loop sees the end
+        await limiter.aclose()

@@ -12,7 +12,8 @@ import pytest
 
 from ratelimit_kit import Charge, FixedWindow, MemcachedStore, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import CostError, StoreContendedError
-from ratelimit_kit.stores.memcached.client import Client
+from ratelimit_kit.stores.memcached.client import Client, ThreadTurn
+from ratelimit_kit.stores.memcached.turns import Turns
 from tests.stores.memcached.peers import Peer, Piece, is_silent, running_peer
 
 LIMITS = [TokenBucket(30, per=3600), SlidingWindow(30, per=3600), FixedWindow(30, per="month")]
@@ -199,3 +200,21 @@ async def test_a_loop_that_cannot_watch_sockets_is_served_by_threads(peer: Peer,
             return runner.run(hits())
 
     assert await asyncio.to_thread(run) == [29] * 50
+
+
+def test_a_turn_is_never_given_to_somebody_who_was_killed_while_he_was_taken_along() -> None:
+    store = MemcachedStore("memcached://127.0.0.1:1")
+    job = store._conversations.decision([Charge("key", LIMITS[0])])
+    turns = Turns()
+    assert turns.take(job.keys)
+    killed, waiting = ThreadTurn(job), ThreadTurn(job)
+    assert not turns.queue(killed)
+    assert not turns.queue(waiting)
+    riders = turns.take_along(job)
+    assert riders == [killed, waiting]
+    assert not turns.give_up(killed)  # by then the leader is killed too
+    turns.put_back(job, riders)
+    turns.leave(job.keys)
+    assert waiting.wait(0)
+    turns.leave(job.keys)
+    assert not len(turns)

@@ -98,7 +98,7 @@ class Client:
             if not done and not self._turns.withdraw(turn):  # whoever does the job has to end no later than this call
                 done = turn.wait(self._failures.timeout)
         finally:
-            if not done and not self._turns.withdraw(turn) and turn.held == len(job.keys):
+            if not done and self._turns.give_up(turn):
                 self._turns.leave(job.keys)
         if not done:
             raise self._failures.contended("others kept a counter busy")

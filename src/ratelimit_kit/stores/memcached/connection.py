@@ -93,10 +93,12 @@ class MemcachedConnections(ConnectionPool[Connection]):
         """A new connection to a server, opened until `deadline`; looking up a host's name has no deadline."""
         address = self._addresses[str(place)]
         error: OSError | None = None
-        for family, target in addresses_of(address):
+        addresses = addresses_of(address)
+        for family, target in addresses:
             sock = new_socket(family)
             try:
-                sock.settimeout(_left(deadline))
+                # One address that hangs leaves time for the next one.
+                sock.settimeout(_left(deadline) / (1 if target == addresses[-1][1] else 2))
                 sock.connect(target)
             except OSError as failure:
                 sock.close()

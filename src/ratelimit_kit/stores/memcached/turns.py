@@ -21,13 +21,14 @@ MAX_TOGETHER = 64
 class Turn:
     """A caller who waits for the turns of its job's keys, and holds the first `held` of them.
 
-    `result` or `error` is set if somebody else has done the job.
+    `result` or `error` is set if somebody else has done the job, `is_gone` if the caller waits for nothing any more.
     """
 
-    __slots__ = ("error", "held", "job", "result")
+    __slots__ = ("error", "held", "is_gone", "job", "result")
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self.is_gone = False
         self.held = 0
         self.result: Any = None
         self.error: Exception | None = None
@@ -101,9 +102,14 @@ class Turns:
 
     def put_back(self, job: Job, riders: Sequence[Turn]) -> None:
         """Let those who were taken along wait in front again: the leader was stopped, and nobody knows an outcome."""
-        if riders:
-            with self._lock:
-                self._waiting[job.keys[0]].extendleft(reversed(riders))
+        with self._lock:
+            self._waiting[job.keys[0]].extendleft([one for one in reversed(riders) if not one.is_gone])
+
+    def give_up(self, turn: Turn) -> bool:
+        """Wait no longer, and come never back; whether all turns are held, which then have to be left."""
+        with self._lock:
+            turn.is_gone = True
+        return not self.withdraw(turn) and turn.held == len(turn.job.keys)
 
     def fail(self, keys: Sequence[str], error: Exception) -> None:
         """Give the error of a leader to all who wait for its keys: they would ask the same server in vain."""

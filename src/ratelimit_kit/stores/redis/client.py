@@ -25,12 +25,14 @@ from ratelimit_kit.stores.redis.driver import (
     FAILURES,
     MAX_CONNECTIONS,
     NoScriptError,
+    ResponseError,
     has_private_names,
     make_client,
+    reading,
     sentinel_clients,
 )
 from ratelimit_kit.stores.redis.failures import Failures
-from ratelimit_kit.stores.redis.library_calls import Check, arun_script, run_script
+from ratelimit_kit.stores.redis.library_calls import Check, aexecute, arun_script, execute, run_script
 from ratelimit_kit.stores.redis.pipeline.batching import Batcher
 from ratelimit_kit.stores.redis.pipeline.loop_client import MAX_LOOP_CONNECTIONS, loop_client
 from ratelimit_kit.stores.redis.pipeline.timeout import Deadline
@@ -78,7 +80,7 @@ class Client:
             raise self._failures.contended(pool.size)
         ready = monotonic()
         try:
-            with within(deadline):
+            with within(deadline), reading():
                 return work(self._library_client())
         except FAILURES as error:
             raise self._failures.of_call(error, ready, deadline, monotonic()) from error
@@ -100,7 +102,7 @@ class Client:
     def command(self, *arguments: str, expected: Reply) -> None:
         """Execute a command and check its reply, as `check_reply` does."""
         if not self._direct:
-            self.call(lambda client: client.execute_command(*arguments))
+            self.call(lambda client: execute(client, *arguments))
         else:
             self._send(encode_command(*arguments), partial(check_reply, expected))
 
@@ -197,13 +199,16 @@ class AsyncClient:
                 await permits.acquire()
         except TimeoutError:
             raise self._failures.contended(MAX_LOOP_CONNECTIONS) from None
-        ready = loop.time()
+        ready, client = loop.time(), own.client
         try:
             async with Deadline(loop, deadline, timeout):
-                if self._address.kind == "cluster":
-                    await own.prepared()
-                return await work(own.client)
+                with reading():
+                    if self._address.kind == "cluster":
+                        await own.prepared()
+                    return await work(client)
         except FAILURES as error:
+            if not isinstance(error, ResponseError):
+                own.failed(client)
             raise self._failures.of_call(error, ready, deadline, loop.time()) from error
         finally:
             permits.release()
@@ -219,7 +224,7 @@ class AsyncClient:
         """Execute a command, as Client.command does."""
         batcher = self._pipelined()
         if batcher is None:
-            await self.call(lambda client: client.execute_command(*arguments))
+            await self.call(lambda client: aexecute(client, *arguments))
         else:
             packed = encode_command(*arguments)
             await batcher.call(lambda **_: packed, partial(check_reply, expected))
@@ -247,7 +252,8 @@ class AsyncClient:
         if self.flaw is not None:
             raise self.flaw
         try:
-            return await work(self._given)
+            with reading():
+                return await work(self._given)
         except FAILURES as error:
             raise self._failures.meaning(error) from error
 

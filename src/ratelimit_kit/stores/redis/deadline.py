@@ -86,7 +86,9 @@ class TimedAttribute:
         self._below = below
 
     def __get__(self, connection: Any, owner: type | None = None) -> float | None:
-        return _left(self.own(connection))
+        left = _left(self.own(connection))
+        # A host may have several addresses: one that hangs leaves time for the next one.
+        return left / 2 if left is not None and self._name == "socket_connect_timeout" else left
 
     def __set__(self, connection: Any, seconds: float | None) -> None:
         if self._below is not None:

@@ -1,22 +1,20 @@
 """The redis-py library: the parts in use, and clients configured the way this library needs them.
 
 This module imports redis (`cluster.py` only its `redis.crc`) and says what to install if it is missing. Private names
-of redis-py are used only here and in `protocol.py`, and checked once, when a store is created: if they are missing,
-calls go through redis-py's own client, one by one.
+are used only here, in `opening.py`, `protocol.py` and `abort.py`, and checked once: without them calls go through redis-py's
+client.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import weakref
-from functools import lru_cache
+from functools import partial
 from typing import Any, Final
 
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import DependencyError, StoreURLError
-from ratelimit_kit.stores.redis.deadline import TimedAttribute, TimedSocket
+from ratelimit_kit.stores.redis.opening import has_data, misread_as, timed, whole
 from ratelimit_kit.stores.redis.url import OF_ONE_SERVER, Address
 
 try:
@@ -55,14 +53,14 @@ __all__ = [
     "NoScriptError",
     "ReadOnlyError",
     "ResponseError",
-    "abort",
     "connection_of",
     "error_of",
+    "has_data",
     "has_private_names",
     "make_client",
+    "reading",
     "sentinel_clients",
     "socket_of",
-    "taken_writers",
 ]
 
 FAILURES = (redis.RedisError, RedisClusterException, OSError, TimeoutError)
@@ -75,6 +73,9 @@ ConnectionLost = redis.ConnectionError
 
 InvalidReply = redis.InvalidResponse
 """The bytes received are not a reply."""
+
+reading = partial(misread_as, InvalidReply)
+"""Turns what redis-py raises over bytes that it cannot read into an InvalidReply."""
 
 CLUSTERS = (redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster)
 
@@ -98,8 +99,10 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
         return _cluster(address, {**options, **address.options}, asynchronous=asynchronous)
     options["max_connections"] = MAX_CONNECTIONS
     if address.kind == "sentinel":
-        # Before version 8, redis-py parses a Sentinel's replies in RESP2 only.
-        asked = {**options, **address.sentinel_options, "protocol": 2}
+        # Before version 8, redis-py parses a Sentinel's replies in RESP2 only. One that hangs leaves time for the others.
+        part = timeout / (1 + len(address.nodes))
+        shared = {"socket_connect_timeout": part, "socket_timeout": part}
+        asked = {**options, **address.sentinel_options, **shared, "protocol": 2}
         known = library.sentinel.Sentinel(address.nodes, sentinel_kwargs=asked, **{**options, **address.options})
         return _managed(known.master_for(address.service), asynchronous=asynchronous)
     try:
@@ -116,14 +119,18 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
 
 
 def _managed(client: Any, *, asynchronous: bool) -> Any:
-    """The client. Connections of a sync one, also those to Sentinels, keep the deadline of the call that uses them.
+    """The client. Its connections, also those to Sentinels, are opened completely or not at all.
 
-    They are closed when it is dropped, or else each socket would warn that it was left open.
+    Those of a sync one keep the deadline of the call that uses them, and are closed when it is dropped, or else each
+    socket would warn that it was left open.
     """
-    for one in () if asynchronous else (client, *sentinel_clients(client)):
+    for one in (client, *sentinel_clients(client)):
         pool = one.connection_pool
-        pool.connection_class = _timed(pool.connection_class)
-        weakref.finalize(client, pool.disconnect).atexit = False
+        if asynchronous:
+            pool.connection_class = whole(pool.connection_class, InvalidReply)
+        else:
+            pool.connection_class = timed(pool.connection_class, InvalidReply)
+            weakref.finalize(client, pool.disconnect).atexit = False
     return client
 
 
@@ -132,7 +139,13 @@ def _cluster(address: Address, options: dict[str, Any], *, asynchronous: bool) -
     cluster = redis.asyncio.cluster if asynchronous else redis.cluster
     nodes = [cluster.ClusterNode(*node) for node in address.nodes]
     if asynchronous:
-        return cluster.RedisCluster(startup_nodes=nodes, **options)
+        client = cluster.RedisCluster(startup_nodes=nodes, **options)
+        kind = client.connection_kwargs["connection_class"] = whole(
+            client.connection_kwargs["connection_class"], InvalidReply
+        )
+        for node in client.nodes_manager.startup_nodes.values():
+            node.connection_class = kind
+        return client
     (host, port), *_ = address.nodes
     scheme = "rediss" if options.pop("ssl", False) else "redis"
     url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
@@ -143,7 +156,7 @@ class _TimedPool(redis.ConnectionPool):
     """The connections of a node of a cluster, which keep the deadline of the caller."""
 
     def __init__(self, connection_class: Any = redis.Connection, *given: Any, **options: Any) -> None:
-        super().__init__(_timed(connection_class), *given, **options)
+        super().__init__(timed(connection_class, InvalidReply), *given, **options)
 
 
 def connection_of(pool: Any) -> Any:
@@ -152,21 +165,6 @@ def connection_of(pool: Any) -> Any:
         return pool.get_connection()
     except TypeError:  # redis-py before 5.3 requires the name of a command
         return pool.get_connection("EVALSHA")
-
-
-@lru_cache
-def _timed(kind: Any) -> Any:
-    """The same class of connections, except that they keep the deadline of the caller; itself if it cannot be told to."""
-    if not hasattr(kind, "_connect"):
-        return kind
-    limited = {
-        name: TimedAttribute(name, getattr(kind, name, None)) for name in ("socket_timeout", "socket_connect_timeout")
-    }
-
-    def connect(self: Any) -> TimedSocket:
-        return TimedSocket(kind._connect(self), limited["socket_timeout"].own(self))  # noqa: SLF001 - there is no public name
-
-    return type(f"Timed{kind.__name__}", (kind,), {**limited, "_connect": connect})
 
 
 def socket_of(connection: Any) -> Any:
@@ -185,37 +183,6 @@ def sentinel_clients(client: Any) -> list[Any]:
     """The clients for Sentinels behind a client; closing that client leaves them open."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [] if manager is None else list(manager.sentinels)
-
-
-def taken_writers(client: Any) -> list[Any]:
-    """The streams of an asyncio client's connections, of which the client then knows no more, nor warns of them."""
-    pool = getattr(client, "connection_pool", None)
-    connections = [*getattr(pool, "_available_connections", ()), *getattr(pool, "_in_use_connections", ())]
-    if pool is None:
-        client._initialize = True  # noqa: SLF001 - so does its aclose, and else it warns of itself
-        connections = [one for node in client.get_nodes() for one in getattr(node, "_connections", ())]
-    found = []
-    for connection in connections:
-        writer = getattr(connection, "_writer", None)
-        if writer is not None:
-            found.append(writer)
-            connection._writer = connection._reader = None  # noqa: SLF001 - there is no public name
-    return found
-
-
-def abort(writer: Any, *, loop_closed: bool) -> None:
-    """Abort the transport of a stream; the last step, which is a callback, is taken here if its loop is closed."""
-    transport = writer.transport
-    plain = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None) or transport
-    if plain.get_extra_info("socket").fileno() < 0:
-        return
-    for one in {transport, plain} if loop_closed else {transport}:
-        one.set_protocol(asyncio.Protocol())  # nobody waits for replies any more
-    with contextlib.suppress(RuntimeError):  # Event loop is closed
-        transport.abort()
-    finish = getattr(plain, "_call_connection_lost", None)
-    if loop_closed and finish is not None:
-        finish(None)
 
 
 PRIVATE: Final = {False: "_sock", True: "_writer"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ratelimit_kit.stores.redis.driver import NEVER_DECODE, NoScriptError
+from ratelimit_kit.stores.redis.driver import NEVER_DECODE, NoScriptError, has_data
 from ratelimit_kit.stores.redis.scripts import PackedArguments, Script
 
 Check = Callable[[Any], None]
@@ -18,9 +18,9 @@ BYTES: Final[Any] = {NEVER_DECODE: True}
 def run_script(client: Any, script: Script, keys: Sequence[str], arguments: PackedArguments, accept: Check) -> Any:
     """Call a script, by its text if the server does not know it."""
     try:
-        reply = _execute(client, "EVALSHA", script.sha, len(keys), *keys, *arguments)
+        reply = execute(client, "EVALSHA", script.sha, len(keys), *keys, *arguments, **BYTES)
     except NoScriptError:
-        reply = _execute(client, "EVAL", script.source, len(keys), *keys, *arguments)
+        reply = execute(client, "EVAL", script.source, len(keys), *keys, *arguments, **BYTES)
     accept(reply)
     return reply
 
@@ -30,18 +30,19 @@ async def arun_script(
 ) -> Any:
     """Do what `run_script` does."""
     try:
-        reply = await _aexecute(client, "EVALSHA", script.sha, len(keys), *keys, *arguments)
+        reply = await aexecute(client, "EVALSHA", script.sha, len(keys), *keys, *arguments, **BYTES)
     except NoScriptError:
-        reply = await _aexecute(client, "EVAL", script.source, len(keys), *keys, *arguments)
+        reply = await aexecute(client, "EVAL", script.source, len(keys), *keys, *arguments, **BYTES)
     accept(reply)
     return reply
 
 
-def _execute(client: Any, *command: Any) -> Any:
-    return client.execute_command(*command, **BYTES)
+def execute(client: Any, *command: Any, **options: Any) -> Any:
+    """Execute a command; the reply is bytes, a number or a text."""
+    return client.execute_command(*command, **options)
 
 
-async def _aexecute(client: Any, *command: Any) -> Any:
+async def aexecute(client: Any, *command: Any, **options: Any) -> Any:
     """Execute a command over a connection that was looked at before.
 
     redis-py's asyncio pool ignores that the server has closed a connection where maintenance notifications are on, as
@@ -49,11 +50,10 @@ async def _aexecute(client: Any, *command: Any) -> Any:
     """
     pool = getattr(client, "connection_pool", None)
     if pool is None:
-        return await client.execute_command(*command, **BYTES)
+        return await client.execute_command(*command, **options)
     connection = await pool.get_connection()
     try:
-        has_data = getattr(connection, "can_read", None) or connection.can_read_destructive
-        if await has_data():
+        if await has_data(connection):
             await connection.disconnect()
             await connection.connect()
         await connection.send_command(*command)

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any
 
 from ratelimit_kit.core.events import Event
+from ratelimit_kit.core.fork import with_lock
 from ratelimit_kit.errors import OptionError, RateLimitKitError, ReloadError
 from ratelimit_kit.outage import Outcomes
 from ratelimit_kit.web.policy.config import fixed_part, read_file, renewed_by
@@ -45,6 +46,7 @@ class PolicyFile:
         self._fixed = fixed_part(config)
         self._seen = seen
         self._lock = Lock()
+        with_lock.add(self)
         self.next_check = time.monotonic() + RECHECK_SECONDS
 
     def changed(self, ruleset: RuleSet, check: Callable[[RuleSet], None]) -> RuleSet | ReloadError | None:

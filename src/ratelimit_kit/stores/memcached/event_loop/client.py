@@ -29,7 +29,8 @@ class LoopClient:
         self.servers = servers
         self.failures = failures
         self.turns = Turns()
-        self.connections = {name: LoopConnection(name, address) for name, address in servers.addresses.items()}
+        patience = failures.timeout / 2
+        self.connections = {name: LoopConnection(name, one, patience) for name, one in servers.addresses.items()}
 
     async def run(self, job: Job) -> Any:
         """Do a job until the deadline, or let somebody else do it along with his; raises StoreError on any failure."""

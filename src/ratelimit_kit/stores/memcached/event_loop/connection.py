@@ -36,11 +36,15 @@ class Pending:
 
 
 class LoopConnection:
-    """The connection to the server `name`; `answered_at` is when it has last replied (monotonic seconds)."""
+    """The connection to the server `name`; `answered_at` is when it has last replied (monotonic seconds).
 
-    def __init__(self, name: str, address: Address) -> None:
+    Of several addresses, each but the last has `patience` seconds: one that hangs leaves time for the next one.
+    """
+
+    def __init__(self, name: str, address: Address, patience: float) -> None:
         self._name = name
         self._address = address
+        self._patience = patience
         self._link: _Link | None = None
         self._opening: asyncio.Task[None] | None = None
         self._unsent: list[Pending] = []
@@ -84,11 +88,13 @@ class LoopConnection:
         loop = asyncio.get_running_loop()
         error: Exception = OSError("the host has no address")
         try:
-            for family, target in await self._addresses(loop):
+            addresses = await self._addresses(loop)
+            for family, target in addresses:
                 sock = new_socket(family)
                 sock.setblocking(False)
                 try:
-                    await loop.sock_connect(sock, target)
+                    async with asyncio.timeout(None if target == addresses[-1][1] else self._patience):
+                        await loop.sock_connect(sock, target)
                 except OSError as failure:
                     sock.close()
                     error = failure

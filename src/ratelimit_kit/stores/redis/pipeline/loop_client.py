@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from ratelimit_kit.stores.redis.driver import abort, has_private_names, make_client, sentinel_clients, taken_writers
+from ratelimit_kit.stores.redis.driver import has_private_names, make_client, sentinel_clients
 from ratelimit_kit.stores.redis.failures import Failures
+from ratelimit_kit.stores.redis.pipeline.abort import abort, taken_writers
 from ratelimit_kit.stores.redis.pipeline.batching import Batcher
 from ratelimit_kit.stores.redis.scripts import Arguments, Script
 from ratelimit_kit.stores.redis.url import Address
@@ -18,8 +21,11 @@ MAX_LOOP_CONNECTIONS = 16
 class LoopClient:
     """The client, permits and batcher of one event loop."""
 
-    def __init__(self, client: Any, batcher: Batcher | None) -> None:
-        self.client = client
+    def __init__(self, make: Callable[[], Any], batcher: Batcher | None, timeout: float) -> None:
+        self.client = make()
+        self._make = make
+        self._timeout = timeout
+        self._failed: list[Any] = []
         self.permits = asyncio.Semaphore(MAX_LOOP_CONNECTIONS)
         self.batcher = batcher
         self._preparing: asyncio.Task[Any] | None = None
@@ -35,6 +41,20 @@ class LoopClient:
             task = self._preparing = asyncio.get_running_loop().create_task(self.client.initialize())
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(task)
+
+    def failed(self, client: Any) -> None:
+        """Begin anew after a connection has failed: the others of that client may be as dead; calls over them end first."""
+        if client is self.client and (self._preparing is None or self._preparing.done()):
+            self.client, self._preparing = self._make(), None
+            self._failed.append(client)
+            asyncio.get_running_loop().call_later(self._timeout, self._close, client)
+
+    def _close(self, client: Any) -> None:
+        self._closing = asyncio.get_running_loop().create_task(client.aclose())
+        self._closing.add_done_callback(lambda _: self._forget(client))
+
+    def _forget(self, client: Any) -> None:
+        self._failed = [one for one in self._failed if one is not client]
 
     async def aclose(self) -> None:
         """Close all connections; a later call opens new ones."""
@@ -53,17 +73,17 @@ class LoopClient:
             abort(writer, loop_closed=loop_closed)
 
     def _clients(self) -> list[Any]:
-        own = [self.client] if self.batcher is None else [self.client, self.batcher.client]
+        own = [self.client, *self._failed, *([] if self.batcher is None else [self.batcher.client])]
         return [client for one in own for client in (one, *sentinel_clients(one))]
 
 
 def loop_client(address: Address, failures: Failures, deciding: tuple[Script, Arguments] | None) -> LoopClient:
     """A client for the running event loop."""
-    client = make_client(address, failures.timeout, asynchronous=True)
     batcher = None
     if deciding is not None:
         # A ReplyProtocol reads only RESP2.
         own = make_client(address.in_resp2(), failures.timeout, asynchronous=True, timed=False)
         if has_private_names(own, asynchronous=True):
             batcher = Batcher(own, *deciding, failures)
-    return LoopClient(client, batcher)
+    make = partial(make_client, address, failures.timeout, asynchronous=True)
+    return LoopClient(make, batcher, failures.timeout)

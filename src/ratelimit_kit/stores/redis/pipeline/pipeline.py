@@ -163,7 +163,7 @@ class Pipeline:
     def _check_deadlines(self, due: float) -> None:
         """Give up a connection that was silent for too long, and callers who have waited for too long.
 
-        A loop that runs late itself grants one more wait: the replies may be there, unread.
+        A loop that runs late itself looks once more, after as much time again: the replies may be there, unread.
         """
         self._timer = None
         if not self._under_way:
@@ -171,8 +171,8 @@ class Pipeline:
         oldest, now = self._under_way[0], monotonic()
         if now > due + LATE_SECONDS and not oldest.late:
             for exchange in self._under_way:
-                exchange.late, exchange.sent = True, now
-            self._wake_at(now + self.timeout)
+                exchange.late = True
+            self._wake_at(now + (now - due))
         elif now >= oldest.sent + self.timeout:
             assert self._protocol is not None
             self._on_lost(self._protocol, TimeoutError())

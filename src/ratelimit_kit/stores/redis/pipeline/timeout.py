@@ -16,14 +16,15 @@ LATE_SECONDS: Final = 0.02
 
 
 class Deadline:
-    """Async context manager: TimeoutError at `moment` (the loop's time), or up to `seconds` later in a late loop."""
+    """Async context manager: TimeoutError at `moment` (the loop's time), or in a late loop later by as much, up to `seconds`."""
 
-    __slots__ = ("_handle", "_loop", "_moment", "_timeout")
+    __slots__ = ("_handle", "_last", "_loop", "_moment", "_timeout")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, moment: float, seconds: float) -> None:
         self._loop = loop
         self._moment = moment
-        self._timeout = asyncio.timeout_at(moment + seconds)
+        self._last = moment + seconds
+        self._timeout = asyncio.timeout_at(self._last)
         self._handle: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> None:
@@ -39,5 +40,5 @@ class Deadline:
 
     def _come(self) -> None:
         now = self._loop.time()
-        if now < self._moment + LATE_SECONDS:
-            self._timeout.reschedule(now)
+        late = now - self._moment
+        self._timeout.reschedule(now if late < LATE_SECONDS else max(now, min(now + late, self._last)))
