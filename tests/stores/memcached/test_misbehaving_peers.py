@@ -145,7 +145,7 @@ def test_garbage_is_an_outage_until_the_next_reply(
     assert decide(store, [CHARGE])[0].remaining == 998
 
 
-@pytest.mark.parametrize("value", [b"abcde", b"7", b"1 2 3 0"])
+@pytest.mark.parametrize("value", [b"abcde", b"7", b"1 2 3 0", b"1 2 %d 4" % 10**30, b"1 -%d 3 4" % 10**400])
 def test_a_value_that_is_not_a_state_is_an_error_of_that_call_and_no_outage(
     peer: Peer, store: MemcachedStore, decide: Decide, value: bytes
 ) -> None:

@@ -73,9 +73,15 @@ class States:
         return Write(key, _text(limit, state), found, seconds)
 
 
+LARGEST = 2**63
+"""No time in microseconds and no count is larger."""
+
+
 def _is_state(limit: Limit, numbers: Sequence[int]) -> bool:
     """Whether these numbers can be a state of the limit: what others have written must not break its arithmetic."""
     length = len(numbers)
+    if not numbers or max(numbers) > LARGEST or min(numbers) < -LARGEST:
+        return False
     if isinstance(limit, TokenBucket):
         return length == 4 and numbers[3] > 0
     if not isinstance(limit, SlidingWindow):
