@@ -18,9 +18,9 @@ def constraints() -> list[str]:
     for requirement in chain(project["dependencies"], *project["optional-dependencies"].values()):
         if requirement.startswith(f"{project['name']}["):
             continue
-        declared = re.fullmatch(r"([a-z0-9-]+)>=([0-9.]+)", requirement)
+        declared = re.fullmatch(r"([a-z0-9-]+)>=([0-9.]+)(,<[0-9.]+)?", requirement)
         if declared is None:
-            raise SystemExit(f"{requirement!r} in pyproject.toml is no 'name>=version'")
+            raise SystemExit(f"{requirement!r} in pyproject.toml is neither 'name>=version' nor 'name>=version,<version'")
         lines.add(f"{declared[1]}=={declared[2]}")
     names = [line.partition("==")[0] for line in lines]
     if len(set(names)) < len(names):
