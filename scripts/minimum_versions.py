@@ -20,7 +20,9 @@ def constraints() -> list[str]:
             continue
         declared = re.fullmatch(r"([a-z0-9-]+)>=([0-9.]+)(,<[0-9.]+)?", requirement)
         if declared is None:
-            raise SystemExit(f"{requirement!r} in pyproject.toml is neither 'name>=version' nor 'name>=version,<version'")
+            raise SystemExit(
+                f"{requirement!r} in pyproject.toml is neither 'name>=version' nor 'name>=version,<version'"
+            )
         lines.add(f"{declared[1]}=={declared[2]}")
     names = [line.partition("==")[0] for line in lines]
     if len(set(names)) < len(names):
