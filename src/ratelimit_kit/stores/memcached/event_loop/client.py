@@ -47,10 +47,17 @@ class LoopClient:
         finally:
             turn.stop_timer()
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections; calls in progress end in an error."""
+        self.abort(loop_closed=False)
+
+    def abort(self, *, loop_closed: bool) -> None:
+        """Do so at once; after the loop was closed there are no calls."""
         for connection in self.connections.values():
-            connection.fail(ConnectionError("the store was closed"))
+            if loop_closed:
+                connection.abandon()
+            else:
+                connection.fail(ConnectionError("the store was closed"))
 
     def lead(self, turn: LoopTurn) -> None:
         """Do the job of a turn, and those of who waits for the same."""

@@ -2,15 +2,13 @@
 
 Memcached answers in the order of the requests, so each reply belongs to the oldest request. A caller who no longer waits
 leaves his request in that order, so that its reply is read and nobody else is given it. A connection opens when it is
-used, and again after it was lost. It holds no reference to its loop while it is idle, and the loop holds none to it.
+used, and again after it was lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import weakref
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -38,7 +36,7 @@ class Pending:
 class LoopConnection:
     """The connection to the server `name`; `answered_at` is when it has last replied (monotonic seconds).
 
-    Of several addresses, each but the last has `patience` seconds: one that hangs leaves time for the next one.
+    Of several addresses, all but the last share `patience` seconds: those that hang leave time for the next one.
     """
 
     def __init__(self, name: str, address: Address, patience: float) -> None:
@@ -69,6 +67,12 @@ class LoopConnection:
         self._lose(error)
         self._tell(unsent, error)
 
+    def abandon(self) -> None:
+        """Close the socket after the loop was closed: nobody waits any more."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
     def _flush(self) -> None:
         if self._link is not None and not self._sent and self._link.has_input():
             self._lose(ConnectionError("the connection was closed"))  # nothing had been sent, so nothing is lost
@@ -89,11 +93,12 @@ class LoopConnection:
         error: Exception = OSError("the host has no address")
         try:
             addresses = await self._addresses(loop)
+            patience = self._patience / max(1, len(addresses) - 1)
             for family, target in addresses:
                 sock = new_socket(family)
                 sock.setblocking(False)
                 try:
-                    async with asyncio.timeout(None if target == addresses[-1][1] else self._patience):
+                    async with asyncio.timeout(None if target == addresses[-1][1] else patience):
                         await loop.sock_connect(sock, target)
                 except OSError as failure:
                     sock.close()
@@ -103,7 +108,7 @@ class LoopConnection:
                     raise
                 else:
                     self._opening = None
-                    self._link = _Link(loop, sock, self)
+                    self._link = _Link(loop, sock, self._on_readable)
                     self._flush()
                     return
         except Exception as failure:  # noqa: BLE001 - a mistake, too, is for those who wait
@@ -119,7 +124,7 @@ class LoopConnection:
             found = await loop.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
             return [(family, target) for family, _, _, _, target in found]
 
-    def on_readable(self) -> None:
+    def _on_readable(self) -> None:
         """Receive, and pass on the replies that are complete."""
         assert self._link is not None
         try:
@@ -170,15 +175,14 @@ class LoopConnection:
 
 
 class _Link:
-    """An open socket that a loop watches for an owner, to which it holds only a weak reference."""
+    """An open socket that a loop watches for an owner."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, owner: LoopConnection) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, on_readable: Callable[[], None]) -> None:
         self.sock = sock
         self.has_input = input_check(sock)
         self._rest = b""
-        loop.add_reader(sock.fileno(), _on_readable, weakref.ref(owner))
-        self._finalizer = weakref.finalize(self, _dispose, weakref.ref(loop), sock, os.getpid())
-        self._finalizer.atexit = False
+        self._loop = loop
+        loop.add_reader(sock.fileno(), on_readable)
 
     def send(self, data: bytes) -> None:
         """Send now what the socket takes, and the rest as soon as it takes more."""
@@ -189,44 +193,13 @@ class _Link:
             sent = 0
         had_rest, self._rest = bool(self._rest), data[sent:]
         if self._rest and not had_rest:
-            asyncio.get_running_loop().add_writer(self.sock.fileno(), _on_writable, weakref.ref(self))
+            self._loop.add_writer(self.sock.fileno(), self.send, b"")
         elif had_rest and not self._rest:
-            asyncio.get_running_loop().remove_writer(self.sock.fileno())
+            self._loop.remove_writer(self.sock.fileno())
 
     def close(self) -> None:
-        """Close the socket, in its loop."""
-        if self._finalizer.detach() is not None:
-            _forget(asyncio.get_running_loop(), self.sock)
-
-
-def _on_readable(owner: weakref.ref[LoopConnection]) -> None:
-    connection = owner()
-    if connection is not None:
-        connection.on_readable()
-
-
-def _on_writable(owner: weakref.ref[_Link]) -> None:
-    link = owner()
-    if link is not None:
-        link.send(b"")
-
-
-def _dispose(owner: weakref.ref[asyncio.AbstractEventLoop], sock: socket.socket, pid: int) -> None:
-    """Close a socket that nobody has closed; a loop that runs on has to stop watching it first, in its own thread.
-
-    In a forked child the loop is the parent's: both would share what it watches.
-    """
-    loop = owner()
-    if loop is None or loop.is_closed() or os.getpid() != pid:
-        sock.close()
-        return
-    try:
-        loop.call_soon_threadsafe(_forget, loop, sock)
-    except RuntimeError:  # closed just now
-        sock.close()
-
-
-def _forget(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    loop.remove_reader(sock.fileno())
-    loop.remove_writer(sock.fileno())
-    sock.close()
+        """Close the socket, which its loop stops watching first; a closed loop watches nothing."""
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self.sock.fileno())
+            self._loop.remove_writer(self.sock.fileno())
+        self.sock.close()
