@@ -7,11 +7,14 @@ not look like an outage. An idle connection is checked before it is used.
 from __future__ import annotations
 
 import math
+import select
+import socket
 import threading
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 
@@ -82,6 +85,15 @@ class Permits:
                     self._free.append(None)
                 else:
                     turn.release()
+
+
+def input_check(sock: socket.socket) -> Callable[[], Any]:
+    """A function that says, without waiting, whether there is something to read: of an idle connection, its end."""
+    if not hasattr(select, "poll"):  # on Windows, and where eventlet has removed it
+        return lambda: select.select([sock], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return partial(poll.poll, 0)
 
 
 class ConnectionPool(Generic[C]):

@@ -15,7 +15,7 @@ import pytest
 from ratelimit_kit import Charge, MemcachedStore, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreFullError, StoreUnavailableError
 from ratelimit_kit.stores.memcached.states import States
-from tests.stores.memcached.peers import Peer, drips, is_silent, running_peer
+from tests.stores.memcached.peers import Peer, drips, is_silent
 
 LIMIT = TokenBucket(1000, per=3600)
 CHARGE = Charge("key", LIMIT)
@@ -23,12 +23,6 @@ GENEROUS = 3.5
 """Seconds that nobody waits who has a deadline of a ninth of that."""
 
 Decide = Callable[[MemcachedStore, list[Charge]], Any]
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    with running_peer() as one:
-        yield one
 
 
 @pytest.fixture

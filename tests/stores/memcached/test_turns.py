@@ -14,15 +14,9 @@ from ratelimit_kit import Charge, FixedWindow, MemcachedStore, SlidingWindow, To
 from ratelimit_kit.errors import CostError, StoreContendedError
 from ratelimit_kit.stores.memcached.client import Client, ThreadTurn
 from ratelimit_kit.stores.memcached.turns import Turns
-from tests.stores.memcached.peers import Peer, Piece, is_silent, running_peer
+from tests.stores.memcached.peers import Peer, Piece, is_silent
 
 LIMITS = [TokenBucket(30, per=3600), SlidingWindow(30, per=3600), FixedWindow(30, per="month")]
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    with running_peer() as one:
-        yield one
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import select
 import socket
-from collections.abc import Callable, Hashable, Mapping
-from functools import partial
+from collections.abc import Hashable, Mapping
 from time import monotonic
 from typing import Any
 
 from ratelimit_kit.stores.memcached.protocol import InvalidReply, Reader
 from ratelimit_kit.stores.memcached.servers import Address
-from ratelimit_kit.stores.pool import ConnectionPool
+from ratelimit_kit.stores.pool import ConnectionPool, input_check
 
 SMALL = 4096
 """Bytes of nearly every request and reply: a socket's buffer always has room for so many."""
@@ -129,15 +127,6 @@ def new_socket(family: int) -> socket.socket:
     if family != getattr(socket, "AF_UNIX", None):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
-
-
-def input_check(sock: socket.socket) -> Callable[[], Any]:
-    """A function that says, without waiting, whether there is something to read: of an idle connection, its end."""
-    if not hasattr(select, "poll"):  # on Windows, and where eventlet has removed it
-        return lambda: select.select([sock], [], [], 0)[0]
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return partial(poll.poll, 0)
 
 
 def _left(deadline: float) -> float:

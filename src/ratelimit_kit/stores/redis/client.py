@@ -19,6 +19,8 @@ from typing import Any, cast
 from ratelimit_kit.core.fork import each_in_forked_child
 from ratelimit_kit.errors import ConfigurationError, OptionError
 from ratelimit_kit.stores.event_loops import PerLoop
+from ratelimit_kit.stores.redis.connections.pool import RedisConnections
+from ratelimit_kit.stores.redis.connections.resp import Reply
 from ratelimit_kit.stores.redis.deadline import within
 from ratelimit_kit.stores.redis.driver import (
     CLUSTERS,
@@ -36,9 +38,7 @@ from ratelimit_kit.stores.redis.library_calls import Check, aexecute, arun_scrip
 from ratelimit_kit.stores.redis.pipeline.batching import Batcher
 from ratelimit_kit.stores.redis.pipeline.loop_client import MAX_LOOP_CONNECTIONS, loop_client
 from ratelimit_kit.stores.redis.pipeline.timeout import Deadline
-from ratelimit_kit.stores.redis.pool import RedisConnections
 from ratelimit_kit.stores.redis.replies import check_reply
-from ratelimit_kit.stores.redis.resp import Reply
 from ratelimit_kit.stores.redis.scripts import Arguments, PackedArguments, Script, encode_call, encode_command
 from ratelimit_kit.stores.redis.url import Address
 

@@ -76,19 +76,19 @@ class TimedSocket:
 
 
 class TimedAttribute:
-    """A timeout of a class of connections that is never longer than what is left; `below` is the property it hides.
+    """A timeout of a class of connections that is never longer than a `part` of what is left.
 
-    Where the class has no such property, it is a plain attribute of its connections.
+    `below` is the property that it hides; where the class has no such property, it is a plain attribute of its connections.
     """
 
-    def __init__(self, name: str, below: Any) -> None:
+    def __init__(self, name: str, below: Any, part: float = 1.0) -> None:
         self._name = name
         self._below = below
+        self._part = part
 
     def __get__(self, connection: Any, owner: type | None = None) -> float | None:
         left = _left(self.own(connection))
-        # A host may have several addresses: one that hangs leaves time for the next one.
-        return left / 2 if left is not None and self._name == "socket_connect_timeout" else left
+        return None if left is None else left * self._part
 
     def __set__(self, connection: Any, seconds: float | None) -> None:
         if self._below is not None:

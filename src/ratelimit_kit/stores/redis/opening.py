@@ -42,9 +42,10 @@ def timed(kind: Any, invalid: type[Exception]) -> Any:
 
     methods: dict[str, Any] = {name: opener(name) for name in OPENERS if hasattr(kind, name)}
     if hasattr(kind, "_connect"):
+        # A host may have several addresses: one that hangs leaves time for the next one.
         limited = {
-            name: TimedAttribute(name, getattr(kind, name, None))
-            for name in ("socket_timeout", "socket_connect_timeout")
+            name: TimedAttribute(name, getattr(kind, name, None), part)
+            for name, part in (("socket_timeout", 1.0), ("socket_connect_timeout", 0.5))
         }
 
         def connect(self: Any) -> TimedSocket:

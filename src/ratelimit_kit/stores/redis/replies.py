@@ -12,8 +12,8 @@ from ratelimit_kit.core.limit import FOREVER
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.stores import Charge
+from ratelimit_kit.stores.redis.connections.resp import Reply
 from ratelimit_kit.stores.redis.driver import InvalidReply
-from ratelimit_kit.stores.redis.resp import Reply
 
 _LENGTH = 3
 """How many numbers a reply holds for a limit, of each kind."""

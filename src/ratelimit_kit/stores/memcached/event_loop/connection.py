@@ -14,9 +14,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from ratelimit_kit.stores.memcached.connection import CHUNK, addresses_of, input_check, new_socket
+from ratelimit_kit.stores.memcached.connection import CHUNK, addresses_of, new_socket
 from ratelimit_kit.stores.memcached.protocol import InvalidReply, Reader
 from ratelimit_kit.stores.memcached.servers import Address
+from ratelimit_kit.stores.pool import input_check
 
 OnReply = Callable[[str, "dict[str, Any] | Exception"], None]
 """Is given the server's name and its reply, or an error instead: of the system, or an InvalidReply."""

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from ratelimit_kit.stores.redis.connections.resp import parse
 from ratelimit_kit.stores.redis.driver import ConnectionLost, InvalidReply
-from ratelimit_kit.stores.redis.resp import parse
 
 
 class ReplyProtocol(asyncio.Protocol):

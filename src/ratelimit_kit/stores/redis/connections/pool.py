@@ -13,7 +13,8 @@ from time import monotonic
 from typing import Any
 
 from ratelimit_kit.stores.pool import ConnectionPool, Permits
-from ratelimit_kit.stores.redis.connection import Connection
+from ratelimit_kit.stores.redis.connections.connection import Connection
+from ratelimit_kit.stores.redis.connections.resp import Reply
 from ratelimit_kit.stores.redis.deadline import within
 from ratelimit_kit.stores.redis.driver import (
     FAILURES,
@@ -23,7 +24,6 @@ from ratelimit_kit.stores.redis.driver import (
     connection_of,
 )
 from ratelimit_kit.stores.redis.failures import is_demoted
-from ratelimit_kit.stores.redis.resp import Reply
 
 MAX_OPENING = 8
 """Connections that are opened at the same time: a flood of threads would else be late for each step of each handshake."""

@@ -9,7 +9,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimit_kit.stores.redis.resp import MAX_LINE, parse
+from ratelimit_kit.stores.redis.connections.resp import MAX_LINE, parse
 
 REPLIES = [
     (b":0\r\n", 0),

@@ -6,13 +6,13 @@ what is not a reply, must be closed: its next reply might belong to the failed c
 
 from __future__ import annotations
 
-import select
 import ssl
 from time import monotonic
 from typing import Any, Final
 
+from ratelimit_kit.stores.pool import input_check
+from ratelimit_kit.stores.redis.connections.resp import Reply, parse
 from ratelimit_kit.stores.redis.driver import ConnectionLost, InvalidReply, socket_of
-from ratelimit_kit.stores.redis.resp import Reply, parse
 
 READ_SIZE: Final = 64 * 1024
 """Bytes that are read at once: almost all replies are shorter than a hundred."""
@@ -24,18 +24,15 @@ SLACK: Final = 0.98
 class Connection:
     """A connection of redis-py (`library`), used over its socket; `timeout` is the deadline of a call in seconds."""
 
-    __slots__ = ("_poll", "_socket", "_timeout", "library")
+    __slots__ = ("_has_input", "_socket", "_timeout", "library")
 
     def __init__(self, library: Any, timeout: float) -> None:
         self.library = library
         self._timeout = timeout
         self._socket: Any = socket_of(library)
         self._socket.settimeout(timeout)
-        self._poll: Any = None
-        if hasattr(select, "poll") and not isinstance(self._socket, ssl.SSLSocket):
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            self._poll = poll.poll
+        # A TLS socket may have read what nobody has asked for yet, and redis-py knows how to tell.
+        self._has_input = None if isinstance(self._socket, ssl.SSLSocket) else input_check(self._socket)
 
     def call(self, command: bytes, deadline: float) -> Reply:
         """Send a packed command and return its reply, an error too; raises OSError, ConnectionLost or InvalidReply.
@@ -68,8 +65,8 @@ class Connection:
 
     def is_fit(self) -> bool:
         """Whether the connection is open and holds no unread data."""
-        if self._poll is not None:
-            return self._socket.fileno() >= 0 and not self._poll(0)
+        if self._has_input is not None:
+            return self._socket.fileno() >= 0 and not self._has_input()
         if self._socket is not socket_of(self.library):
             return False
         try:
