@@ -155,7 +155,7 @@ def test_kinds_of_observers_that_failed_go_away(caplog: pytest.LogCaptureFixture
 
 
 def test_the_ends_of_windows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ratelimit_kit.stores.redis.scripts.MAX_SHAPES", 10)
+    monkeypatch.setattr("ratelimit_kit.stores.redis.calls.arguments.MAX_WINDOWS", 10)
     arguments = RedisStore("redis://127.0.0.1:1/0")._arguments
     for number in range(1, 29):
         arguments.decide([Charge("key", FixedWindow(5, per="month", anchor=number), 1)])

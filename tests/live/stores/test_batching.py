@@ -12,10 +12,10 @@ import redis as client_library
 
 from ratelimit_kit import Charge, FixedWindow, Limiter, RedisStore, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import CostError, StoreContendedError, StoreUnavailableError
-from ratelimit_kit.stores.redis.pipeline import exchange
+from ratelimit_kit.stores.redis.calls import shapes
+from ratelimit_kit.stores.redis.calls.replies import read_decisions
 from ratelimit_kit.stores.redis.pipeline.call_queue import CallQueue
 from ratelimit_kit.stores.redis.pipeline.exchange import Batch
-from ratelimit_kit.stores.redis.replies import decisions
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
 from tests.processes import RedisServer, redis_server
@@ -60,7 +60,7 @@ def _sent(monkeypatch: pytest.MonkeyPatch) -> list[list[Charge]]:
     def watched(self: CallQueue) -> Any:
         batch = take(self)
         if isinstance(batch, Batch):
-            found.extend(cast("list[Charge]", charges) for _, charges, _, _ in batch.calls)
+            found.extend(cast("list[Charge]", charges) for charges, _, _ in batch.calls)
         return batch
 
     monkeypatch.setattr(CallQueue, "take", watched)
@@ -259,9 +259,9 @@ async def test_a_mistake_is_an_error_and_not_an_outage(redis: RedisServer, monke
         """A kind of limit whose replies nobody can read."""
 
     def mistaken(charges: list[Charge], *given: Any, **options: Any) -> Any:
-        return {SlidingWindow: decisions}[type(charges[0].limit)](charges, *given, **options)
+        return {SlidingWindow: read_decisions}[type(charges[0].limit)](charges, *given, **options)
 
-    monkeypatch.setattr(exchange, "decisions", mistaken)
+    monkeypatch.setattr(shapes, "read_decisions", mistaken)
     limiter = Limiter(Mistaken(5, per=60), store=redis.url(), on_outage="allow")
     sound = Limiter("5/minute", store=limiter.store, on_outage="allow")
     for _ in range(3):  # without a connection, and with one

@@ -18,7 +18,12 @@ from typing import Any, cast
 
 from ratelimit_kit.core.fork import each_in_forked_child
 from ratelimit_kit.errors import ConfigurationError, OptionError
+from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.event_loops import PerLoop
+from ratelimit_kit.stores.redis.calls.library_calls import Read, aexecute, arun_script, execute, run_script
+from ratelimit_kit.stores.redis.calls.replies import check_reply
+from ratelimit_kit.stores.redis.calls.scripts import Script, encode_call, encode_command
+from ratelimit_kit.stores.redis.calls.shapes import Shape
 from ratelimit_kit.stores.redis.connections.pool import RedisConnections
 from ratelimit_kit.stores.redis.connections.resp import Reply
 from ratelimit_kit.stores.redis.deadline import within
@@ -34,12 +39,9 @@ from ratelimit_kit.stores.redis.driver import (
     sentinel_clients,
 )
 from ratelimit_kit.stores.redis.failures import Failures
-from ratelimit_kit.stores.redis.library_calls import Check, aexecute, arun_script, execute, run_script
 from ratelimit_kit.stores.redis.pipeline.batching import Batcher
 from ratelimit_kit.stores.redis.pipeline.loop_client import MAX_LOOP_CONNECTIONS, loop_client
 from ratelimit_kit.stores.redis.pipeline.timeout import Deadline
-from ratelimit_kit.stores.redis.replies import check_reply
-from ratelimit_kit.stores.redis.scripts import Arguments, PackedArguments, Script, encode_call, encode_command
 from ratelimit_kit.stores.redis.url import Address
 
 
@@ -87,17 +89,24 @@ class Client:
         finally:
             pool.release()
 
-    def run(self, script: Script, keys: Sequence[str], arguments: PackedArguments, check: Check) -> Any:
-        """Call a script: over a connection of our own, or through a user's client or a cluster client.
+    def decide(self, shape: Shape, charges: Sequence[Charge]) -> Any:
+        """Call the deciding script: over a connection of our own, or through a user's client or a cluster client.
 
-        Only a call of a script that the server does not know is sent again, with the text: then nothing has run.
-        `check` raises InvalidReply for what is no reply to such a call.
+        Returns what `shape.read` does. Only a call of a script that the server does not know is sent again, with the
+        text: then nothing has run.
         """
-        if not self._direct:
-            return self.call(lambda client: run_script(client, script, keys, arguments, check))
-        return self._send(
-            encode_call(script, keys, arguments), check, partial(encode_call, script, keys, arguments, by_name=False)
-        )
+        read = partial(shape.read, charges)
+        if self._direct:
+            return self._send(shape.encode(charges), read, partial(shape.encode_batch, [charges], by_name=False))
+        keys = shape.keys(charges)
+        return self.call(lambda client: run_script(client, shape.script, keys, shape.arguments, read))
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], read: Read) -> Any:
+        """Call another script likewise; `read` turns its reply into the result."""
+        if self._direct:
+            call = partial(encode_call, script, keys, arguments)
+            return self._send(call(), read, partial(call, by_name=False))
+        return self.call(lambda client: run_script(client, script, keys, arguments, read))
 
     def command(self, *arguments: str, expected: Reply) -> None:
         """Execute a command and check its reply, as `check_reply` does."""
@@ -106,20 +115,22 @@ class Client:
         else:
             self._send(encode_command(*arguments), partial(check_reply, expected))
 
-    def _send(self, command: bytes, check: Check, in_full: Callable[[], bytes] | None = None) -> Any:
+    def _send(self, command: bytes, read: Read, in_full: Callable[[], bytes] | None = None) -> Any:
         """Send a command over a connection of our own, and `in_full` what the server does not know by its name."""
         pool = self._pool
-        deadline = monotonic() + self._failures.timeout
-        if not pool.acquire(self._failures.timeout):
-            raise self._failures.contended(pool.size)
         ready = monotonic()
+        deadline = ready + self._failures.timeout
+        if not pool.acquire(0):
+            if not pool.acquire(self._failures.timeout):
+                raise self._failures.contended(pool.size)
+            ready = monotonic()
         try:
             try:
-                return pool.call(command, deadline, check)
+                return pool.call(command, deadline, read)
             except NoScriptError:
                 if in_full is None:
                     raise
-                return pool.call(in_full(), deadline, check)
+                return pool.call(in_full(), deadline, read)
         except FAILURES as error:
             raise self._failures.of_call(error, ready, deadline, monotonic()) from error
         finally:
@@ -150,30 +161,21 @@ class Client:
 class AsyncClient:
     """The clients of all event loops: one each for `address`, or the user's own (None if only a sync one was given).
 
-    `deciding` is the deciding script and the builder of its arguments; decisions are batched with `batching`, else
-    sent one by one over the same connection.
+    Decisions are batched with `batching`, else sent one by one over the same connection.
     """
 
-    def __init__(
-        self,
-        address: Address | None,
-        given: Any,
-        failures: Failures,
-        deciding: tuple[Script, Arguments],
-        *,
-        batching: bool,
-    ) -> None:
+    def __init__(self, address: Address | None, given: Any, failures: Failures, *, batching: bool) -> None:
         self._address = address
         self._given = given
         self._failures = failures
-        self._deciding = None if address is None or address.kind == "cluster" else deciding
+        self._direct = address is not None and address.kind != "cluster"
         self._batching = batching
         self._renew()
         _of_this_process.add(self)
 
     def _renew(self) -> None:
         """Start without clients: the others belong to event loops of a parent process."""
-        self._loops = PerLoop(partial(loop_client, cast("Address", self._address), self._failures, self._deciding))
+        self._loops = PerLoop(partial(loop_client, cast("Address", self._address), self._failures, direct=self._direct))
         self._recent: Callable[[], Batcher | None] = _none
 
     @property
@@ -213,12 +215,20 @@ class AsyncClient:
         finally:
             permits.release()
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: PackedArguments, check: Check) -> Any:
-        """Call a script, as Client.run does."""
+    async def decide(self, shape: Shape, charges: Sequence[Charge]) -> Any:
+        """Call the deciding script, as Client.decide does."""
+        batcher, read = self._pipelined(), partial(shape.read, charges)
+        if batcher is not None:
+            return await batcher.call(partial(shape.encode_batch, [charges]), read)
+        keys = shape.keys(charges)
+        return await self.call(lambda client: arun_script(client, shape.script, keys, shape.arguments, read))
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], read: Read) -> Any:
+        """Call another script, as Client.run does."""
         batcher = self._pipelined()
-        if batcher is None:
-            return await self.call(lambda client: arun_script(client, script, keys, arguments, check))
-        return await batcher.call(partial(encode_call, script, keys, arguments), check)
+        if batcher is not None:
+            return await batcher.call(partial(encode_call, script, keys, arguments), read)
+        return await self.call(lambda client: arun_script(client, script, keys, arguments, read))
 
     async def command(self, *arguments: str, expected: Reply) -> None:
         """Execute a command, as Client.command does."""
@@ -235,7 +245,7 @@ class AsyncClient:
 
     def _pipelined(self) -> Batcher | None:
         """What calls of this event loop travel over one connection with; None if that cannot be had."""
-        if self._deciding is None:
+        if not self._direct:
             return None
         recent = self._recent()
         if recent is None or recent.loop is not asyncio.get_running_loop():

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from redis.crc import key_slot
 
-from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.errors import StoreError
 from ratelimit_kit.stores import Charge
+from ratelimit_kit.stores.redis.calls.replies import TimedDecision
 
 
 class Ask(NamedTuple):
@@ -83,23 +84,23 @@ def _peek_others(
 class Steps(NamedTuple):
     """How a store takes the steps of a conversation, in the sync and in the async API."""
 
-    decide: Callable[..., tuple[int, Decision]]
-    adecide: Callable[..., Awaitable[tuple[int, Decision]]]
+    decide: Callable[..., TimedDecision]
+    adecide: Callable[..., Awaitable[TimedDecision]]
     refund: Callable[[Sequence[Charge], int | None], None]
     arefund: Callable[[Sequence[Charge], int | None], Awaitable[None]]
 
     def step(self, step: Ask | GiveBack) -> Any:
         """Execute a step and return its result."""
         if isinstance(step, Ask):
-            time, decision = self.decide(step.charges, peek=step.peek)
-            return time, decision.verdicts
+            decision = self.decide(step.charges, peek=step.peek)
+            return decision.time, decision.verdicts
         return self.refund(step.charges, step.charged_at)
 
     async def astep(self, step: Ask | GiveBack) -> Any:
         """Do what `step` does."""
         if isinstance(step, Ask):
-            time, decision = await self.adecide(step.charges, peek=step.peek)
-            return time, decision.verdicts
+            decision = await self.adecide(step.charges, peek=step.peek)
+            return decision.time, decision.verdicts
         return await self.arefund(step.charges, step.charged_at)
 
 

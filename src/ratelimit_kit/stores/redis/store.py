@@ -8,22 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.validation import check_switch, known_options
-from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
-from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts, check_charges, check_refunds
+from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreError, StoreUnavailableError
+from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts, check_refunds
 from ratelimit_kit.stores.denial_cache import forget, forget_all
 from ratelimit_kit.stores.keys import FORMAT, counter_key, encode, key_prefix
+from ratelimit_kit.stores.redis.calls.arguments import Arguments
+from ratelimit_kit.stores.redis.calls.replies import TimedDecision, check_reply
+from ratelimit_kit.stores.redis.calls.scripts import BY_SERVER, BY_TEST
+from ratelimit_kit.stores.redis.calls.shapes import Shapes
 from ratelimit_kit.stores.redis.checks import client_findings, refuse_repeating, server_facts, server_findings
 from ratelimit_kit.stores.redis.client import AsyncClient, Client, is_cluster
 from ratelimit_kit.stores.redis.cluster import Steps, acarry_out, by_slot, carry_out, deciding
 from ratelimit_kit.stores.redis.failures import Failures
-from ratelimit_kit.stores.redis.replies import check_decisions, check_reply, decisions, other_window
-from ratelimit_kit.stores.redis.scripts import BY_SERVER, BY_TEST, Arguments
 from ratelimit_kit.stores.redis.url import Address, read_address
 from ratelimit_kit.stores.urls import read_url, taken_out
+
+MAX_CALENDARS: Final = 3
+"""How often a decision is asked for when the server's clock is in another calendar window than was thought."""
 
 
 class RedisStore(BaseStore):
@@ -56,15 +60,15 @@ class RedisStore(BaseStore):
         address, timeout = _reach(url, [client, async_client], timeout)
         check_switch("batching", batching)
         self._prefix = key_prefix(encode(prefix))
+        deciding, self._refunding = BY_SERVER if clock is None else BY_TEST
         self._arguments = Arguments(clock)
-        self._deciding, self._refunding = BY_SERVER if clock is None else BY_TEST
+        self._shapes = Shapes(deciding, self._prefix, self._arguments)
         self._given = [one for one in (client, async_client) if one is not None]
         self.clustered = address.kind == "cluster" if address else any(map(is_cluster, self._given))
         self._name = f"RedisStore({address.shown!r})" if address else "RedisStore(client=...)"
         failures = Failures(self._name, timeout, clustered=self.clustered, prefix=prefix)
         self._client = Client(address, client, failures)
-        deciding = self._deciding, self._arguments
-        self._aclient = AsyncClient(address, async_client, failures, deciding, batching=batching)
+        self._aclient = AsyncClient(address, async_client, failures, batching=batching)
         self.denials_cacheable = clock is None
 
     def __repr__(self) -> str:
@@ -75,18 +79,22 @@ class RedisStore(BaseStore):
 
         In a cluster, charges in several slots are decided slot by slot, with refunds on a denial.
         """
+        if not charges:
+            return []
         if self.clustered:
             return carry_out(deciding(charges, self._slots(charges)), self._steps)
-        return self._decide(charges)[1]
+        return self._decide(charges)
 
     async def adecide(self, charges: Sequence[Charge]) -> Verdicts:
         """Do what `decide` does, batched with other calls made in the same iteration of the event loop."""
+        if not charges:
+            return []
         if self.clustered:
             return await acarry_out(deciding(charges, self._slots(charges)), self._steps)
         batcher = self._aclient.batcher()
-        if batcher is not None and charges:
-            return await batcher.decide(charges, self._checked(charges))
-        return (await self._adecide(charges))[1]
+        if batcher is not None:
+            return await batcher.decide(self._shapes.of(charges), charges)
+        return await self._adecide(charges)
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
@@ -144,31 +152,25 @@ class RedisStore(BaseStore):
         """Close this event loop's client; a later call opens a new one."""
         await self._aclient.aclose()
 
-    def _decide(self, charges: Sequence[Charge], *, peek: bool = False) -> tuple[int, Decision]:
-        """Decide in one script call; returns the server's time (microseconds) and the decision."""
-        keys = self._checked(charges)
-        if not keys:
-            return 0, Decision([])
-        check = partial(check_decisions, charges, 1)
-        reply = self._client.run(self._deciding, keys, self._arguments.decide(charges, peek=peek), check)
-        if (moment := other_window(reply)) is not None:
-            self._arguments.learn_calendar(moment)
-            reply = self._client.run(self._deciding, keys, self._arguments.decide(charges, peek=peek), check)
-        now, (decision,) = decisions(charges, reply)
-        return now, decision
+    def _decide(self, charges: Sequence[Charge], *, peek: bool = False) -> TimedDecision:
+        """Decide in one script call."""
+        shape = self._shapes.of(charges, peek=peek)
+        for _ in range(MAX_CALENDARS):
+            decision: TimedDecision | int = self._client.decide(shape, charges)
+            if not isinstance(decision, int):
+                return decision
+            shape.follow(decision)
+        raise self._lost_in_time()
 
-    async def _adecide(self, charges: Sequence[Charge], *, peek: bool = False) -> tuple[int, Decision]:
+    async def _adecide(self, charges: Sequence[Charge], *, peek: bool = False) -> TimedDecision:
         """Do what `_decide` does."""
-        keys = self._checked(charges)
-        if not keys:
-            return 0, Decision([])
-        check = partial(check_decisions, charges, 1)
-        reply = await self._aclient.run(self._deciding, keys, self._arguments.decide(charges, peek=peek), check)
-        if (moment := other_window(reply)) is not None:
-            self._arguments.learn_calendar(moment)
-            reply = await self._aclient.run(self._deciding, keys, self._arguments.decide(charges, peek=peek), check)
-        now, (decision,) = decisions(charges, reply)
-        return now, decision
+        shape = self._shapes.of(charges, peek=peek)
+        for _ in range(MAX_CALENDARS):
+            decision: TimedDecision | int = await self._aclient.decide(shape, charges)
+            if not isinstance(decision, int):
+                return decision
+            shape.follow(decision)
+        raise self._lost_in_time()
 
     def _refund(self, charges: Sequence[Charge], charged_at: int | None) -> None:
         arguments = self._arguments.refund(charges, charged_at)
@@ -178,26 +180,22 @@ class RedisStore(BaseStore):
         arguments = self._arguments.refund(charges, charged_at)
         await self._aclient.run(self._refunding, self._keys(charges), arguments, _refunded)
 
+    def _lost_in_time(self) -> StoreError:
+        return StoreUnavailableError(
+            f"{self!r} said {MAX_CALENDARS} times in turn that its clock is in another calendar window: check that clock"
+        )
+
     @property
     def _steps(self) -> Steps:
         return Steps(self._decide, self._adecide, self._refund, self._arefund)
 
     def _slots(self, charges: Sequence[Charge]) -> list[list[Charge]]:
-        return by_slot(charges, self._checked(charges))
+        return by_slot(charges, self._shapes.of(charges).keys(charges))
 
     def _parts(self, charges: Sequence[Charge]) -> list[Sequence[Charge]]:
         """What one call may refund or reset."""
         check_refunds(charges)
         return [*by_slot(charges, self._keys(charges))] if self.clustered else [charges] if charges else []
-
-    def _checked(self, charges: Sequence[Charge]) -> list[str]:
-        """The keys of charges that can be decided."""
-        if len(charges) == 1:
-            key, limit, cost = charges[0]
-            limit.check_cost(cost)
-            return [f"{self._prefix}{limit.counter}:{{{encode(key)}}}"]  # counter_key: a call takes longer
-        check_charges(charges)
-        return self._keys(charges)
 
     def _keys(self, charges: Sequence[Charge]) -> list[str]:
         return [counter_key(self._prefix, limit.counter, key) for key, limit, _ in charges]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from ratelimit_kit.stores.pool import ConnectionPool, Permits
 from ratelimit_kit.stores.redis.connections.connection import Connection
@@ -25,6 +25,8 @@ from ratelimit_kit.stores.redis.driver import (
 )
 from ratelimit_kit.stores.redis.failures import is_demoted
 
+T = TypeVar("T")
+
 MAX_OPENING = 8
 """Connections that are opened at the same time: a flood of threads would else be late for each step of each handshake."""
 
@@ -38,24 +40,23 @@ class RedisConnections(ConnectionPool[Connection]):
         self._timeout = timeout
         self._openers = Permits(MAX_OPENING)
 
-    def call(self, command: bytes, deadline: float, check: Callable[[Reply], None]) -> Any:
-        """Send a packed command and return the reply; raises ResponseError if the server rejects it.
+    def call(self, command: bytes, deadline: float, read: Callable[[Reply], T]) -> T:
+        """Send a packed command and return what is read from its reply; raises ResponseError if the server rejects it.
 
-        `check` raises InvalidReply for what is no answer to this command; `deadline` is monotonic, in seconds.
+        `read` raises InvalidReply for what is no reply to this command; `deadline` is monotonic, in seconds.
         """
         connection = self.take(deadline=deadline)
         try:
             reply = connection.call(command, deadline)
             if not isinstance(reply, Exception):
-                check(reply)
+                result = read(reply)
+                self.keep(connection)
+                return result
         except BaseException as error:
             self.discard(connection)
             if isinstance(error, FAILURES):
                 self.close()
             raise
-        if not isinstance(reply, Exception):
-            self.keep(connection)
-            return reply
         if isinstance(reply, ResponseError | BusyLoadingError) and not is_demoted(reply):
             self.keep(connection)
         else:

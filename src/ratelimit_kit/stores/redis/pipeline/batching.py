@@ -16,11 +16,12 @@ from typing import Any
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.stores import Charge
+from ratelimit_kit.stores.redis.calls.library_calls import Read
+from ratelimit_kit.stores.redis.calls.shapes import Shape
 from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.stores.redis.pipeline.call_queue import CallQueue
 from ratelimit_kit.stores.redis.pipeline.exchange import Batch, Exchange
 from ratelimit_kit.stores.redis.pipeline.pipeline import Pipeline
-from ratelimit_kit.stores.redis.scripts import Arguments, Script
 
 MIN_SPLIT_SIZE = 16
 """Calls worth splitting over two script calls, so that the server and this process work at the same time."""
@@ -32,32 +33,32 @@ MAX_IDLE_SECONDS = 0.5
 class Batcher:
     """Sends the calls of one event loop over a connection of `client`."""
 
-    def __init__(self, client: Any, script: Script, arguments: Arguments, failures: Failures) -> None:
+    def __init__(self, client: Any, failures: Failures) -> None:
         self.client = client
         self.loop = asyncio.get_running_loop()
-        self._pipeline = Pipeline(client.connection_pool, script, arguments, failures, self)
-        self._queue = CallQueue(self.loop, arguments, failures)
+        self._pipeline = Pipeline(client.connection_pool, failures, self)
+        self._queue = CallQueue(self.loop, failures)
         self._flush_scheduled = False
         self._waiting_since = 0.0
         self._early_flush_at = 0
         self._expiry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def decide(self, charges: Sequence[Charge], keys: Sequence[str]) -> asyncio.Future[Decision]:
+    def decide(self, shape: Shape, charges: Sequence[Charge]) -> asyncio.Future[Decision]:
         """Queue a call and return a future for its decision."""
         if not self._flush_scheduled:
             self._schedule_flush()
-        decision, alike = self._queue.add(charges, keys, self._waiting_since)
+        decision, alike = self._queue.add(shape, charges, self._waiting_since)
         if alike == self._early_flush_at and self._pipeline.connected:
             self._early_flush_at = 0  # half of the callers of the last batch have asked again, and the server is idle
             self._send()
         return decision
 
-    def call(self, packed: Callable[..., bytes], check: Callable[[Any], None]) -> asyncio.Future[Any]:
-        """Queue a command, `packed(by_name=...)`, and return a future for its reply, which `check` looks at."""
+    def call(self, packed: Callable[..., bytes], read: Read) -> asyncio.Future[Any]:
+        """Queue a command, `packed(by_name=...)`, and return a future for what is read from its reply."""
         if not self._flush_scheduled:
             self._schedule_flush()
-        return self._queue.add_command(packed, check)
+        return self._queue.add_command(packed, read)
 
     def on_reply(self, exchange: Exchange, *, idle: bool) -> None:
         """Schedule the waiting calls after the reply to a command; `idle` if no other one is in flight."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.stores import Charge
-from ratelimit_kit.stores.redis.replies import check_decisions, decisions, other_window
-from ratelimit_kit.stores.redis.scripts import PackedArguments, Script, encode_call
+from ratelimit_kit.stores.redis.calls.library_calls import Read
+from ratelimit_kit.stores.redis.calls.shapes import Shape
 
-Call = tuple[Sequence[str], Sequence[Charge], "asyncio.Future[Decision]", float]
-"""Keys, charges, the future of the caller, and since when it waits (monotonic seconds)."""
+Call = tuple[Sequence[Charge], "asyncio.Future[Decision]", float]
+"""Charges, the future of the caller, and since when it waits (monotonic seconds)."""
 
 
 class Exchange:
@@ -31,12 +31,12 @@ class Exchange:
         self.sent = 0.0
         self.since = since
 
-    def encode(self, script: Script) -> bytes:
-        """The packed command; `script` is the deciding one."""
+    def encode(self) -> bytes:
+        """The packed command."""
         raise NotImplementedError
 
-    def succeed(self, reply: Any) -> int | None:
-        """Give each caller its part of the reply, or return the server's time where it decided nothing.
+    def succeed(self, reply: Any) -> bool:
+        """Give each caller its part of the reply; False if the command has to be sent again, as nothing was decided.
 
         Raises InvalidReply for what is no reply to this command.
         """
@@ -52,65 +52,59 @@ class Exchange:
 
 
 class Batch(Exchange):
-    """Decisions that travel together, and the arguments sent with their keys."""
+    """Decisions of one shape that travel together."""
 
-    __slots__ = ("arguments", "calls")
+    __slots__ = ("calls", "shape")
 
-    def __init__(self, calls: Sequence[Call], arguments: PackedArguments) -> None:
-        super().__init__(calls[0][3])
+    def __init__(self, shape: Shape, calls: Sequence[Call]) -> None:
+        super().__init__(calls[0][2])
+        self.shape = shape
         self.calls = calls
-        self.arguments = arguments
 
-    def encode(self, script: Script) -> bytes:
+    def encode(self) -> bytes:
         """One call of the deciding script for all of them."""
-        keys = [key for call in self.calls for key in call[0]]
-        if len(self.calls) == 1:
-            return encode_call(script, keys, self.arguments, by_name=self.by_name)
-        return encode_call(script, keys, self.arguments, many=len(self.calls[0][0]), by_name=self.by_name)
+        return self.shape.encode_batch([charges for charges, _, _ in self.calls], by_name=self.by_name)
 
-    def succeed(self, reply: Any) -> int | None:
+    def succeed(self, reply: Any) -> bool:
         """Give each caller its decision."""
-        charges = self.calls[0][1]
-        check_decisions(charges, len(self.calls), reply)
-        if (moment := other_window(reply)) is not None:
-            return moment
-        _, found = decisions(charges, reply, many=len(self.calls) > 1)
-        for (_, _, future, _), decision in zip(self.calls, found, strict=True):
+        found = self.shape.read_batch(self.calls[0][0], len(self.calls), reply)
+        if isinstance(found, int):
+            self.shape.follow(found)
+            return False
+        for (_, future, _), decision in zip(self.calls, found, strict=True):
             if not future.done():
                 future.set_result(decision)
-        return None
+        return True
 
     def expire(self, moment: float, error: Callable[[], Exception]) -> None:
         """Fail the callers that have waited since `moment` or longer."""
-        for _, _, future, since in self.calls:
+        for _, future, since in self.calls:
             if since <= moment and not future.done():
                 future.set_exception(error())
         self.since = min([since for *_, since in self.calls if since > moment], default=math.inf)
 
 
 class Command(Exchange):
-    """A command of one caller; `packed(by_name=...)` is its text, `check` raises InvalidReply for what is no reply."""
+    """A command of one caller; `packed(by_name=...)` is its text, `read` turns the reply into the result."""
 
-    __slots__ = ("_check", "_packed", "future")
+    __slots__ = ("_packed", "_read", "future")
 
-    def __init__(
-        self, packed: Callable[..., bytes], check: Callable[[Any], None], future: asyncio.Future[Any], since: float
-    ) -> None:
+    def __init__(self, packed: Callable[..., bytes], read: Read, future: asyncio.Future[Any], since: float) -> None:
         super().__init__(since)
         self._packed = packed
-        self._check = check
+        self._read = read
         self.future = future
 
-    def encode(self, script: Script) -> bytes:  # noqa: ARG002 - it has its own
+    def encode(self) -> bytes:
         """The packed command."""
         return self._packed(by_name=self.by_name)
 
-    def succeed(self, reply: Any) -> int | None:
-        """Give the caller the reply."""
-        self._check(reply)
+    def succeed(self, reply: Any) -> bool:
+        """Give the caller the result."""
+        result = self._read(reply)
         if not self.future.done():
-            self.future.set_result(reply)
-        return None
+            self.future.set_result(result)
+        return True
 
     def expire(self, moment: float, error: Callable[[], Exception]) -> None:
         """Fail the caller if it has waited since `moment` or longer."""

@@ -11,7 +11,6 @@ from ratelimit_kit.stores.redis.driver import has_private_names, make_client, se
 from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.stores.redis.pipeline.abort import abort, taken_writers
 from ratelimit_kit.stores.redis.pipeline.batching import Batcher
-from ratelimit_kit.stores.redis.scripts import Arguments, Script
 from ratelimit_kit.stores.redis.url import Address
 
 MAX_LOOP_CONNECTIONS = 16
@@ -77,13 +76,13 @@ class LoopClient:
         return [client for one in own for client in (one, *sentinel_clients(one))]
 
 
-def loop_client(address: Address, failures: Failures, deciding: tuple[Script, Arguments] | None) -> LoopClient:
-    """A client for the running event loop."""
+def loop_client(address: Address, failures: Failures, *, direct: bool) -> LoopClient:
+    """A client for the running event loop; `direct` if its calls can share a connection, and do without the client."""
     batcher = None
-    if deciding is not None:
+    if direct:
         # A ReplyProtocol reads only RESP2.
         own = make_client(address.in_resp2(), failures.timeout, asynchronous=True, timed=False)
         if has_private_names(own, asynchronous=True):
-            batcher = Batcher(own, *deciding, failures)
+            batcher = Batcher(own, failures)
     make = partial(make_client, address, failures.timeout, asynchronous=True)
     return LoopClient(make, batcher, failures.timeout)

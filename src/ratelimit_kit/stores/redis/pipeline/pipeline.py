@@ -15,10 +15,9 @@ from typing import Any, Protocol
 
 from ratelimit_kit.stores.redis.driver import ConnectionLost, InvalidReply, NoScriptError, connection_of
 from ratelimit_kit.stores.redis.failures import Failures, is_demoted
-from ratelimit_kit.stores.redis.pipeline.exchange import Batch, Exchange
+from ratelimit_kit.stores.redis.pipeline.exchange import Exchange
 from ratelimit_kit.stores.redis.pipeline.protocol import ReplyProtocol
 from ratelimit_kit.stores.redis.pipeline.timeout import LATE_SECONDS, Deadline
-from ratelimit_kit.stores.redis.scripts import Arguments, Script
 
 MAX_BATCHES = 16
 """Maximum number of batches in flight; several keep the server from waiting for this process."""
@@ -37,15 +36,11 @@ class Owner(Protocol):
 class Pipeline:
     """The connection of one event loop, taken from redis-py's `library_pool`; `owner` builds the batches."""
 
-    def __init__(
-        self, library_pool: Any, script: Script, arguments: Arguments, failures: Failures, owner: Owner
-    ) -> None:
+    def __init__(self, library_pool: Any, failures: Failures, owner: Owner) -> None:
         self.failures = failures
         self.connecting = False
         self.idle_since = 0.0
         self._library_pool = library_pool
-        self._script = script
-        self._arguments = arguments
         self._owner = owner
         self._under_way: deque[Exchange] = deque()
         self._protocol: ReplyProtocol | None = None
@@ -92,7 +87,7 @@ class Pipeline:
     def send(self, batches: Sequence[Exchange]) -> None:
         """Send batches in one write, without waiting."""
         if batches and self._protocol is not None:
-            packed = b"".join([batch.encode(self._script) for batch in batches])
+            packed = b"".join([batch.encode() for batch in batches])
             now = monotonic()
             for batch in batches:
                 batch.sent = now
@@ -117,20 +112,12 @@ class Pipeline:
             exchange.fail(partial(self.failures.meaning, reply))
             if self._protocol is not None and is_demoted(reply):
                 self._protocol.end()
-        else:
-            self._settle(exchange, reply)
+        elif not exchange.succeed(reply):
+            self._send_again(exchange)
         self._under_way.popleft()
         if not self._under_way:
             self.idle_since = monotonic()
         self._owner.on_reply(exchange, idle=not self._under_way)
-
-    def _settle(self, exchange: Exchange, reply: Any) -> None:
-        moment = exchange.succeed(reply)
-        if moment is not None:
-            assert isinstance(exchange, Batch)
-            self._arguments.learn_calendar(moment)
-            exchange.arguments = self._arguments.decide(exchange.calls[0][1])
-            self._send_again(exchange)
 
     def _on_lost(self, protocol: ReplyProtocol, error: Exception) -> None:
         """Fail all batches in flight: whether they were charged is unknown."""
@@ -148,7 +135,7 @@ class Pipeline:
         """Send a batch again, after the server has said that it ran nothing."""
         assert self._protocol is not None
         self._under_way.append(batch)
-        self._protocol.send(batch.encode(self._script))
+        self._protocol.send(batch.encode())
 
     def _watch(self) -> None:
         """Come back when the first caller's deadline passes, or the server was silent for too long: with one timer."""

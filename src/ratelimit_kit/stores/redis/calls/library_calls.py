@@ -5,36 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ratelimit_kit.stores.redis.calls.scripts import Script
 from ratelimit_kit.stores.redis.driver import NEVER_DECODE, NoScriptError, has_data
-from ratelimit_kit.stores.redis.scripts import PackedArguments, Script
 
-Check = Callable[[Any], None]
-"""Raises InvalidReply for what is no reply to a call."""
+Read = Callable[[Any], Any]
+"""Turns the reply to a call into its result; raises InvalidReply for what is no reply to it."""
 
 BYTES: Final[Any] = {NEVER_DECODE: True}
 """An option to get replies as bytes even from a client that decodes them: they are packed numbers."""
 
 
-def run_script(client: Any, script: Script, keys: Sequence[str], arguments: PackedArguments, accept: Check) -> Any:
+def run_script(client: Any, script: Script, keys: Sequence[str], arguments: Sequence[Any], read: Read) -> Any:
     """Call a script, by its text if the server does not know it."""
     try:
         reply = execute(client, "EVALSHA", script.sha, len(keys), *keys, *arguments, **BYTES)
     except NoScriptError:
         reply = execute(client, "EVAL", script.source, len(keys), *keys, *arguments, **BYTES)
-    accept(reply)
-    return reply
+    return read(reply)
 
 
-async def arun_script(
-    client: Any, script: Script, keys: Sequence[str], arguments: PackedArguments, accept: Check
-) -> Any:
+async def arun_script(client: Any, script: Script, keys: Sequence[str], arguments: Sequence[Any], read: Read) -> Any:
     """Do what `run_script` does."""
     try:
         reply = await aexecute(client, "EVALSHA", script.sha, len(keys), *keys, *arguments, **BYTES)
     except NoScriptError:
         reply = await aexecute(client, "EVAL", script.source, len(keys), *keys, *arguments, **BYTES)
-    accept(reply)
-    return reply
+    return read(reply)
 
 
 def execute(client: Any, *command: Any, **options: Any) -> Any:
