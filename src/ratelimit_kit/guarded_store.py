@@ -67,8 +67,7 @@ class GuardedStore:
 
     def check_lifetime(self) -> None:
         """Raise LostCountersError if a store with its own counters is made in each request; for a valid owner only."""
-        lost = per_request_limiters.built(self.store) if self._has_own_counters else None
-        if lost is not None:
+        if self._has_own_counters and (lost := per_request_limiters.built(self.store)) is not None:
             raise lost
 
     @property
@@ -94,9 +93,10 @@ class GuardedStore:
             return self.outages.decide(charges, meanwhile, failure)
         begun = time.monotonic()
         try:
-            decision = as_decision(self.store.decide(charges), charges)
+            reply = self.store.decide(charges)
         except StoreError as error:
             return self.outages.failed(charges, meanwhile, error, begun)
+        decision = reply if isinstance(reply, Decision) else as_decision(reply, charges)
         if self._breaker.error is not None:
             self.outages.ended()
         if decision.allowed and self.outages.beside_until and not provisional:
@@ -118,9 +118,10 @@ class GuardedStore:
             return self.outages.decide(charges, meanwhile, failure)
         begun = time.monotonic()
         try:
-            decision = as_decision(await self.store.adecide(charges), charges)
+            reply = await self.store.adecide(charges)
         except StoreError as error:
             return self.outages.failed(charges, meanwhile, error, begun)
+        decision = reply if isinstance(reply, Decision) else as_decision(reply, charges)
         if self._breaker.error is not None:
             self.outages.ended()
         if decision.allowed and self.outages.beside_until and not provisional:
@@ -196,9 +197,8 @@ class GuardedStore:
         return time.perf_counter() - begun
 
     def _not_given_back(self, error: StoreError) -> None:
-        self.outages.tell(
-            "refund-failed", f"{error}. The hit stays counted, although its response does not count", error
-        )
+        message = f"{error}. The hit stays counted, although its response does not count"
+        self.outages.tell("refund-failed", message, error)
 
 
 def owed(

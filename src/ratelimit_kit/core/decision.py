@@ -138,10 +138,8 @@ class Decision:
         )
 
 
-def as_decision(reply: Sequence[Verdict] | Decision, charges: Sequence[Any]) -> Decision:
+def as_decision(reply: Sequence[Verdict], charges: Sequence[Any]) -> Decision:
     """A store's reply to these charges as a Decision; ConfigurationError unless it has one Verdict for each."""
-    if isinstance(reply, Decision):
-        return reply
     if len(reply) != len(charges):
         raise ConfigurationError(
             f"a store's decide must return one Verdict for each charge, in order: it returned {len(reply)} for {len(charges)}"

@@ -7,6 +7,7 @@ that all limits of one text are in the same slot of a Redis Cluster.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import blake2b
 from urllib.parse import quote
 
@@ -38,6 +39,13 @@ def encode(text: str) -> str:
     if len(text) > MAX_ENCODED_LENGTH:
         return "#" + blake2b(text.encode(), digest_size=20).hexdigest()
     return text
+
+
+def encode_all(texts: Sequence[str]) -> Sequence[str]:
+    """All texts encoded, in much less time if none of them has to be changed."""
+    if _PLAIN.fullmatch("".join(texts)) and max(map(len, texts)) <= MAX_ENCODED_LENGTH:
+        return texts
+    return [encode(text) for text in texts]
 
 
 def key_prefix(prefix: str) -> str:

@@ -97,22 +97,17 @@ def input_check(sock: socket.socket) -> Callable[[], Any]:
 
 
 class ConnectionPool(Generic[C]):
-    """At most `size` connections in use at the same time, to one or more places; subclasses implement `connect`."""
+    """At most `size` connections in use at the same time, to one or more places; subclasses implement `connect`.
+
+    Whoever uses connections must hold one of the `permits`.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._idle: defaultdict[Hashable, deque[C]] = defaultdict(deque)
-        self._permits = Permits(size)
+        self.permits = Permits(size)
         # A store dropped without `close` leaves no open socket for the garbage collector to warn of.
         weakref.finalize(self, _close_all, self._idle).atexit = False
-
-    def acquire(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds for a permit to use connections; return whether there was one."""
-        return self._permits.acquire(timeout)
-
-    def release(self) -> None:
-        """Return a permit."""
-        self._permits.release()
 
     def take(self, place: Hashable = None, deadline: float = math.inf) -> C:
         """An idle connection that is still usable, else one that is opened until `deadline` (monotonic seconds)."""

@@ -107,7 +107,7 @@ class Client:
     def _do_job(self, job: Job, riders: Sequence[Turn], call: Call) -> Any:
         if not job.keys:  # a ping does not queue behind hits
             return self._converse(job.conversation([]), call)
-        if not self._pool.acquire(call.ends - time.monotonic()):
+        if not self._pool.permits.acquire(call.ends - time.monotonic()):
             raise self._failures.contended(f"all {MAX_CONNECTIONS} connections stayed busy")
         try:
             call.asked_at = time.monotonic()
@@ -115,7 +115,7 @@ class Client:
                 return results
             return self._converse(together(job, riders), call)
         finally:
-            self._pool.release()
+            self._pool.permits.release()
 
     def _hit(self, job: Job, call: Call) -> Any:
         """The conversation of most hits in as few steps as possible; None, with nothing changed, if it is another one.

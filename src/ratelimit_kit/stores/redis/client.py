@@ -78,7 +78,7 @@ class Client:
         """
         pool = self._pool
         deadline = monotonic() + self._failures.timeout if timed and self._address is not None else math.inf
-        if not pool.acquire(self._failures.timeout):
+        if not pool.permits.acquire(self._failures.timeout):
             raise self._failures.contended(pool.size)
         ready = monotonic()
         try:
@@ -87,7 +87,7 @@ class Client:
         except FAILURES as error:
             raise self._failures.of_call(error, ready, deadline, monotonic()) from error
         finally:
-            pool.release()
+            pool.permits.release()
 
     def decide(self, shape: Shape, charges: Sequence[Charge]) -> Any:
         """Call the deciding script: over a connection of our own, or through a user's client or a cluster client.
@@ -97,7 +97,7 @@ class Client:
         """
         read = partial(shape.read, charges)
         if self._direct:
-            return self._send(shape.encode(charges), read, partial(shape.encode_batch, [charges], by_name=False))
+            return self._send(shape.encode(charges), read, lambda: shape.encode_batch([charges], by_name=False))
         keys = shape.keys(charges)
         return self.call(lambda client: run_script(client, shape.script, keys, shape.arguments, read))
 
@@ -120,8 +120,8 @@ class Client:
         pool = self._pool
         ready = monotonic()
         deadline = ready + self._failures.timeout
-        if not pool.acquire(0):
-            if not pool.acquire(self._failures.timeout):
+        if not pool.permits.acquire(0):
+            if not pool.permits.acquire(self._failures.timeout):
                 raise self._failures.contended(pool.size)
             ready = monotonic()
         try:
@@ -134,7 +134,7 @@ class Client:
         except FAILURES as error:
             raise self._failures.of_call(error, ready, deadline, monotonic()) from error
         finally:
-            pool.release()
+            pool.permits.release()
 
     def close(self) -> None:
         """Close the connections, when no call is in progress; a later call opens new ones."""
@@ -245,12 +245,11 @@ class AsyncClient:
 
     def _pipelined(self) -> Batcher | None:
         """What calls of this event loop travel over one connection with; None if that cannot be had."""
-        if not self._direct:
-            return None
         recent = self._recent()
-        if recent is None or recent.loop is not asyncio.get_running_loop():
-            recent = self._loops.get().batcher
-            self._recent = _none if recent is None else weakref.ref(recent)  # the loop may end, and its batcher with it
+        if recent is not None and recent.loop is asyncio.get_running_loop():
+            return recent
+        recent = self._loops.get().batcher if self._direct else None
+        self._recent = _none if recent is None else weakref.ref(recent)  # the loop may end, and its batcher with it
         return recent
 
     async def aclose(self) -> None:

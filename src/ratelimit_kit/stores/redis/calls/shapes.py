@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.stores import Charge, check_charges
-from ratelimit_kit.stores.keys import encode
+from ratelimit_kit.stores.keys import encode, encode_all
 from ratelimit_kit.stores.redis.calls.arguments import Arguments
 from ratelimit_kit.stores.redis.calls.replies import (
     TimedDecision,
@@ -82,7 +82,7 @@ class Shape:
         arguments, packed, *_ = self._now()
         number = len(calls) * len(self._sizes)
         many = pack_texts(["many", len(self._sizes)]) if len(calls) > 1 else b""
-        keys = b"".join([self._keys % self._places(charges) for charges in calls])
+        keys = self._all_keys(calls)
         head = self.script.by_name if by_name else self.script.by_text
         size = 3 + number + (2 if many else 0) + len(arguments)
         return b"*%d\r\n%b%b%b%b%b" % (size, head, pack_texts([number]), keys, many, packed)
@@ -90,6 +90,14 @@ class Shape:
     def follow(self, server_time: int) -> None:
         """Follow the server's clock (microseconds) where this machine's is in another calendar window."""
         self._builder.learn_calendar(server_time)
+
+    def _all_keys(self, calls: Sequence[Sequence[Charge]]) -> bytes:
+        """The packed keys of several such charges."""
+        if len(self._sizes) > 1:
+            return b"".join([self._keys % self._places(charges) for charges in calls])
+        size, beginning = self._sizes[0], self._beginnings[0]
+        texts = encode_all([charges[0][0] for charges in calls])
+        return "".join([f"${size + len(text)}\r\n{beginning}{text}}}\r\n" for text in texts]).encode()
 
     def _places(self, charges: Sequence[Charge]) -> tuple[Any, ...]:
         """What belongs into the places of the prepared keys: for each its size, and the text in it."""

@@ -24,11 +24,12 @@ SLACK: Final = 0.98
 class Connection:
     """A connection of redis-py (`library`), used over its socket; `timeout` is the deadline of a call in seconds."""
 
-    __slots__ = ("_has_input", "_socket", "_timeout", "library")
+    __slots__ = ("_enough", "_has_input", "_socket", "_timeout", "library")
 
     def __init__(self, library: Any, timeout: float) -> None:
         self.library = library
         self._timeout = timeout
+        self._enough = timeout * SLACK
         self._socket: Any = socket_of(library)
         self._socket.settimeout(timeout)
         # A TLS socket may have read what nobody has asked for yet, and redis-py knows how to tell.
@@ -40,7 +41,7 @@ class Connection:
         `deadline` is a time of the monotonic clock, in seconds.
         """
         sock = self._socket
-        hurried = deadline - monotonic() < self._timeout * SLACK
+        hurried = deadline - monotonic() < self._enough
         if hurried:
             self._hurry(deadline)
         sock.sendall(command)

@@ -19,12 +19,22 @@ MAX_LINE: Final = 64 * 1024
 MAX_DIGITS: Final = 20
 """Digits of the longest number, a 64-bit one with its sign."""
 
+_SHORT: Final = {b"$%d\r\n" % size: size for size in range(10, 100)}
+"""The beginnings of most replies, and how many bytes follow."""
+
+_SHORT_LENGTH: Final = 5
+"""The length of such a beginning."""
+
 Reply = int | bytes | str | None | Exception
 """A number, bytes, a text (such as OK), nothing, or the error that the server reports; an error is returned, not raised."""
 
 
 def parse(data: bytes, at: int = 0) -> tuple[Reply, int] | None:
     """The reply that begins at a place in `data`, and where the next one begins; None if it is not complete yet."""
+    begin = at + _SHORT_LENGTH
+    size = _SHORT.get(data[at:begin])
+    if size is not None and data[begin + size : begin + size + 2] == b"\r\n":
+        return data[begin : begin + size], begin + size + 2
     end = data.find(b"\r\n", at)
     if end < 0 or end - at > MAX_LINE:
         _check_begun(data, at)
