@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from struct import pack
 from typing import Any
 
 import pytest
@@ -139,7 +140,19 @@ def test_garbage_is_an_outage_until_the_next_reply(
     assert decide(store, [CHARGE])[0].remaining == 998
 
 
-@pytest.mark.parametrize("value", [b"abcde", b"7", b"1 2 3 0", b"1 2 %d 4" % 10**30, b"1 -%d 3 4" % 10**400])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"abcde",
+        b"7",
+        b"\x02",
+        b"1" * 33,  # as long as a state
+        b"\x02" * 32,
+        pack("<B3q", 2, 1, 2, 3),
+        pack("<B4q", 2, 1, 2, 3, 0),
+        pack("<B5q", 2, 1, 2, 3, 4, 5),
+    ],
+)
 def test_a_value_that_is_not_a_state_is_an_error_of_that_call_and_no_outage(
     peer: Peer, store: MemcachedStore, decide: Decide, value: bytes
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
+from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.fork import each_in_forked_child
 from ratelimit_kit.errors import StoreError, StoreUnavailableError
 from ratelimit_kit.stores.memcached.commands import Step, Wait
@@ -111,22 +112,19 @@ class Client:
             raise self._failures.contended(f"all {MAX_CONNECTIONS} connections stayed busy")
         try:
             call.asked_at = time.monotonic()
-            if job.hit is not None and not riders and (results := self._hit(job, call)) is not None:
-                return results
+            if job.hit is not None and not riders and (decision := self._hit(job, call)) is not None:
+                return decision
             return self._converse(together(job, riders), call)
         finally:
             self._pool.permits.release()
 
-    def _hit(self, job: Job, call: Call) -> Any:
-        """The conversation of most hits in as few steps as possible; None, with nothing changed, if it is another one.
-
-        The verdict is made while the server writes.
-        """
+    def _hit(self, job: Job, call: Call) -> Decision | None:
+        """The conversation of most hits in as few steps as possible; None, with nothing changed, if it is another one."""
         assert job.hit is not None
         key, deadline = job.keys[0], call.ends
         server = self._servers.only or self._servers.server_of(key)
         connection: Connection | None = None
-        results = None
+        decision: Decision | None = None
         try:
             connection = self._pool.take(server, deadline)
             request = b"gets %b\r\n" % key.encode()
@@ -135,13 +133,12 @@ class Client:
             found = quick_value(received, request) or connection.receive(gets([key])[1], deadline, received).get(key)
             hit = job.hit(found)
             if hit is not None:
-                write, verdicts = hit
+                write, decision = hit
                 if write is not None:
                     connection.send(stored(write), deadline)
-                results = verdicts()
-                if write is not None and (received := connection.receive_some(deadline)) != STORED:
-                    made = connection.receive(store([write])[1], deadline, received)
-                    results = results if made[key] is True else None
+                    if (received := connection.receive_some(deadline)) != STORED:
+                        made = connection.receive(store([write])[1], deadline, received)
+                        decision = decision if made[key] is True else None
         except BaseException as error:
             if connection is not None:
                 self._pool.discard(connection)
@@ -149,7 +146,7 @@ class Client:
                 raise self._failure(server, error, call) from error
             raise
         self._pool.keep(connection, server)
-        return results
+        return decision
 
     def _converse(self, conversation: Conversation, call: Call) -> Any:
         """Execute the steps of a conversation."""

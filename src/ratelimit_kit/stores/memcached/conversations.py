@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
-from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.decision import Decision, LazyDecision, Verdict
 from ratelimit_kit.core.limit import Limit, Peek
 from ratelimit_kit.errors import StoreError
 from ratelimit_kit.stores import Charge, check_charges, check_refunds
@@ -26,8 +26,29 @@ Clock = Callable[[], int]
 Conversation = Generator[Any, Any, Any]
 
 
-Hit = tuple[Write | None, Callable[[], list[Verdict]]]
-"""What a single charge writes (None if it is denied), and what makes its verdicts if that is written."""
+class HitAllowed(LazyDecision):
+    """An admission of a single charge: `basis` holds the charge, the limit that counted it, its state then, and the time."""
+
+    __slots__ = ()
+
+    def _compute(self) -> Sequence[Verdict]:
+        charge, limit, state, now = self.basis
+        return [_verdict(charge, limit.peek(state, now, 0), limit.stamp(state, now))]
+
+
+class HitDenied(HitAllowed):
+    """A denial, with the same `basis`."""
+
+    __slots__ = ()
+    allowed = False
+
+    def _compute(self) -> Sequence[Verdict]:
+        charge, limit, state, now = self.basis
+        return [_verdict(charge, limit.peek(state, now, charge.cost), now)]
+
+
+Hit = tuple[Write | None, Decision]
+"""What a single charge writes (None if it is denied), and the decision if that is written."""
 
 
 class Job(NamedTuple):
@@ -87,11 +108,14 @@ class Conversations:
         now, before = self._now(), self._states.load(limit, found)
         after = limit.try_charge(before, now, charge.cost)
         if after is not None:
-            write = self._states.write(key, limit, after, found, limit.lifetime(after, now))
-            return write, lambda: [_verdict(charge, limit.peek(after, now, 0), limit.stamp(after, now))]
+            admitted = HitAllowed()
+            admitted.basis = charge, limit, after, now
+            return self._states.write(key, limit, after, found, limit.lifetime(after, now)), admitted
         if _rewound(limit, before, now) is not None:
             return None
-        return None, lambda: [_verdict(charge, limit.peek(before, now, charge.cost), now)]
+        denied = HitDenied()
+        denied.basis = charge, limit, before, now
+        return None, denied
 
     def _decide(self, charges: Sequence[Charge], keys: Sequence[str]) -> Conversation:
         found = (yield Read(keys)) if keys else {}

@@ -50,12 +50,13 @@ def store(writes: Sequence[Write]) -> tuple[bytes, Reader]:
 
 def quick_value(received: bytes, request: bytes) -> Found | None:
     """The value of a reply to a `gets` of one key, if the reply is complete and has one; None if a reader has to look."""
-    line, _, rest = received.partition(b"\r\n")
-    words = line.split(b" ")
-    if len(words) != 5 or words[1] != request[5:-2] or words[0] != b"VALUE" or rest[-7:] != b"\r\nEND\r\n":
+    end = received.find(b"\r\n")
+    words = received[:end].split(b" ")
+    if len(words) != 5 or words[1] != request[5:-2] or words[0] != b"VALUE" or not received.endswith(b"\r\nEND\r\n"):
         return None
     _, _, _, size, token = words
-    return Found(rest[:-7], token) if size.isdigit() and token.isdigit() and int(size) == len(rest) - 7 else None
+    value = received[end + 2 : -7]
+    return Found(value, token) if size.isdigit() and token.isdigit() and int(size) == len(value) else None
 
 
 def version() -> tuple[bytes, Reader]:

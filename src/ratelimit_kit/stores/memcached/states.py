@@ -1,8 +1,9 @@
-"""States in Memcached: under which key they are kept, as which text, and for how long."""
+"""States in Memcached: under which key they are kept, as which bytes, and for how long."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
 from typing import Any
 
 from ratelimit_kit.core.durations import MAX_SPAN, MICROSECONDS
@@ -14,11 +15,14 @@ from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.keys import counter_key, key_prefix
 from ratelimit_kit.stores.memcached.commands import Found, Write
 
-MAX_NUMBERS = 1_000_000 // 17
-"""Numbers in a state: an item takes 1 MB with its key, and a number up to 16 digits and a space."""
+MAX_NUMBERS = 1_000_000 // 8
+"""Numbers in a state: an item takes 1 MB with its key, and a number eight bytes."""
 
 MAX_LIMITS = 1024
 """Limits that are kept with what is counted by; there may be many if they depend on the request."""
+
+MARK = 2
+"""The first byte of a state; what does not begin with it was written by somebody else."""
 
 MARGIN_SECONDS = 2
 """How much longer a state is kept than it matters: Memcached's own clock ticks once a second."""
@@ -52,13 +56,11 @@ class States:
         return counted
 
     def load(self, limit: Limit, found: Found | None) -> Any:
-        """The state that was found, or None; an empty text also means None."""
+        """The state that was found, or None; an empty value also means None."""
         if found is None or not (value := found.value):
             return None
-        try:
-            numbers = [*map(int, value.split())]
-        except ValueError:
-            numbers = []
+        length, rest = divmod(len(value), 8)
+        numbers = _packing(length).unpack(value)[1:] if rest == 1 and value[0] == MARK else ()
         if not _is_state(limit, numbers):
             raise StoreError(
                 f"{self._name}: a counter of the limit {limit} holds {value[:40]!r}, which is not a state. Does another "
@@ -70,38 +72,36 @@ class States:
     def write(self, key: str, limit: Limit, state: Any, found: Found | None, lifetime: int) -> Write:
         """Write a state that matters for `lifetime` microseconds, unless what was found has changed; None deletes it."""
         seconds = -(-(lifetime + self._skew) // MICROSECONDS) + MARGIN_SECONDS
-        return Write(key, _text(limit, state), found, seconds)
-
-
-LARGEST = 2**63
-"""No time in microseconds and no count is larger."""
+        return Write(key, _packed(limit, state), found, seconds)
 
 
 def _is_state(limit: Limit, numbers: Sequence[int]) -> bool:
     """Whether these numbers can be a state of the limit: what others have written must not break its arithmetic."""
     length = len(numbers)
-    if not numbers or max(numbers) > LARGEST or min(numbers) < -LARGEST:
-        return False
     if isinstance(limit, TokenBucket):
         return length == 4 and numbers[3] > 0
     if not isinstance(limit, SlidingWindow):
         return length == 3
     stamps, totals = numbers[2::2], numbers[1::2]
-    return length >= 4 and length % 2 == 0 and stamps == sorted(stamps) and totals == sorted(totals)
+    return length >= 4 and length % 2 == 0 and _ascends(stamps) and _ascends(totals)
 
 
-def _text(limit: Limit, state: Any) -> bytes:
-    """The text of a state: integers separated by spaces."""
+def _ascends(numbers: Sequence[int]) -> bool:
+    return list(numbers) == sorted(numbers)
+
+
+def _packed(limit: Limit, state: Any) -> bytes:
+    """A state as bytes: the mark, then integers of 64 bits."""
     if state is None:
         return b""
     numbers = limit.dump(state)
-    length = len(numbers)
-    return (_FORMS[length] if length < 16 else _form(length)) % tuple(numbers)
+    return _packing(len(numbers)).pack(MARK, *numbers)
 
 
-def _form(length: int) -> bytes:
-    """A format for that many integers, which is quicker than to join their texts."""
-    return b" ".join([b"%d"] * length)
+def _packing(length: int) -> Struct:
+    """The format of a state of so many numbers."""
+    return _FORMS[length] if length < len(_FORMS) else Struct(f"<B{length}q")
 
 
-_FORMS = [_form(length) for length in range(16)]
+_FORMS = [Struct(f"<B{length}q") for length in range(80)]
+"""The formats of nearly all states, which are compiled only once."""

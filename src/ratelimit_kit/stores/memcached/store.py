@@ -10,11 +10,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.validation import known_options
 from ratelimit_kit.errors import OptionError, StartupWarning
-from ratelimit_kit.stores import BaseStore, Charge, Scope
+from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts
 from ratelimit_kit.stores.denial_cache import forget
 from ratelimit_kit.stores.keys import short_prefix
 from ratelimit_kit.stores.memcached.checks import facts, warnings
@@ -66,14 +65,14 @@ class MemcachedStore(BaseStore):
     def __repr__(self) -> str:
         return self._failures.name
 
-    def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+    def decide(self, charges: Sequence[Charge]) -> Verdicts:
         """Admit all charges or leave nothing charged; one Verdict per charge, in order."""
-        verdicts: Sequence[Verdict] = self._client.run(self._conversations.decision(charges))
+        verdicts: Verdicts = self._client.run(self._conversations.decision(charges))
         return verdicts
 
-    async def adecide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
+    async def adecide(self, charges: Sequence[Charge]) -> Verdicts:
         """Do what `decide` does."""
-        verdicts: Sequence[Verdict] = await self._aclient.run(self._conversations.decision(charges))
+        verdicts: Verdicts = await self._aclient.run(self._conversations.decision(charges))
         return verdicts
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
