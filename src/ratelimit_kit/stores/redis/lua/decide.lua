@@ -45,9 +45,9 @@ end
 
 local skip = 0
 while skip < #KEYS do
-  local answer, written, resets, fits
+  local answer, written, resets, ttls, fits
   if charges > 1 then
-    answer, written, resets, fits = many and {} or { now }, {}, {}, true
+    answer, written, resets, ttls, fits = many and {} or { now }, {}, {}, {}, true
     answer[#answer + 1] = refused and 0 or 1
   end
   local at = many and 3 or peek and 2 or 1
@@ -244,7 +244,7 @@ while skip < #KEYS do
     else
       local last = #answer
       fits = fits and after ~= nil
-      written[i], resets[i] = after, reset
+      written[i], resets[i], ttls[i] = after, reset, ttl
       answer[last + 1], answer[last + 2], answer[last + 3] = first_value, second_value, third_value
     end
   end
@@ -255,7 +255,7 @@ while skip < #KEYS do
       if after ~= '' and many then
         states[key], changed[key] = after, resets[i]
       elseif after ~= '' then
-        call('PSETEX', key, resets[i] > 0 and ceil(resets[i] / 1000) + margin or 1, after)
+        call('PSETEX', key, ttls[i] or resets[i] > 0 and ceil(resets[i] / 1000) + margin or 1, after)
       end
     end
     for from = 1, #answer, at_once do
