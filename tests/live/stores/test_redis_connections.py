@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -220,6 +221,30 @@ async def test_clients_of_ones_own_never_use_a_connection_that_was_closed(rotate
         clients["client"].close()
         await clients["async_client"].aclose()
         admin.close()
+
+
+async def test_single_connections_and_clusters_of_ones_own_are_looked_at_too() -> None:
+    with cluster_servers(replicas=0) as cluster, redis_server() as server, contextlib.ExitStack() as stack:
+        admins = [stack.enter_context(client_library.Redis(port=port)) for port in [server.port, *cluster.ports]]
+        timeouts = {"socket_timeout": 2, "socket_connect_timeout": 2}
+        never = Retry(NoBackoff(), 0)
+        single = {"port": server.port, "single_connection_client": True, **timeouts}
+        many = {"host": "127.0.0.1", "port": cluster.ports[0], **timeouts, "retry": never}
+        pairs = [
+            (client_library.Redis(**single, retry=None), client_library.asyncio.Redis(**single, retry=never)),
+            (client_library.RedisCluster(**many), client_library.asyncio.RedisCluster(**many)),
+        ]
+        for plain, asynchronous in pairs:
+            store = RedisStore(client=plain, async_client=asynchronous)
+            limiter = Limiter("10/hour", store=store, deny_cache=False, name=type(plain).__name__)
+            for at in range(3):
+                assert limiter.hit("sync").remaining == 9 - at
+                assert (await limiter.ahit("async")).remaining == 9 - at
+                for admin in admins:
+                    admin.client_kill_filter(_type="normal", skipme=True)
+                await asyncio.sleep(0.05)  # the loop sees the end
+            plain.close()
+            await asynchronous.aclose()
 
 
 def test_waiting_for_a_connection_is_no_outage(

@@ -7,6 +7,7 @@ client.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import weakref
 from functools import partial
@@ -54,11 +55,13 @@ __all__ = [
     "ReadOnlyError",
     "ResponseError",
     "connection_of",
+    "drop_ended",
     "error_of",
     "has_data",
     "has_private_names",
     "make_client",
     "reading",
+    "renew_if_ended",
     "sentinel_clients",
     "socket_of",
 ]
@@ -216,3 +219,26 @@ def has_private_names(client: Any, *, asynchronous: bool) -> bool:
                 name,
             )
     return not missing
+
+
+def renew_if_ended(client: Any) -> None:
+    """Open the connection of a `single_connection_client` anew if it has ended, or holds data that nobody asked for."""
+    connection = getattr(client, "connection", None)
+    if connection is None:
+        return
+    with getattr(client, "single_connection_lock", contextlib.nullcontext()):
+        try:
+            is_fit = not connection.can_read(0)
+        except (*FAILURES, ValueError):  # a closed descriptor
+            is_fit = False
+        if not is_fit:
+            connection.disconnect()
+
+
+async def drop_ended(cluster: Any) -> None:
+    """Close the idle connections of an asyncio cluster client that have ended; it opens others instead."""
+    for node in cluster.get_nodes():
+        for connection in tuple(getattr(node, "_free", ())):
+            reader = getattr(connection, "_reader", None)
+            if reader is not None and reader.at_eof():
+                await connection.disconnect(nowait=True)

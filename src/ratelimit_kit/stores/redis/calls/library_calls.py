@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ratelimit_kit.stores.redis.calls.scripts import Script
-from ratelimit_kit.stores.redis.driver import NEVER_DECODE, NoScriptError, has_data
+from ratelimit_kit.stores.redis.driver import NEVER_DECODE, NoScriptError, drop_ended, has_data, renew_if_ended
 
 Read = Callable[[Any], Any]
 """Turns the reply to a call into its result; raises InvalidReply for what is no reply to it."""
@@ -34,7 +34,11 @@ async def arun_script(client: Any, script: Script, keys: Sequence[str], argument
 
 
 def execute(client: Any, *command: Any, **options: Any) -> Any:
-    """Execute a command; the reply is bytes, a number or a text."""
+    """Execute a command; the reply is bytes, a number or a text.
+
+    redis-py looks at the connections of its pools before it uses them, but not at the one of a client that has just one.
+    """
+    renew_if_ended(client)
     return client.execute_command(*command, **options)
 
 
@@ -46,6 +50,7 @@ async def aexecute(client: Any, *command: Any, **options: Any) -> Any:
     """
     pool = getattr(client, "connection_pool", None)
     if pool is None:
+        await drop_ended(client)
         return await client.execute_command(*command, **options)
     connection = await pool.get_connection()
     try:
