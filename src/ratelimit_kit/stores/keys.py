@@ -1,6 +1,6 @@
 """Store keys: any text, encoded so that no two counters collide and no protocol breaks.
 
-A key has the form `prefix:2:counter:{text}`, where 2 is the format of the states. The braces make the text a hash tag, so
+A key has the form `prefix:2:counter:{text}`, where 2 is the format of the states (3 in Memcached). The braces make the text a hash tag, so
 that all limits of one text are in the same slot of a Redis Cluster.
 """
 
@@ -14,7 +14,7 @@ from urllib.parse import quote
 from ratelimit_kit.errors import OptionError
 
 FORMAT = 2
-"""The format of states in shared stores: states of another format are not read."""
+"""The format of states in Redis: states of another format are not read."""
 
 MAX_ENCODED_LENGTH = 128
 """Maximum length of encoded text; longer text is hashed (Memcached takes 250 bytes in all)."""
@@ -48,9 +48,9 @@ def encode_all(texts: Sequence[str]) -> Sequence[str]:
     return [encode(text) for text in texts]
 
 
-def key_prefix(prefix: str) -> str:
-    """The beginning of every counter's key in a shared store; the prefix is encoded already."""
-    return f"{prefix}:{FORMAT}:"
+def key_prefix(prefix: str, number: int = FORMAT) -> str:
+    """The beginning of the keys of all counters with a format of that number; the prefix is encoded already."""
+    return f"{prefix}:{number}:"
 
 
 def counter_key(beginning: str, counter: str, text: str) -> str:

@@ -19,7 +19,8 @@ import redis as redis_py
 
 from ratelimit_kit import Limiter, Policy
 from ratelimit_kit.cli import main
-from ratelimit_kit.stores.keys import counter_key, key_prefix, scoped
+from ratelimit_kit.stores.keys import FORMAT, counter_key, key_prefix, scoped
+from ratelimit_kit.stores.memcached.states import FORMAT as MEMCACHED_FORMAT
 from ratelimit_kit.web.http.messages import Request
 from tests.clusters import wait_until
 from tests.processes import (
@@ -393,7 +394,8 @@ def test_what_is_not_a_counter_is_named_by_inspect_and_deleted_by_reset(
     url = redis.url() if store == "redis" else f"memcached://127.0.0.1:{memcached.port}"
     limiter = Limiter("3/minute", store=url, name="ops")
     limiter.hit("spoilt")
-    key = counter_key(key_prefix("rlk"), limiter.limits[0].counter, scoped("ops", "spoilt"))
+    beginning = key_prefix("rlk", FORMAT if store == "redis" else MEMCACHED_FORMAT)
+    key = counter_key(beginning, limiter.limits[0].counter, scoped("ops", "spoilt"))
     if store == "redis":
         with redis_py.Redis.from_url(url) as client:
             assert client.delete(key) == 1

@@ -145,12 +145,12 @@ def test_garbage_is_an_outage_until_the_next_reply(
     [
         b"abcde",
         b"7",
-        b"\x02",
+        b"\x03",
         b"1" * 33,  # as long as a state
-        b"\x02" * 32,
-        pack("<B3q", 2, 1, 2, 3),
-        pack("<B4q", 2, 1, 2, 3, 0),
-        pack("<B5q", 2, 1, 2, 3, 4, 5),
+        b"\x03" * 32,
+        pack("<B3q", 3, 1, 2, 3),
+        pack("<B4q", 3, 1, 2, 3, 0),
+        pack("<B5q", 3, 1, 2, 3, 4, 5),
     ],
 )
 def test_a_value_that_is_not_a_state_is_an_error_of_that_call_and_no_outage(

@@ -21,7 +21,10 @@ MAX_NUMBERS = 1_000_000 // 8
 MAX_LIMITS = 1024
 """Limits that are kept with what is counted by; there may be many if they depend on the request."""
 
-MARK = 2
+FORMAT = 3
+"""The format of states: those of another format are not read."""
+
+MARK = FORMAT
 """The first byte of a state; what does not begin with it was written by somebody else."""
 
 MARGIN_SECONDS = 2
@@ -33,7 +36,7 @@ class States:
 
     def __init__(self, name: str, prefix: str, skew: int) -> None:
         self._name = name
-        self._prefix = key_prefix(prefix)
+        self._prefix = key_prefix(prefix, FORMAT)
         self._skew = skew
         self._counted: dict[str, Limit] = {}
 
