@@ -15,8 +15,8 @@ from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.keys import counter_key, key_prefix
 from ratelimit_kit.stores.memcached.commands import Found, Write
 
-MAX_NUMBERS = 1_000_000 // 8
-"""Numbers in a state: an item takes 1 MB with its key, and a number eight bytes."""
+MAX_NUMBERS = 500_000 // 8
+"""Numbers in a state, of eight bytes: half of what an item takes, as each hit carries the whole state to and fro."""
 
 MAX_LIMITS = 1024
 """Limits that are kept with what is counted by; there may be many if they depend on the request."""
