@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from hashlib import blake2b
 from typing import Any, ClassVar, Final, NamedTuple, Self
+from urllib.parse import quote
 
 from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.errors import CostError, QuotaError
@@ -18,6 +20,9 @@ EXACT: Final = 2**53
 """Up to here every integer is exact in a double, the number type of Redis scripts."""
 
 MAX_LIMIT: Final = 2**40
+
+MAX_NAME: Final = 24
+"""Characters of a counter's name that are kept as they are: longer ones are hashed, for keys in stores are bounded."""
 
 FOREVER: Final = 2**62
 """The wait in microseconds for what is never admitted."""
@@ -112,8 +117,11 @@ class Limit:
         return self.max_lifetime
 
     def counted_as(self, name: str) -> Self:
-        """The same limit in a counter of its own, which no other name shares."""
-        return self.counted_in(f"{self.counter}#{name}")
+        """The same limit in a counter of its own, which no other name shares; `name` may be any text."""
+        text = quote(name, safe="", errors="surrogatepass")
+        if len(text) > MAX_NAME:
+            text = blake2b(text.encode(), digest_size=MAX_NAME // 2).hexdigest()
+        return self.counted_in(f"{self.counter}#{text}")
 
     def counted_in(self, counter: str) -> Self:
         """The same limit in that counter, which must be of its kind."""

@@ -83,6 +83,15 @@ class StoreConformance(CounterConformance):
             clock.advance(1 / MICROSECONDS)
             equal(store.decide([Charge("key", limit, 1)])[0].allowed, True, "at the announced moment")
 
+    def test_counters_of_any_name_are_apart(self, limit: Limit, api: type[API]) -> None:
+        """A limit that is counted as something else, whatever its name, has a counter of its own."""
+        names = ["plain", "two words", "caf\u00e9", "a\r\nb", "{x}", "%d %s", "#", "n" * 300, "n" * 301]
+        with self._open(api) as (_, store):
+            for name in names:
+                named = limit.counted_as(name)
+                equal(store.decide([Charge("key", named, limit.max_cost)])[0].allowed, True, f"a first hit of {name!r}")
+                equal(store.decide([Charge("key", named)])[0].allowed, False, f"one beyond the limit of {name!r}")
+
     def test_charges_are_admitted_together_or_not_at_all(self, limit: Limit, api: type[API]) -> None:
         """One denied charge leaves every other counter unchanged."""
         other = SlidingWindow(1, per=3600)

@@ -52,7 +52,7 @@ class Shape:
         self._builder = builder
         self._sample = list(charges), peek
         self._beginnings = [f"{prefix}{limit.counter}:{{" for _, limit, _ in charges]
-        self._sizes = [len(one) + 1 for one in self._beginnings]
+        self._sizes = [len(one.encode()) + 1 for one in self._beginnings]
         self._keys = b"".join([b"$%%d\r\n%b%%b}\r\n" % _literal(one.encode()) for one in self._beginnings])
         of_bucket = len(charges) == 1 and isinstance(charges[0].limit, TokenBucket)
         self.read: Callable[..., TimedDecision | int] = read_bucket if of_bucket else read_decision
@@ -79,6 +79,8 @@ class Shape:
 
     def encode_batch(self, calls: Sequence[Sequence[Charge]], *, by_name: bool = True) -> bytes:
         """The packed call for one or several such charges at once, by the script's SHA-1 or its text."""
+        if len(calls) == 1 and by_name:
+            return self.encode(calls[0])
         arguments, packed, *_ = self._now()
         number = len(calls) * len(self._sizes)
         many = pack_texts(["many", len(self._sizes)]) if len(calls) > 1 else b""
