@@ -235,9 +235,9 @@ def renew_if_ended(client: Any) -> None:
             connection.disconnect()
 
 
-async def drop_ended(cluster: Any) -> None:
-    """Close the idle connections of an asyncio cluster client that have ended; it opens others instead."""
-    for node in cluster.get_nodes():
+async def drop_ended(client: Any) -> None:
+    """Close the idle connections that have ended, of an asyncio cluster client; it opens others instead."""
+    for node in client.get_nodes() if isinstance(client, CLUSTERS) else ():
         for connection in tuple(getattr(node, "_free", ())):
             reader = getattr(connection, "_reader", None)
             if reader is not None and reader.at_eof():
