@@ -309,6 +309,7 @@ def every_pair() -> Iterator[Twins]:
 PAIRS = list(every_pair())
 
 APART_TWINS = {
+    "core/calling.py:settled": "only the async API can await what a callable returns",
     "stores/__init__.py:BaseStore.decide": "the async methods call the sync ones",
     "stores/__init__.py:BaseStore.refund": "likewise",
     "stores/__init__.py:BaseStore.reset": "likewise",
@@ -321,7 +322,7 @@ APART_TWINS = {
     "stores/redis/calls/library_calls.py:execute": "redis-py looks at the connections of its sync pools itself",
     "stores/redis/store.py:RedisStore.decide": "what tasks of an event loop decide travels together",
     "testing/switches.py:_admitted": "there is nothing to wait for",
-    "web/callables.py:called": "only the async API can await what a callable returns",
+    "web/callables.py:called": "likewise",
     "web/http/messages.py:Request.user_id": "not every framework finds its user by awaiting",
 }
 """Pairs that differ, and why."""

@@ -1,18 +1,28 @@
 """`@ratelimit` for any function: raises LimitExceeded instead of calling it too often.
 
-Thanks to wrapt, the decorated function keeps its name and signature, and stays sync or async. For views
-that should respond with 429, use the decorator in the framework's own module.
+Thanks to wrapt, the decorated function keeps its name and signature, and stays sync or async, a generator or not. For
+views that should respond with 429, use the decorator in the framework's own module.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from copy import deepcopy
+from functools import partial
+from pickle import PicklingError
+from pkgutil import resolve_name
 from typing import Any, ParamSpec, TypeVar, cast
 
 import wrapt
 
-from ratelimit_kit.core.calling import is_asynchronous
+from ratelimit_kit.core.calling import (
+    asettled,
+    is_asynchronous,
+    is_asynchronous_generator,
+    is_generator,
+    passed_on,
+    settled,
+)
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.limit import Limit, Unlimited
 from ratelimit_kit.core.validation import options_of, refuse_unknown
@@ -25,14 +35,18 @@ from ratelimit_kit.stores import Store
 
 WEB_KEYS = ("ip", "user", "global")
 
+CallKey = str | Callable[..., str | Awaitable[str]] | None
+CallCost = int | Callable[..., int | Awaitable[int]]
+"""What to count by, and how much: fixed, or from the arguments of the call."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def ratelimit(
     *limits: str | Limit | Unlimited | Limiter,
-    key: str | Callable[..., str] | None = None,
-    cost: int | Callable[..., int] = 1,
+    key: CallKey = None,
+    cost: CallCost = 1,
     store: str | Store | None = None,
     name: str | None = None,
     on_outage: OnOutage = "raise",
@@ -45,12 +59,12 @@ def ratelimit(
     inherit: bool = True,
     **unknown: Any,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Limit how often a function is called, or a coroutine function awaited.
+    """Limit how often a function is called, a coroutine function awaited, or a generator begun.
 
     `key` is a string, or a callable that takes the call's arguments and returns one (without it
-    all calls share one counter); `cost` is a number or such a callable. A single Limiter may be given instead
-    of limits, store, name and the options that follow, which are Limiter's. `name` defaults to the
-    function's module and qualified name.
+    all calls share one counter); `cost` is a number or such a callable. For an asynchronous function both may be
+    coroutine functions. A single Limiter may be given instead of limits, store, name and the options that follow, which are
+    Limiter's. `name` defaults to the function's module and qualified name.
 
     The function raises LimitExceeded, which carries the decision, instead of running.
     """
@@ -68,10 +82,6 @@ def ratelimit(
         )
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.isasyncgenfunction(function):
-            raise OptionError(
-                f"{function.__qualname__} is an asynchronous generator: decorate the coroutine function that iterates it"
-            )
         what = f"{function.__module__}.{_qualname(function)}"
         limiter = _limiter(
             limits,
@@ -86,44 +96,119 @@ def ratelimit(
             deny_cache=deny_cache,
             inherit=inherit,
         )
-        charge = _Charge(limiter, what, key, cost)
-        wrapper = charge.awaited if is_asynchronous(function) else charge.called
-        return cast("Callable[P, R]", wrapt.FunctionWrapper(function, wrapper))
+        return cast("Callable[P, R]", _Limited(function, _Charge(limiter, what, key, cost).wrapper(function)))
 
     return decorate
 
 
 class _Charge:
-    """Charges a call before it runs."""
+    """Charges a call before it runs; a generator runs when it is asked for its first value."""
 
-    def __init__(
-        self, limiter: Limiter, what: str, key: str | Callable[..., str] | None, cost: int | Callable[..., int]
-    ) -> None:
+    def __init__(self, limiter: Limiter, what: str, key: CallKey, cost: CallCost) -> None:
         self.limiter = limiter
         self.what = what
         self.key = key
         self.cost = cost
 
+    def wrapper(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What is called in place of the function, and is of its kind."""
+        if is_asynchronous_generator(function):
+            return self.streamed
+        if is_generator(function):
+            return self.iterated
+        return self.awaited if is_asynchronous(function) else self.called
+
     def called(self, wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-        self._check(self.limiter.hit(*self._of(instance, args, kwargs)))
+        self._admit(instance, args, kwargs)
         return wrapped(*args, **kwargs)
 
     async def awaited(self, wrapped: Callable[..., Awaitable[Any]], instance: object, args: Any, kwargs: Any) -> Any:
-        self._check(await self.limiter.ahit(*self._of(instance, args, kwargs)))
+        await self._aadmit(instance, args, kwargs)
         return await wrapped(*args, **kwargs)
+
+    def iterated(
+        self, wrapped: Callable[..., Generator[Any, Any, Any]], instance: object, args: Any, kwargs: Any
+    ) -> Generator[Any, Any, Any]:
+        self._admit(instance, args, kwargs)
+        return (yield from wrapped(*args, **kwargs))
+
+    def streamed(
+        self, wrapped: Callable[..., AsyncGenerator[Any, Any]], instance: object, args: Any, kwargs: Any
+    ) -> AsyncGenerator[Any, Any]:
+        return passed_on(wrapped(*args, **kwargs), partial(self._aadmit, instance, args, kwargs))
+
+    def _admit(self, instance: object, args: Any, kwargs: Any) -> None:
+        self._check(self.limiter.hit(*self._of(instance, args, kwargs)))
+
+    async def _aadmit(self, instance: object, args: Any, kwargs: Any) -> None:
+        self._check(await self.limiter.ahit(*await self._aof(instance, args, kwargs)))
 
     def _of(self, instance: object, args: Any, kwargs: Any) -> tuple[str, int]:
         if instance is not None:
             args = (instance, *args)
-        key = self.key(*args, **kwargs) if callable(self.key) else self.key or ""
-        cost = self.cost(*args, **kwargs) if callable(self.cost) else self.cost
+        key = settled(self.key(*args, **kwargs)) if callable(self.key) else self.key or ""
+        cost = settled(self.cost(*args, **kwargs)) if callable(self.cost) else self.cost
+        return self._text(key), cost
+
+    async def _aof(self, instance: object, args: Any, kwargs: Any) -> tuple[str, int]:
+        if instance is not None:
+            args = (instance, *args)
+        key = await asettled(self.key(*args, **kwargs)) if callable(self.key) else self.key or ""
+        cost = await asettled(self.cost(*args, **kwargs)) if callable(self.cost) else self.cost
+        return self._text(key), cost
+
+    def _text(self, key: Any) -> str:
         if not isinstance(key, str):
             raise OptionError(f"the key of {self.what} must be a string, got {key!r}. For example: f'user:{{user.id}}'")
-        return key, cost
+        return key
 
     def _check(self, decision: Decision) -> None:
         if not decision.allowed:
             raise LimitExceeded(decision, self.what, decision.degraded and not is_local(decision))
+
+
+class _Bound(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]  # those of wrapt before 2 take none
+    """A decorated method on its object or class; it is pickled and copied as a method without decorator is."""
+
+    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+        owner = getattr(self.__wrapped__, "__self__", None)
+        return _by_name(self) if owner is None else (getattr, (owner, self.__name__))
+
+    def __copy__(self) -> _Bound:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        owner = getattr(self.__wrapped__, "__self__", None)
+        return self if owner is None else getattr(deepcopy(owner, memo), self.__name__)
+
+
+class _Limited(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # likewise
+    """A decorated function; it is pickled by its name and copied by reference, as a function without decorator is."""
+
+    __bound_function_wrapper__ = _Bound
+
+    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+        return _by_name(self)
+
+    def __copy__(self) -> _Limited:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Limited:
+        return self
+
+
+def _by_name(function: Any) -> tuple[Any, ...]:
+    """How pickle finds a decorated function where it is unpickled: with the limit that it has there."""
+    name = f"{function.__module__}:{_qualname(function)}"
+    try:
+        found = resolve_name(name)
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if getattr(found, "__wrapped__", None) is not function.__wrapped__:
+        raise PicklingError(
+            f"{name} cannot be pickled: there is another thing of that name, or it is inside a function"
+        )
+    return resolve_name, (name,)
 
 
 def _limiter(limits: tuple[str | Limit | Unlimited | Limiter, ...], **options: Any) -> Limiter:

@@ -41,6 +41,7 @@ Each code has a heading in docs/reference/errors.md and never changes its meanin
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 EXIT_STATUS: Final = 3
@@ -48,16 +49,13 @@ EXIT_STATUS: Final = 3
 
 
 class RateLimitKitError(Exception):
-    """Base of every error that the library raises; `rlk` is its stable code.
-
-    `code` is the same, except in StartupRefused, where Python expects the exit status there.
-    """
+    """Base of every error that the library raises; `rlk` is its stable code, and so is `code` but in StartupRefused."""
 
     rlk = "RLK000"
     code: str | int | None
 
     def __init__(self, message: str) -> None:
-        super().__init__(message if message.endswith(f"[{self.rlk}]") else f"{message} [{self.rlk}]")
+        super().__init__(message if re.search(r"\[RLK\d{3}\]$", message) else f"{message} [{self.rlk}]")
         self.code = self.rlk
 
 
@@ -114,8 +112,7 @@ class IdentityError(ConfigurationError):
 class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - the name says what happened
     """The server must not start.
 
-    As a SystemExit with status 3 it stops gunicorn, uvicorn and similar servers instead of
-    starting a crash loop; as a ConfigurationError it can be caught in a test.
+    As a SystemExit with status 3 it stops servers instead of starting a crash loop; as a ConfigurationError it can be caught.
     """
 
     rlk = "RLK200"
@@ -126,8 +123,7 @@ class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - the name s
 
     def without_exit(self) -> ConfigurationError:
         """The same refusal as a plain error, for processes that the server would restart forever if they exited."""
-        plain = ConfigurationError("")
-        plain.args = self.args
+        plain = ConfigurationError(str(self))
         plain.rlk = plain.code = self.rlk
         return plain
 
@@ -283,18 +279,20 @@ class ReloadError(RateLimitKitError):
 
 
 class LimitExceeded(RateLimitKitError):  # noqa: N818 - the usual name
-    """A decorated function was not called, by `decision` (a Decision); `uncounted` if that is not the store's own."""
+    """A call was refused by `decision` (None if rebuilt from text, as by Celery); `uncounted` if the store did not decide."""
 
     rlk = "RLK429"
 
-    def __init__(self, decision: Any, what: str, uncounted: bool = False) -> None:  # noqa: FBT001, FBT002 - for pickle
-        self.decision = decision
-        self.what = what
-        self.uncounted = uncounted
-        wait = decision.retry_after
-        advice = f"try again in {wait:.3f} s" if wait < float("inf") else "no wait helps"
-        reason = "because its store did not decide" if uncounted else f"by the limit {decision.limit}"
-        super().__init__(f"{what} was refused {reason}: {advice}")
+    def __init__(self, decision: Any, what: str = "", uncounted: bool = False) -> None:  # noqa: FBT001, FBT002 - for pickle
+        self.decision, self.what, self.uncounted = decision, what, uncounted
+        if isinstance(decision, str):
+            self.decision, text = None, decision
+        else:
+            wait = decision.retry_after
+            advice = f"try again in {wait:.3f} s" if wait < float("inf") else "no wait helps"
+            reason = "because its store did not decide" if uncounted else f"by the limit {decision.limit}"
+            text = f"{what} was refused {reason}: {advice}"
+        super().__init__(text)
 
-    def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Any, str, bool]]:
-        return type(self), (self.decision, self.what, self.uncounted)
+    def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Any, ...]]:
+        return type(self), self.args if self.decision is None else (self.decision, self.what, self.uncounted)

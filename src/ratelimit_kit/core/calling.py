@@ -1,13 +1,68 @@
-"""Whether a callable must be awaited."""
+"""What kind of function a callable is, and how values and generators of the asynchronous kinds are passed on."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
+
+from ratelimit_kit.errors import OptionError
 
 
 def is_asynchronous(function: Any) -> bool:
     """Whether this is a coroutine function, a partial of one, or an object whose `__call__` is one."""
-    return inspect.iscoroutinefunction(function) or (
-        not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - whether it is async matters
-    )
+    return _is(inspect.iscoroutinefunction, function)
+
+
+def is_generator(function: Any) -> bool:
+    """Whether this is a generator function, a partial of one, or an object whose `__call__` is one."""
+    return _is(inspect.isgeneratorfunction, function)
+
+
+def is_asynchronous_generator(function: Any) -> bool:
+    """Whether this is an asynchronous generator function, a partial of one, or an object whose `__call__` is one."""
+    return _is(inspect.isasyncgenfunction, function)
+
+
+def _is(kind: Callable[[Any], bool], function: Any) -> bool:
+    return kind(function) or (not inspect.isroutine(function) and kind(getattr(type(function), "__call__", None)))  # noqa: B004 - its kind matters
+
+
+def settled(value: Any) -> Any:
+    """The value that a callable has returned; OptionError for an awaitable one, which nobody would await."""
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise OptionError(
+            f"a callable returned {value!r}, but the function that it is for is not asynchronous: use a plain function"
+        )
+    return value
+
+
+async def asettled(value: Any) -> Any:
+    """Do what `settled` does, but await an awaitable value."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def passed_on(
+    generator: AsyncGenerator[Any, Any], first: Callable[[], Awaitable[None]]
+) -> AsyncGenerator[Any, Any]:
+    """Await `first`, then do what `yield from` would do with an asynchronous generator: values and exceptions go both ways.
+
+    A dependency of FastAPI, for example, hears of the exception of its endpoint at its `yield`.
+    """
+    await first()
+    try:
+        item = await anext(generator)
+        while True:
+            try:
+                sent = yield item
+            except GeneratorExit:
+                await generator.aclose()
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the generator's
+                item = await generator.athrow(error)
+            else:
+                item = await generator.asend(sent)
+    except StopAsyncIteration:
+        return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -308,3 +310,27 @@ def test_celery_workers_are_no_servers(redis: RedisServer) -> None:
         )
         assert done.stdout.strip() == "True", done.stderr
         assert "RLK2" not in process.text()
+
+
+def test_who_asks_for_the_result_of_a_refused_task_catches_the_librarys_own_error(redis: RedisServer) -> None:
+    env = {"BROKER_URL": redis.url()}
+    command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--concurrency", "1", "--loglevel", "INFO"]
+    ask = (
+        "import tasks; from ratelimit_kit import LimitExceeded\n"
+        "for task in [tasks.refused.delay() for _ in range(3)]:\n"
+        "    try: print(task.get(timeout=20))\n"
+        "    except LimitExceeded as error: print(error)\n"
+    )
+    with running(command, 0, cwd=APPS, env=env, wait=False) as process:
+        until(lambda: "ready." in process.text(), process, 30)
+        done = subprocess.run(
+            [sys.executable, "-c", ask],
+            cwd=APPS,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    said = done.stdout.splitlines()
+    assert said[:2] == ["done", "done"], done.stderr
+    assert re.fullmatch(r"tasks.refused was refused by the limit 2/minute: try again in [\d.]+ s \[RLK429\]", said[2])
