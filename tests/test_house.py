@@ -24,7 +24,7 @@ PACKAGE = ROOT / "src" / "ratelimit_kit"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    ["errors"],
+    ["errors", "waiting"],
     ["core"],
     ["environment"],
     ["observe", "guard", "stores"],
@@ -322,7 +322,8 @@ APART_TWINS = {
     "stores/redis/calls/library_calls.py:execute": "redis-py looks at the connections of its sync pools itself",
     "stores/redis/store.py:RedisStore.decide": "what tasks of an event loop decide travels together",
     "testing/switches.py:_admitted": "there is nothing to wait for",
-    "web/callables.py:called": "likewise",
+    "waiting.py:sleep": "a thread waits by itself, and a task under asyncio or trio",
+    "web/callables.py:called": "only the async API can await what a callable returns",
     "web/http/messages.py:Request.user_id": "not every framework finds its user by awaiting",
 }
 """Pairs that differ, and why."""

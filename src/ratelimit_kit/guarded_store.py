@@ -6,7 +6,6 @@ has the same effect everywhere.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -21,9 +20,7 @@ from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.outage import LocalCounters, Meanwhile, Outages, refused
 from ratelimit_kit.stores import Charge, FastPath, Scope, Store, open_store, with_defaults
 from ratelimit_kit.stores.denial_cache import DenialCache, Indexes
-
-sleep = time.sleep
-asleep = asyncio.sleep
+from ratelimit_kit.waiting import asleep, sleep
 
 
 class GuardedStore:

@@ -6,7 +6,6 @@ front of names (a test compares them). Both count on the same counters.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
@@ -26,6 +25,7 @@ from ratelimit_kit.observe import Observer
 from ratelimit_kit.outage import Fallback, OnOutage, meanwhile
 from ratelimit_kit.stores import Charge, Scope, Store
 from ratelimit_kit.stores.keys import MAX_TEXT_LENGTH, scoped, shortened
+from ratelimit_kit.waiting import asleep, sleep
 
 V = TypeVar("V")
 
@@ -40,9 +40,6 @@ _of_place: dict[str, dict[str, Limit]] = {}
 
 MAX_REMEMBERED: Final = 1_000
 """Places, and counters in each, for which that is remembered; the oldest make room."""
-
-sleep = time.sleep
-asleep = asyncio.sleep
 
 
 class Limiter:

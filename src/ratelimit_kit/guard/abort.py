@@ -6,7 +6,6 @@ first worker or the fastest. How each server reacts is in docs/explanation/guard
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from ratelimit_kit.guard.announce import is_first
 from ratelimit_kit.guard.per_request_limiters import within_request
 from ratelimit_kit.guard.worker_count import Workers
 from ratelimit_kit.guard.worker_detection import detected, is_child, within_lifespan
+from ratelimit_kit.waiting import asleep
 
 STAND_BY_SECONDS = 2.0
 """How long a worker waits for the server to stop it after the refusal of the first one."""
@@ -77,8 +77,8 @@ async def lifespan_message(error: ConfigurationError) -> str:
     if worker.late:
         _print(error)
     end = time.monotonic() + _wait(worker, speaks=False)
-    while not worker.is_stopping() and time.monotonic() < end:  # noqa: ASYNC110 - a signal handler sets it
-        await asyncio.sleep(TICK_SECONDS)
+    while not worker.is_stopping() and time.monotonic() < end:
+        await asleep(TICK_SECONDS)
     os._exit(0)  # the server would take a SystemExit raised here for "no lifespan", and serve requests
 
 

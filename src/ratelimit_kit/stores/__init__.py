@@ -6,7 +6,6 @@ store. Each store has a folder of its own and imports its client library only wh
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +22,7 @@ from ratelimit_kit.stores.charges import Charge as Charge
 from ratelimit_kit.stores.charges import check_charges as check_charges
 from ratelimit_kit.stores.charges import check_refunds as check_refunds
 from ratelimit_kit.stores.urls import missing_scheme, redacted
+from ratelimit_kit.waiting import in_thread
 
 
 class Scope(enum.Enum):
@@ -182,7 +182,7 @@ class BaseStore:
 
     async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Run blocking work off the event loop."""
-        return await asyncio.to_thread(work, *arguments)
+        return await in_thread(work, *arguments)
 
     def fast_decide(self) -> Callable[[Sequence[Charge]], Decision | None] | None:
         """A function that decides like `decide` when it can do so quickly, else returns None; None if there is none."""

@@ -206,6 +206,31 @@ def test_a_reloader_that_reloads_is_no_false_alarm(command: list[str], tmp_path:
         assert "RLK2" not in process.text()
 
 
+@pytest.fixture
+def on_trio() -> list[str]:
+    """The command of a server that runs memory_app under trio, but for its port."""
+    pytest.importorskip("trio")
+    return [python_program("hypercorn"), "-k", "trio", ASGI, "--bind"]
+
+
+def test_a_site_that_counts_in_memory_is_limited_under_trio(on_trio: list[str]) -> None:
+    port = free_port()
+    with running([*on_trio, f"127.0.0.1:{port}"], port, cwd=APPS) as process:
+        assert [request(port, method="GET").status for _ in range(12)] == [200] * 10 + [429] * 2
+        assert "RLK" not in process.text()
+
+
+def test_a_store_that_needs_asyncio_says_so_when_a_server_starts_under_trio(
+    on_trio: list[str], redis: RedisServer, memcached: Process
+) -> None:
+    for url in (redis.url(), f"memcached://127.0.0.1:{memcached.port}"):
+        port = free_port()
+        with running([*on_trio, f"127.0.0.1:{port}"], port, cwd=APPS, env={"STORE_URL": url}, wait=False) as process:
+            process.wait_until_ended(20)  # with status 0, as from this server whatever its workers did
+            assert "needs asyncio, but this runs under trio: serve on asyncio" in process.text()
+            assert process.text().count("[RLK103]") == 1
+
+
 def test_granian_respawning_its_worker_is_no_false_alarm() -> None:
     port = free_port()
     command = [python_program("granian"), "--interface", "asgi", "--respawn-failed-workers", "--port", str(port), ASGI]

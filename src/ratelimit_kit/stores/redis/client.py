@@ -12,14 +12,14 @@ import math
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from threading import Lock
 from time import monotonic
 from typing import Any, cast
 
 from ratelimit_kit.core.fork import each_in_forked_child
 from ratelimit_kit.errors import ConfigurationError, OptionError
 from ratelimit_kit.stores import Charge
-from ratelimit_kit.stores.event_loops import PerLoop
+from ratelimit_kit.stores.event_loops import PerLoop, no_asyncio, running_loop
+from ratelimit_kit.stores.pool import Permits
 from ratelimit_kit.stores.redis.calls.library_calls import Read, aexecute, arun_script, execute, run_script
 from ratelimit_kit.stores.redis.calls.replies import check_reply
 from ratelimit_kit.stores.redis.calls.scripts import Script, encode_call, encode_command
@@ -69,7 +69,7 @@ class Client:
         self._pool = RedisConnections(
             MAX_CONNECTIONS, self._client.connection_pool if self._direct else None, self._failures.timeout
         )
-        self._building = Lock()
+        self._building = Permits(1)
 
     def call(self, work: Callable[[Any], Any], *, timed: bool = True) -> Any:
         """Acquire a permit, then run `work` on the client; raises StoreError on any failure.
@@ -152,9 +152,13 @@ class Client:
         if self._client is None:
             if self._address is None:
                 raise ConfigurationError("this RedisStore has only an async_client: give it a client too, or a URL")
-            with self._building:
+            if not self._building.acquire(self._failures.timeout):
+                raise self._failures.contended(1)
+            try:
                 if self._client is None:
                     self._client = make_client(self._address, self._failures.timeout, asynchronous=False)
+            finally:
+                self._building.release()
         return self._client
 
 
@@ -180,9 +184,9 @@ class AsyncClient:
 
     @property
     def flaw(self) -> OptionError | None:
-        """The error of a store that was given only a sync client."""
+        """The error of a store that was given only a sync client, or whose client knows no other loop than asyncio's."""
         if self._address is not None or self._given is not None:
-            return None
+            return no_asyncio()
         return OptionError(
             "this RedisStore has only a sync client, and an async application or ahit() needs another: write "
             "RedisStore(client=..., async_client=redis.asyncio.Redis(...)), or give it a URL"
@@ -246,7 +250,7 @@ class AsyncClient:
     def _pipelined(self) -> Batcher | None:
         """What calls of this event loop travel over one connection with; None if that cannot be had."""
         recent = self._recent()
-        if recent is not None and recent.loop is asyncio.get_running_loop():
+        if recent is not None and recent.loop is running_loop():
             return recent
         recent = self._loops.get().batcher if self._direct else None
         self._recent = _none if recent is None else weakref.ref(recent)  # the loop may end, and its batcher with it
@@ -258,8 +262,9 @@ class AsyncClient:
         await self._loops.aclose()
 
     async def _through_given_client(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
-        if self.flaw is not None:
-            raise self.flaw
+        flaw = self.flaw
+        if flaw is not None:
+            raise flaw
         try:
             with reading():
                 return await work(self._given)

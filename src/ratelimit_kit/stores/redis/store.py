@@ -43,7 +43,9 @@ class RedisStore(BaseStore):
     scope = Scope.SHARED
     max_numbers = 2**29 // 16
     any_loop = property(lambda self: not self._given, doc="A client of one's own belongs to the application's loop.")
-    async_flaw = property(lambda self: self._aclient.flaw, doc="Why the async API cannot count here: it has no client.")
+    async_flaw = property(
+        lambda self: self._aclient.flaw, doc="Why the async API cannot count here: no client, or trio."
+    )
 
     @known_options
     def __init__(

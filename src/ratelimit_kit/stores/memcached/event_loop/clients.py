@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ratelimit_kit.core.fork import each_in_forked_child
-from ratelimit_kit.stores.event_loops import PerLoop
+from ratelimit_kit.stores.event_loops import PerLoop, running_loop
 from ratelimit_kit.stores.memcached.client import MAX_CONNECTIONS, Client
 from ratelimit_kit.stores.memcached.conversations import Job
 from ratelimit_kit.stores.memcached.event_loop.client import LoopClient
@@ -38,7 +38,7 @@ class AsyncClient:
 
     async def run(self, job: Job) -> Any:
         """Do a job until the deadline, or let somebody else do it along with his; raises StoreError on any failure."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if _watches_sockets(loop):
             return await self._loops.get().run(job)
         call = Call(self._failures.timeout)  # the time in the queue for a thread is part of it
