@@ -161,21 +161,36 @@ def test_a_variable_that_would_have_no_effect_is_an_error(monkeypatch: pytest.Mo
         declared(None)
 
 
-def test_what_kubernetes_sets_for_a_service_is_not_taken_for_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "SERVICE_HOST",
-        "SERVICE_PORT",
-        "SERVICE_PORT_HTTP",
-        "PORT",
-        "PORT_8000_TCP",
-        "PORT_8000_TCP_PROTO",
-        "PORT_8000_TCP_PORT",
-        "PORT_8000_UDP_ADDR",
-        "REDIS_SERVICE_HOST",
-        "REDIS_PORT_6379_TCP_ADDR",
-    ):
-        monkeypatch.setenv(f"RATELIMIT_KIT_{name}", "10.0.0.1")
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
+@pytest.mark.parametrize("service", ["", "-redis", "-store", "-mode", "-worker", "-workers", "-2", "-port", "-service"])
+def test_what_kubernetes_sets_for_a_service_is_not_taken_for_a_variable(
+    service: str, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each Service of the namespace, with all its ports, in every container (kubelet's envvars.go)."""
+    name = f"ratelimit-kit{service}".upper().replace("-", "_")
+    port = f"{name}_PORT_6379_{protocol.upper()}"
+    for variable, value in {
+        f"{name}_SERVICE_HOST": "10.96.7.31",
+        f"{name}_SERVICE_PORT": "6379",
+        f"{name}_SERVICE_PORT_REDIS": "6379",
+        f"{name}_SERVICE_PORT_HTTP_2": "8080",
+        f"{name}_PORT": f"{protocol}://10.96.7.31:6379",
+        port: f"{protocol}://10.96.7.31:6379",
+        f"{port}_PROTO": protocol,
+        f"{port}_PORT": "6379",
+        f"{port}_ADDR": "10.96.7.31",
+    }.items():
+        monkeypatch.setenv(variable, value)
     assert declared(None) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["PORTS", "SERVICE", "HOST", "IMPORT", "PORT_NUMBER", "PORT_6379_TCP_URL", "SERVICE_NAME"]
+)
+def test_what_only_looks_as_if_kubernetes_had_set_it_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"RATELIMIT_KIT_{name}", "10.0.0.1")
+    with pytest.raises(OptionError, match=f"RATELIMIT_KIT_{name} is not known"):
+        declared(None)
 
 
 @pytest.mark.parametrize(

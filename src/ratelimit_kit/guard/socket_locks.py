@@ -164,7 +164,9 @@ def _holder(descriptor: int) -> tuple[int, int]:
 
 
 def own_folder() -> Path | None:
-    """A folder that belongs to this user; None if there is none that can be trusted."""
+    """A folder that belongs to this user; None if there is none that can be trusted, or no locks to put there."""
+    if fcntl is None:  # where there are no record locks, there are no user numbers either
+        return None
     try:
         folder = Path(tempfile.gettempdir()) / f"ratelimit_kit-{os.getuid()}"
         with contextlib.suppress(FileExistsError):

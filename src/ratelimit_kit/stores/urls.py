@@ -9,6 +9,7 @@ errors quote what they could not parse, which may be part of a password.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -58,6 +59,11 @@ class StoreURL:
     def refused(self, reason: str) -> StoreURLError:
         """The error for a URL that names no store; `reason` must not quote any of its login."""
         return StoreURLError(f"store={redacted(self.text())!r} {reason}")
+
+    def check_socket(self, example: str) -> None:
+        """Raise StoreURLError where a URL with the path of a UNIX socket is of no use, as on Windows."""
+        if not hasattr(socket, "AF_UNIX"):
+            raise self.refused(f"names a UNIX socket, which this system does not have. For example: {example!r}")
 
 
 def read_url(url: str) -> StoreURL:

@@ -98,6 +98,7 @@ def _addresses(url: StoreURL) -> Iterator[tuple[str, Address]]:
             "'memcached:///path/to.sock'"
         )
     if not url.hosts:
+        url.check_socket("memcached://127.0.0.1:11211")
         yield url.path, url.path
         return
     for host, port in url.nodes(11211):

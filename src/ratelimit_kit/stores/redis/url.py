@@ -83,6 +83,7 @@ def _single(url: StoreURL) -> Address:
     if url.scheme == "unix":
         if url.hosts or not url.path.strip("/"):
             raise url.refused("does not name a socket. For example: 'unix:///run/redis.sock?db=0'")
+        url.check_socket("redis://127.0.0.1:6379/0")
         return _without_login(url)
     if url.hosts:
         (_,) = replace(url, hosts=("localhost" if url.hosts.startswith(":") else "") + url.hosts).nodes(6379)[:1]
