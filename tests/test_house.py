@@ -143,6 +143,7 @@ THIRD_PARTY = {
     "werkzeug": {"flask"},
     "flask_login": {"flask"},
     "starlette": {"fastapi"},
+    "fastapi": {"fastapi"},
     "rest_framework": {"drf"},
     "pytest": {"testing/fixtures"},
 }

@@ -17,10 +17,10 @@ import wrapt
 
 from ratelimit_kit.core.calling import (
     asettled,
+    forwarding,
     is_asynchronous,
     is_asynchronous_generator,
     is_generator,
-    passed_on,
     settled,
 )
 from ratelimit_kit.core.decision import Decision
@@ -135,7 +135,7 @@ class _Charge:
     def streamed(
         self, wrapped: Callable[..., AsyncGenerator[Any, Any]], instance: object, args: Any, kwargs: Any
     ) -> AsyncGenerator[Any, Any]:
-        return passed_on(wrapped(*args, **kwargs), partial(self._aadmit, instance, args, kwargs))
+        return forwarding(wrapped, partial(self._aadmit, instance))(*args, **kwargs)
 
     def _admit(self, instance: object, args: Any, kwargs: Any) -> None:
         self._check(self.limiter.hit(*self._of(instance, args, kwargs)))

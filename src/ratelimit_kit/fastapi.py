@@ -8,17 +8,19 @@ The dependency and the decorator use the policy of the middleware that the reque
 """
 
 import inspect
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Generator, Iterator, MutableMapping
+from functools import wraps
 from typing import Annotated, Any, TypeVar, cast, get_origin
 
 from ratelimit_kit.asgi import TRY_AGAIN_LATER, RateLimitMiddleware, Receive, Send
+from ratelimit_kit.core.calling import forwarding, is_asynchronous_generator, is_generator
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
 from ratelimit_kit.guard.decorator_order import misplaced
 from ratelimit_kit.web.http import asgi as scope
 from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS
 from ratelimit_kit.web.http.routes import paths_to, routes_of
-from ratelimit_kit.web.policy.decorators import bound_rule, wrap_view
+from ratelimit_kit.web.policy.decorators import bound_rule, recorded, wrap_view
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.result import CheckResult
 from ratelimit_kit.web.rules.pages import (
@@ -102,6 +104,8 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
         if inspect.isclass(endpoint):
             raise OptionError(f"{endpoint.__name__} is a class: decorate its methods")
         page = decorated(endpoint, rule)
+        if is_generator(endpoint) or is_asynchronous_generator(endpoint):
+            return cast("Endpoint", _checked_before(endpoint, rule, page))
 
         def call(args: Any, kwargs: Any) -> Any:
             _guard(_connection(endpoint, args, kwargs), rule, of_instance(page, endpoint, args))
@@ -114,6 +118,28 @@ def ratelimit(*limits: str | Limit | Tiers, **options: Any) -> Callable[[Endpoin
         return cast("Endpoint", _given_a_request(wrap_view(endpoint, rule, call, acall), endpoint))
 
     return decorate
+
+
+def _checked_before(endpoint: Any, rule: Rule, page: Page) -> Any:
+    """A generator with a dependency that checks the request: FastAPI makes generators, and starts responses, before any runs."""
+    from fastapi import Depends  # Starlette has no endpoints that yield
+
+    async def check(connection: HTTPConnection) -> None:
+        await _aguard(connection, rule, page)
+
+    async def remove(_args: Any, kwargs: dict[str, Any]) -> None:
+        kwargs.pop(name, None)
+
+    def generate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        kwargs.pop(name, None)
+        return (yield from endpoint(*args, **kwargs))
+
+    signature = evaluated(endpoint)
+    name = f"{PARAMETER}_{len(signature.parameters)}"
+    wrapper: Any = wraps(endpoint)(generate if is_generator(endpoint) else forwarding(endpoint, remove))
+    ours = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=Depends(check), annotation=None)
+    wrapper.__signature__ = _with(signature, ours)
+    return recorded(wrapper, endpoint, rule)
 
 
 def install(app: Any, policy: Policy) -> None:
@@ -230,10 +256,16 @@ def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
     if any(_takes_request(parameter) for parameter in signature.parameters.values()):
         return wrapper
     ours = inspect.Parameter(PARAMETER, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
-    before = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    after = [one for one in signature.parameters.values() if one.kind is inspect.Parameter.VAR_KEYWORD]
-    wrapper.__signature__ = signature.replace(parameters=[*before, ours, *after])
+    wrapper.__signature__ = _with(signature, ours)
     return wrapper
+
+
+def _with(signature: inspect.Signature, ours: inspect.Parameter) -> inspect.Signature:
+    """The signature with a keyword-only parameter more, the first of them: FastAPI asks dependencies in their order."""
+    late = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+    before = [one for one in signature.parameters.values() if one.kind not in late]
+    after = [one for one in signature.parameters.values() if one.kind in late]
+    return signature.replace(parameters=[*before, ours, *after])
 
 
 def _has_ours(endpoint: Callable[..., Any]) -> bool:

@@ -44,25 +44,31 @@ async def asettled(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-async def passed_on(
-    generator: AsyncGenerator[Any, Any], first: Callable[[], Awaitable[None]]
-) -> AsyncGenerator[Any, Any]:
-    """Await `first`, then do what `yield from` would do with an asynchronous generator: values and exceptions go both ways.
+def forwarding(
+    function: Callable[..., AsyncGenerator[Any, Any]], first: Callable[[Any, Any], Awaitable[None]]
+) -> Callable[..., AsyncGenerator[Any, Any]]:
+    """An asynchronous generator function that awaits `first(args, kwargs)`, and then is what the other one is.
 
-    A dependency of FastAPI, for example, hears of the exception of its endpoint at its `yield`.
+    As with `yield from`, values and exceptions go both ways: a dependency of FastAPI, for example, hears of the exception
+    of its endpoint at its `yield`.
     """
-    await first()
-    try:
-        item = await anext(generator)
-        while True:
-            try:
-                sent = yield item
-            except GeneratorExit:
-                await generator.aclose()
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the generator's
-                item = await generator.athrow(error)
-            else:
-                item = await generator.asend(sent)
-    except StopAsyncIteration:
-        return
+
+    async def forward(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        await first(args, kwargs)
+        generator = function(*args, **kwargs)
+        try:
+            item = await anext(generator)
+            while True:
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    await generator.aclose()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - whatever it is, it is the generator's
+                    item = await generator.athrow(error)
+                else:
+                    item = await generator.asend(sent)
+        except StopAsyncIteration:
+            return
+
+    return forward

@@ -29,7 +29,7 @@ def wrap_view(
 ) -> Any:
     """Wrap a view so that `call` calls it, or `acall` awaits it if it is asynchronous.
 
-    The wrapper keeps the view's name and signature, and is recorded for the start-up checks of the frameworks.
+    The wrapper keeps the view's name and signature.
     """
     if is_asynchronous(view) if asynchronous is None else asynchronous:
 
@@ -45,6 +45,11 @@ def wrap_view(
             return call(args, kwargs)
 
         wrapper = called
+    return recorded(wrapper, view, rule)
+
+
+def recorded(wrapper: Any, view: Any, rule: Rule) -> Any:
+    """The wrapper of a view, recorded for the start-up checks of the frameworks and for decorators above it."""
     note(view, wrapper)
     mark(wrapper, view, rule)
     return wrapper
