@@ -291,6 +291,7 @@ def _request(request: Any) -> Request:
         already_charged=seen.already_charged,
         path_params=lambda: seen.path_params,
         mount=seen.mount,
+        bridge=seen.bridge,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.core.signals import setting_changed
@@ -16,6 +17,7 @@ from django.http.multipartparser import MultiPartParserError
 from django.http.response import ResponseHeaders
 
 from ratelimit_kit.errors import IdentityError, OptionError
+from ratelimit_kit.web.callables import Bridge
 from ratelimit_kit.web.http.asgi import RawFields
 from ratelimit_kit.web.http.messages import ALREADY_CHARGED, Header, Request, Response
 from ratelimit_kit.web.http.users import user_text
@@ -65,7 +67,21 @@ def translate(request: HttpRequest) -> Request:
         already_charged=_already_charged(request),
         path_params=lambda: None if request.resolver_match is None else request.resolver_match.kwargs,
         mount=request.path.removesuffix(request.path_info),
+        bridge=BRIDGE,
     )
+
+
+async def _apart(function: Callable[[Any], Any], subject: Any) -> Any:
+    """Run a plain callable as Django runs sync views under ASGI: it may read `request.user` or ask the database."""
+    return await sync_to_async(function, thread_sensitive=True)(subject)
+
+
+async def _its_value(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+BRIDGE = Bridge(_apart, async_to_sync(_its_value))
+"""Lets callables of rules be plain or asynchronous, under WSGI and under ASGI."""
 
 
 def _headers(request: HttpRequest) -> Mapping[str, str]:
@@ -83,7 +99,7 @@ def _already_charged(request: HttpRequest) -> MutableSequence[Any]:
 
 def response_of(response: Any) -> Response:
     """Django's response as `count` sees it."""
-    return Response(response.status_code, response.headers, response)
+    return Response(response.status_code, response.headers, response, BRIDGE)
 
 
 async def _auser(request: HttpRequest) -> str | None:
@@ -181,7 +197,7 @@ def failed_with(error: BaseException) -> Response:
         status = 403
     elif isinstance(error, SuspiciousOperation | BadRequest | MultiPartParserError):
         status = 400
-    return Response(status if isinstance(status, int) else 500, {})
+    return Response(status if isinstance(status, int) else 500, {}, bridge=BRIDGE)
 
 
 class _ClientFields(ResponseHeaders):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from typing import Any, Final
 
+from ratelimit_kit.web.callables import Bridge
 from ratelimit_kit.web.http.cookies import read_cookies
 from ratelimit_kit.web.http.spellings import canonical, spellings
 
@@ -71,7 +72,7 @@ class Request:
     framework's own request: a WSGI environ, an ASGI scope, or a request of Django, Flask or Starlette;
     `already_charged` lists what middlewares and decorators have charged the request so far; `path_params` are the
     values that routing found in the path, None before routing; `answers_as_get` is false for a HEAD request if some
-    rule names HEAD.
+    rule names HEAD; `bridge` is the framework's for callables, if it has one.
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class Request:
         "_user",
         "already_charged",
         "answers_as_get",
+        "bridge",
         "headers",
         "method",
         "mount",
@@ -101,6 +103,7 @@ class Request:
         already_charged: MutableSequence[Any] | None = None,
         path_params: Callable[[], Mapping[str, Any] | None] | None = None,
         mount: str = "",
+        bridge: Bridge | None = None,
     ) -> None:
         self.method = method.upper()
         self.answers_as_get = True
@@ -113,6 +116,7 @@ class Request:
         self._auser = auser
         self._path_params = path_params
         self.mount = mount
+        self.bridge = bridge
         self._spellings: Sequence[str] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -163,10 +167,11 @@ class Request:
 class Response:
     """A response as `count` sees it: its status, its header fields and, in `raw`, the framework's own, if any."""
 
-    __slots__ = ("headers", "raw", "status")
+    __slots__ = ("bridge", "headers", "raw", "status")
 
-    def __init__(self, status: int, headers: Mapping[str, str], raw: Any = None) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], raw: Any = None, bridge: Bridge | None = None) -> None:
         self.status = status
+        self.bridge = bridge
         self.headers = headers
         self.raw = raw
 

@@ -131,11 +131,11 @@ class RuleSet:
             return PASS
         enforced, watched = (NOTHING, charges) if self.mode == "shadow" else charges.split()
         if enforced.impossible:
-            return self._refuse_cost(request, enforced)
+            return await self._arefuse_cost(request, enforced)
         result, asked = PASS, Asked()
         if enforced.by_rule:
             decision = await self._aask(enforced, enforced.meanwhile(self.meanwhile), asked)
-            result = self._settle(request, enforced, decision)
+            result = await self._asettle(request, enforced, decision)
         if watched.impossible and not result.denied:
             asked.impossible, watched = watched.impossible, watched.possible()
         if watched.by_rule and not result.denied:
@@ -176,6 +176,13 @@ class RuleSet:
         _note(request, charges, decision)
         return self._responder.allowed(request, charges, decision)
 
+    async def _asettle(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
+        """Do what `_settle` does."""
+        if not decision.allowed:
+            return await self._responder.adenied(request, charges, decision)
+        _note(request, charges, decision)
+        return self._responder.allowed(request, charges, decision)
+
     def _watch(self, request: Request, charges: RequestCharges, decision: Decision, result: CheckResult) -> CheckResult:
         """The result after the shadow rules, which refuse nobody."""
         _note(request, charges, decision)
@@ -184,6 +191,10 @@ class RuleSet:
     def _refuse_cost(self, request: Request, charges: RequestCharges) -> CheckResult:
         self._reports.tell_of_impossible(charges.impossible, shadow=False)
         return self._responder.too_costly(request, charges)
+
+    async def _arefuse_cost(self, request: Request, charges: RequestCharges) -> CheckResult:
+        self._reports.tell_of_impossible(charges.impossible, shadow=False)
+        return await self._responder.atoo_costly(request, charges)
 
 
 def _note(request: Request, charges: RequestCharges, decision: Decision) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
 from ratelimit_kit.errors import OptionError
+from ratelimit_kit.web.callables import Bridge
 from ratelimit_kit.web.http.messages import Header, Request
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -41,6 +42,11 @@ class Denial(NamedTuple):
     names: Sequence[str]
     retry_after: float
     closed: bool = False
+
+    @property
+    def bridge(self) -> Bridge | None:
+        """The request's, for a custom denial that is asynchronous or reads what blocks."""
+        return self.request.bridge
 
     @property
     def helps(self) -> bool:
@@ -76,12 +82,12 @@ class Reply(NamedTuple):
     headers: Sequence[Header] = ()
 
 
-Respond = Callable[[Denial], Reply | str | bytes | Mapping[str, Any] | None]
+Own = Reply | str | bytes | Mapping[str, Any] | None
+Respond = Callable[[Denial], Own | Awaitable[Own]]
 
 
-def say(denial: Denial, respond: Respond | None = None) -> tuple[int, bytes, list[Header]]:
-    """The status, the body and its fields: from `respond`, or else in the form that the client prefers."""
-    own = None if respond is None else respond(denial)
+def say(denial: Denial, own: Own = None) -> tuple[int, bytes, list[Header]]:
+    """The status, the body and its fields: what a policy's `denial` has returned, or the form that the client prefers."""
     if own is None:
         form, text = _by_accept(denial)
         return denial.status, text.encode(), _fields(form, text.encode(), [("Vary", "Accept")])

@@ -11,14 +11,23 @@ from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.outage import is_local
-from ratelimit_kit.web.callables import check_callable
+from ratelimit_kit.web.callables import AtOnce, acalled, called, check_callable
 from ratelimit_kit.web.http.messages import Header, Request
-from ratelimit_kit.web.response.denial import Denial, Respond, say
+from ratelimit_kit.web.response.denial import Denial, Own, Respond, say
 from ratelimit_kit.web.response.headers import FAMILIES, Item, exposing, no_fields, retry_after
 from ratelimit_kit.web.response.result import PASS, CheckResult, DirectResponse, Passed, PendingRefund
 from ratelimit_kit.web.rules.charges import RequestCharges
 
 _REASONS = {413: "Content Too Large", 429: "Too Many Requests", 503: "Service Unavailable"}
+
+
+class _Usual(AtOnce):
+    """A denial without anything of the policy's own."""
+
+    def __call__(self, denial: Denial) -> None: ...
+
+
+_USUAL = _Usual()
 
 
 class Responder:
@@ -36,7 +45,7 @@ class Responder:
         self._store = store
         self._fields = FAMILIES[headers]
         self._expose = expose_headers
-        self._denial = None if denial is None else check_callable("denial", denial, "denial")
+        self._denial = _USUAL if denial is None else check_callable("denial", denial, "denial")
         self._cost_status = cost_status
 
     def allowed(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
@@ -64,6 +73,28 @@ class Responder:
 
     def denied(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
         """The result for a request that was refused."""
+        denial, limits = self._denial_of(request, charges, decision)
+        return self._refusal(denial, limits, called(self._denial, denial))
+
+    async def adenied(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
+        """Do what `denied` does."""
+        denial, limits = self._denial_of(request, charges, decision)
+        return self._refusal(denial, limits, await acalled(self._denial, denial))
+
+    def too_costly(self, request: Request, charges: RequestCharges) -> CheckResult:
+        """The result for a request that costs more than a limit can ever admit, so that no wait helps."""
+        denial = self._costly(request, charges)
+        return self._refusal(denial, [], called(self._denial, denial))
+
+    async def atoo_costly(self, request: Request, charges: RequestCharges) -> CheckResult:
+        """Do what `too_costly` does."""
+        denial = self._costly(request, charges)
+        return self._refusal(denial, [], await acalled(self._denial, denial))
+
+    def _denial_of(
+        self, request: Request, charges: RequestCharges, decision: Decision
+    ) -> tuple[Denial, Sequence[Header]]:
+        """The denial, and the fields of its limits."""
         quota = not decision.degraded or is_local(decision)
         items = [] if decision.degraded else _items(charges, decision)
         if not charges.plain:
@@ -71,15 +102,14 @@ class Responder:
         names = [name for name, verdict in items if not verdict.allowed]
         limits = self._fields(items) if items else []
         wait = decision.retry_after
-        return self._refusal(Denial(request, 429 if quota else 503, names, wait, wait == math.inf), limits)
+        return Denial(request, 429 if quota else 503, names, wait, wait == math.inf), limits
 
-    def too_costly(self, request: Request, charges: RequestCharges) -> CheckResult:
-        """The result for a request that costs more than a limit can ever admit, so that no wait helps."""
+    def _costly(self, request: Request, charges: RequestCharges) -> Denial:
         names = list(dict.fromkeys(name for one in charges.impossible for name in one.items if name))
-        return self._refusal(Denial(request, self._cost_status, names, math.inf), [])
+        return Denial(request, self._cost_status, names, math.inf)
 
-    def _refusal(self, denial: Denial, limits: Sequence[Header]) -> CheckResult:
-        status, data, fields = say(denial, self._denial)
+    def _refusal(self, denial: Denial, limits: Sequence[Header], own: Own) -> CheckResult:
+        status, data, fields = say(denial, own)
         if denial.request.method == "HEAD":
             data = b""
         if denial.helps:

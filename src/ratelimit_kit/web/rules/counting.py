@@ -12,27 +12,28 @@ from typing import Any
 
 from ratelimit_kit.core.validation import nearest
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.callables import check_callable
+from ratelimit_kit.web.callables import AtOnce, check_callable
 from ratelimit_kit.web.http.messages import Response
 
 Counts = Callable[[Response], Any]
 
-_WORDS: dict[str, Counts | None] = {
-    "all": None,
-    "failures": lambda response: response.status >= 400,
-    "successes": lambda response: response.status < 400,
-}
-
 
 @dataclass(frozen=True)
-class Statuses:
+class Statuses(AtOnce):
     """A test of responses by their status; two tests for the same statuses are equal."""
 
-    listed: frozenset[int]
+    listed: frozenset[int] | range
 
     def __call__(self, response: Response) -> bool:
         """Whether the response counts."""
         return response.status in self.listed
+
+
+_WORDS: dict[str, Counts | None] = {
+    "all": None,
+    "failures": Statuses(range(400, 1000)),
+    "successes": Statuses(range(400)),
+}
 
 
 def read_count(count: Any) -> Counts | None:

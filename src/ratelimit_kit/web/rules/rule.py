@@ -16,7 +16,7 @@ from ratelimit_kit.core.limit import UNLIMITED, Limit, Unlimited
 from ratelimit_kit.core.validation import alike, check_switch, known_options
 from ratelimit_kit.errors import OptionError, QuotaError
 from ratelimit_kit.outage import LOCAL, Fallback, OnOutage, fallback_limits, outage_policy
-from ratelimit_kit.web.callables import acalled, called, check_callable
+from ratelimit_kit.web.callables import AtOnce, acalled, called, check_callable
 from ratelimit_kit.web.http.messages import Request, Response
 from ratelimit_kit.web.identity.keys import Key, read_key
 from ratelimit_kit.web.rules.counting import read_count
@@ -61,7 +61,7 @@ class Rule:
         fallback: limits to apply instead while processes count on their own; default: the policy's.
         inherit: whether a changed number goes on from what was counted under the old one; False begins a new counter.
 
-    In async integrations the callables may be coroutine functions.
+    In async integrations and in Django the callables may be coroutine functions.
     """
 
     @known_options
@@ -184,8 +184,17 @@ def read_exempt(exempt: Exempt) -> Test | None:
     listed = exempt if isinstance(exempt, str) else list(exempt) if isinstance(exempt, Iterable) else exempt
     if listed in ([], ()):
         return None
-    matches = read_exempt_paths("exempt", listed)
-    return lambda request: matches(request.path, request.mount)
+    return _ByPath(read_exempt_paths("exempt", listed))
+
+
+class _ByPath(AtOnce):
+    """A test of requests by their path."""
+
+    def __init__(self, matches: Callable[[str, str], bool]) -> None:
+        self._matches = matches
+
+    def __call__(self, request: Request) -> bool:
+        return self._matches(request.path, request.mount)
 
 
 def check_name(name: str) -> str:
