@@ -12,7 +12,7 @@ from typing import Any
 
 from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.findings import FIXES
-from ratelimit_kit.cli.source import import_from_here
+from ratelimit_kit.cli.source import add_allowance, allowed
 from ratelimit_kit.cli.terminal import print_json, shown, shown_lines
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StartupWarning, StoreError
 from ratelimit_kit.web.policy.config import read_file
@@ -24,7 +24,8 @@ examples:
   ratelimit-kit check ratelimit.toml --live --strict       before a deployment, where the store can be reached
   ratelimit-kit check ratelimit.toml --rules               see what was read
 
-A file that is not a valid policy is a finding too, with status 1. In a Django project `manage.py check` does the same.
+A file that is not a valid policy is a finding too, with status 1. One that names code ("import:shop.limits:account") is
+read only with --allow-imports, because importing it runs it. In a Django project `manage.py check` does the same.
 
 {exits.SAID}"""
 
@@ -44,6 +45,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--rules", action="store_true", help="print the rules as they were read")
     parser.add_argument("--strict", action="store_true", help="let warnings fail as well")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    add_allowance(parser)
     parser.set_defaults(run=run)
 
 
@@ -69,9 +71,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _findings(options: argparse.Namespace, rules: list[dict[str, Any]]) -> Iterator[RateLimitKitError]:
-    import_from_here()
     try:
         config = dict(read_file(options.file))
+    except RateLimitKitError as error:
+        yield error
+        return
+    allowed(config, options.file, options)
+    try:
         if options.workers is not None:
             config["workers"] = options.workers
         policy = Policy.from_config(config)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ratelimit_kit.errors import OptionError, RateLimitKitError
-from ratelimit_kit.web.policy.config import read_file
+from ratelimit_kit.web.policy.config import imports_of, read_file
 
 DJANGO = "DJANGO_SETTINGS_MODULE"
 
@@ -30,6 +30,16 @@ def add_source(parser: argparse.ArgumentParser, *, positional: bool) -> None:
         "--django", action="store_true", help=f"the setting RATELIMIT_KIT of the Django project that {DJANGO} names"
     )
     parser.add_argument("--store", metavar="URL", help="a store, such as redis://127.0.0.1:6379/0")
+    add_allowance(parser)
+
+
+def add_allowance(parser: argparse.ArgumentParser) -> None:
+    """Add the option without which nothing is imported that a file names."""
+    parser.add_argument(
+        "--allow-imports",
+        action="store_true",
+        help="import what the file names, which runs its code, from this folder too",
+    )
 
 
 def check_source(options: argparse.Namespace) -> None:
@@ -43,13 +53,29 @@ def check_source(options: argparse.Namespace) -> None:
 def read_source(options: argparse.Namespace) -> Mapping[str, Any]:
     """The configuration that the options name; a bare store has no rules. OptionError if it cannot be read."""
     check_source(options)
-    import_from_here()
     if options.django or (options.store or "").startswith("django-cache://"):
+        _import_from_here()
         return _of_django(options.store)
-    return {"store": options.store} if options.store is not None else read_file(options.file)
+    if options.store is not None:
+        return {"store": options.store}
+    return allowed(read_file(options.file), options.file, options)
 
 
-def import_from_here() -> None:
+def allowed(config: Mapping[str, Any], file: str, options: argparse.Namespace) -> Mapping[str, Any]:
+    """The contents of a file; OptionError if it names code, which might be anybody's, and nobody has allowed to run it."""
+    named = list(dict.fromkeys(imports_of(config)))
+    if named and not options.allow_imports:
+        more = f" and {len(named) - 1} more" if len(named) > 1 else ""
+        raise OptionError(
+            f"the policy file {file!r} names code, {named[0]!r}{more}, which would run if this command read the file. If you "
+            f"trust it, type: ratelimit-kit {options.command} ... --allow-imports"
+        )
+    if named:
+        _import_from_here()
+    return config
+
+
+def _import_from_here() -> None:
     """Let a file's "import:package.module:name" and a Django project be found in the current folder, as servers do."""
     here = str(Path.cwd())
     if here not in sys.path:

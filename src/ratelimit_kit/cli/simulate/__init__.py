@@ -14,7 +14,7 @@ from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.simulate.access_log import Malformed, opened
 from ratelimit_kit.cli.simulate.replay import NAMESPACE, Replay
 from ratelimit_kit.cli.simulate.report import print_report
-from ratelimit_kit.cli.source import import_from_here
+from ratelimit_kit.cli.source import add_allowance, allowed
 from ratelimit_kit.cli.terminal import complain, print_json
 from ratelimit_kit.core.validation import options_of
 from ratelimit_kit.errors import OptionError
@@ -60,6 +60,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--method", action="append", metavar="METHOD", help="only this method (repeatable)")
     parser.add_argument("--top", type=int, default=10, metavar="N", help="clients to list (default: 10)")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    add_allowance(parser)
     parser.set_defaults(run=run)
 
 
@@ -88,7 +89,7 @@ def _matching(options: argparse.Namespace) -> Matching:
         raise OptionError("say what to try: --limit 100/minute, or --policy FILE")
     rules = RuleSet([], GuardedStore(MemoryStore(), workers=1), NAMESPACE)
     if options.policy is not None:
-        import_from_here()
-        return renewed_by(read_file(options.policy), options_of(Policy.__init__), rules).matching
+        config = allowed(read_file(options.policy), options.policy, options)
+        return renewed_by(config, options_of(Policy.__init__), rules).matching
     rule = Rule(*options.limit, key=options.key, paths=options.path, methods=options.method)
     return rules.renewed([rule]).matching

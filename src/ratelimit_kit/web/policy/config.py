@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +58,17 @@ def read_file(path: str | Path) -> Mapping[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise OptionError(f"the policy file {str(path)!r} is not valid TOML: {error}") from None
+
+
+def imports_of(value: Any) -> Iterator[str]:
+    """What plain data names to import, at any depth: reading it as a policy would run that code."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from imports_of(one)
+    elif isinstance(value, str) and value.startswith(IMPORT):
+        yield value
 
 
 def _rules(config: Mapping[str, Any]) -> list[Rule]:
