@@ -47,7 +47,7 @@ INNER_LAYERS = {
     ],
     "cli/clients": [["__init__"], ["inspect"], ["reset"]],
     "cli/doctor": [["fixes"], ["checkup"]],
-    "cli/simulate": [["access_log"], ["report"], ["replay"]],
+    "cli/simulate": [["access_log"], ["order", "report"], ["replay"]],
     "cli/verify": [["fields", "site"], ["judgement"]],
     "core": [
         ["calling", "fork", "validation"],

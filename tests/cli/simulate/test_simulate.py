@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import random
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +19,11 @@ from hypothesis import strategies as st
 
 from ratelimit_kit import MemoryStore, Rule, SlidingWindow
 from ratelimit_kit.cli import main
+from ratelimit_kit.cli.simulate import EPILOG
 from ratelimit_kit.cli.simulate.access_log import Hit, Malformed, read_line, seconds
+from ratelimit_kit.cli.simulate.order import InOrder
 from ratelimit_kit.cli.simulate.replay import Replay
+from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.web.policy.ruleset import RuleSet
@@ -119,7 +124,7 @@ def test_a_policy_file_is_tried_as_a_whole(simulated: Simulated, tmp_path: Path)
 def test_failures_are_counted_by_the_status_in_the_log(simulated: Simulated, tmp_path: Path) -> None:
     policy = tmp_path / "ratelimit.toml"
     policy.write_text('exempt = ["/healthz"]\n[[rules]]\nlimits = "2/minute"\ncount = "failures"\n')
-    good, bad = line(0), line(1).replace('" 200 ', '" 401 ')
+    good, bad = line(1), line(1).replace('" 200 ', '" 401 ')
     health = line(2, request="GET /healthz HTTP/1.1")
     found = simulated([good] * 5 + [bad, good, bad, good, bad, health], "--policy", str(policy))
     assert (found["requests"], found["matched"], found["denied"]) == (
@@ -152,9 +157,62 @@ def test_a_log_without_a_request_is_a_finding(simulated: Simulated) -> None:
     assert simulated(["hello"], "--limit", "1/minute", status=1)["requests"] == 0
 
 
-def test_time_never_runs_backwards(simulated: Simulated) -> None:
+def test_requests_are_judged_in_the_order_of_their_times(simulated: Simulated) -> None:
+    """A server may write a line when a request ends, with the time when it began."""
     found = simulated([line(0), line(100), line(30), line(101)], "--limit", "2/minute")
-    assert (found["out_of_order"], found["denied"]) == (1, 1)
+    assert (found["out_of_order"], found["denied"]) == (1, 0)
+    assert (found["begin"], found["end"]) == (START, START + 101)
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.sampled_from(["192.0.2.1", "192.0.2.2"])), min_size=1), st.randoms())
+def test_the_order_of_the_lines_does_not_matter(trace: list[tuple[int, str]], chance: random.Random) -> None:
+    def denied(lines: list[tuple[int, str]]) -> tuple[int, int]:
+        replay = Replay(RuleSet([Rule("3/minute")], GuardedStore(MemoryStore(), workers=1), "simulate").matching)
+        for hit in InOrder([read_line(number, line(*one)) for number, one in enumerate(lines)]):
+            assert isinstance(hit, Hit)
+            replay.hit(hit)
+        return replay.report.denied, replay.report.requests
+
+    mixed = list(trace)
+    chance.shuffle(mixed)
+    assert denied(mixed) == denied(sorted(trace))
+
+
+def test_a_log_that_is_too_large_to_be_put_in_order_has_to_be_sorted_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ratelimit_kit.cli.simulate.order.MAX_WAITING", 3)
+    log = tmp_path / "access.log"
+    within = [line(second) for second in (2, 1, 0, 5, 4, 3, 8, 7, 6)]
+    log.write_text("\n".join(within))
+    assert main(["simulate", str(log), "--limit", "2/minute", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["out_of_order"] == 6
+    log.write_text("\n".join([*within, line(9), line(10), line(0)]))
+    assert main(["simulate", str(log), "--limit", "2/minute"]) == 2
+    assert "line 12 of the log is of 2025-10-09 08:53:20 UTC" in (said := capsys.readouterr().err)
+    assert "sort first" in said
+
+
+def test_each_example_in_the_help_does_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "ratelimit.toml").write_text('[[rules]]\nlimits = "10/second"\n')
+    for age, name in enumerate(["access.log", "access.log.1", "access.log.2.gz", "access.log.3.gz"]):
+        text = "\n".join([line(second, request="POST /login HTTP/1.1") for second in range(-60 * age, 60 - 60 * age)])
+        data = (text + "\n").encode()
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        os.utime(path, (START - 60 * age, START - 60 * age))
+    program = tmp_path / "ratelimit-kit"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m ratelimit_kit "$@"\n')
+    program.chmod(0o755)
+    examples = [text.strip() for text in EPILOG.splitlines() if "ratelimit-kit simulate" in text]
+    assert len(examples) == 5
+    found = []
+    for example in examples:
+        command = f"PATH={tmp_path}:$PATH; {example.removesuffix(' --json')} --json"
+        done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+        report = json.loads(done.stdout)
+        found.append((report["requests"], report["denied"], report["out_of_order"]))
+    assert found == [(60, 0, 0), (60, 0, 0), (60, 55, 0), (60, 0, 0), (240, 0, 0)]
 
 
 def test_offsets_are_honoured() -> None:
@@ -181,7 +239,8 @@ def test_no_line_breaks_the_reading(text: str) -> None:
     found = read_line(1, text)
     assert isinstance(found, Hit | Malformed)
     if isinstance(found, Hit):
-        Replay(RuleSet([Rule("5/minute")], "simulate")).hit(found)
+        rules = RuleSet([Rule("5/minute")], GuardedStore(MemoryStore(), workers=1), "simulate")
+        Replay(rules.matching).hit(found)
 
 
 def test_gzip_and_standard_input(
@@ -216,8 +275,8 @@ def test_the_report_is_for_people_and_safe_to_print(tmp_path: Path, capsys: pyte
         "  judged       13, of 1 client",
         "  refused      3 (23.08 %), of 1 client",
         "  by           10/minute: 3",
-        "  first        line 11, at 2025-10-09 08:53:30 UTC",
-        "  out of order 1 line: judged at the latest time seen before them",
+        "  first        line 10, at 2025-10-09 08:53:29 UTC",
+        "  out of order 1 line: judged in the order of their times",
         "  malformed    1 line, skipped:",
         "    line 14: not in the common or combined log format: \\x1b]0;owned\\x07" + "x" * 90,
         "",

@@ -11,7 +11,9 @@ import pytest
 import redis as redis_py
 
 from ratelimit_kit import FixedWindow, Limiter, Policy, SlidingWindow, TokenBucket
+from ratelimit_kit.cli import EPILOG as WHOLE
 from ratelimit_kit.cli import main, parser
+from ratelimit_kit.cli.check import EPILOG as CHECK
 from ratelimit_kit.cli.clients.inspect import EPILOG as INSPECT
 from ratelimit_kit.cli.clients.reset import EPILOG as RESET
 from ratelimit_kit.cli.doctor import EPILOG as DOCTOR
@@ -29,7 +31,15 @@ TOML = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 def commands() -> list[object]:
     texts = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
-    texts |= {"doctor": DOCTOR, "inspect": INSPECT, "reset": RESET, "simulate": SIMULATE, "verify": VERIFY}
+    texts |= {
+        "": WHOLE,
+        "check": CHECK,
+        "doctor": DOCTOR,
+        "inspect": INSPECT,
+        "reset": RESET,
+        "simulate": SIMULATE,
+        "verify": VERIFY,
+    }
     return [
         pytest.param(match[1].strip(), id=f"{where}: {match[1].strip()}"[:90])
         for where, text in texts.items()

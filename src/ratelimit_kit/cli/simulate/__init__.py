@@ -12,6 +12,7 @@ from typing import Any
 
 from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.simulate.access_log import Malformed, opened
+from ratelimit_kit.cli.simulate.order import InOrder
 from ratelimit_kit.cli.simulate.replay import NAMESPACE, Replay
 from ratelimit_kit.cli.simulate.report import print_report
 from ratelimit_kit.cli.source import add_allowance, allowed
@@ -32,9 +33,10 @@ examples:
   ratelimit-kit simulate access.log.3.gz --limit 100/minute --limit 1000/hour --top 20
   ratelimit-kit simulate access.log --limit 5/minute --path /login --method POST
   ratelimit-kit simulate access.log --policy ratelimit.toml
-  zcat -f access.log* | ratelimit-kit simulate - --limit "token-bucket: 10/second burst 50" --json
+  zcat -f $(ls -tr access.log*) | ratelimit-kit simulate - --limit "token-bucket: 10/second burst 50" --json
 
-A line that cannot be read is counted and shown, never dropped silently.
+The last one reads all rotated files, the oldest first. Requests are judged in the order of their times, whatever that of
+their lines. A line that cannot be read is counted and shown, never dropped silently.
 
 {exits.SAID}"""
 
@@ -68,11 +70,13 @@ def run(options: argparse.Namespace) -> int:
     """Replay the log and print who would have been refused; the exit status is 1 if no line is a request."""
     replay = Replay(_matching(options))
     with opened(options.log) as lines:
-        for line in lines:
+        ordered = InOrder(lines)
+        for line in ordered:
             if isinstance(line, Malformed):
                 replay.report.skip(line)
             else:
                 replay.hit(line)
+    replay.report.disordered = ordered.disordered
     if options.json:
         print_json(replay.report.as_json(options.top))
     else:

@@ -19,7 +19,7 @@ NAMESPACE: Final = "simulate"
 
 
 class Replay:
-    """Decides the requests of a log at the times in the log; pass them to `hit`, in the order of the log."""
+    """Decides the requests of a log at the times in the log; pass them to `hit` in the order of their times."""
 
     def __init__(self, matching: Matching) -> None:
         self.report = Report()

@@ -40,10 +40,9 @@ class Report:
             self.shown.append(line)
 
     def meet(self, hit: Hit) -> None:
-        """Record a request and its time, which never runs backwards, as in a store."""
+        """Record a request and its time."""
         self.requests += 1
-        self.disordered += hit.time < self.now
-        self.now = max(self.now, hit.time)
+        self.now = hit.time
         if self.begin is None:
             self.begin = hit.time
 
@@ -91,7 +90,7 @@ def print_report(log: str, report: Report, top: int) -> None:
     if report.first is not None:
         print(f"  first        line {report.first.number}, at {said(report.first.time)}")
     if report.disordered:
-        print(f"  out of order {_number(report.disordered, 'line')}: judged at the latest time seen before them")
+        print(f"  out of order {_number(report.disordered, 'line')}: judged in the order of their times")
     if report.malformed:
         print(f"  malformed    {_number(report.malformed, 'line')}, skipped:")
         for number, line, reason in report.shown:
