@@ -17,7 +17,7 @@ from ratelimit_kit.errors import ConfigurationError, StartupRefused
 from ratelimit_kit.guard.announce import is_first
 from ratelimit_kit.guard.per_request_limiters import within_request
 from ratelimit_kit.guard.worker_count import Workers
-from ratelimit_kit.guard.worker_detection import detected, is_child, within_lifespan
+from ratelimit_kit.guard.worker_detection import collected, detected, is_child, within_lifespan
 from ratelimit_kit.waiting import asleep
 
 STAND_BY_SECONDS = 2.0
@@ -44,9 +44,12 @@ def refuse(error: StartupRefused) -> NoReturn:
     The others print nothing, wait until the server stops them, and exit with status 0 if they can
     see that: when several workers fail to boot at the same time, gunicorn prints tracebacks of its own.
     A worker added to a running server does the same, because the others continue. If the server would
-    restart the worker forever, the refusal is a plain error, and the site responds with 5xx. Within an
+    restart the worker forever, the refusal is a plain error, and the site responds with 5xx; so it is where
+    pytest imports the application, because an exit would end all tests. Within an
     ASGI lifespan nothing is printed, because the server prints the message it receives.
     """
+    if collected():
+        raise error.without_exit() from error.__cause__
     if within_lifespan():
         raise error
     if within_request():  # a limiter built late: an exit would only end the request's thread

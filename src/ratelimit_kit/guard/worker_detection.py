@@ -188,6 +188,16 @@ def packages_that_led_here() -> Iterator[str]:
         frame = frame.f_back
 
 
+def tested() -> bool:
+    """Whether pytest runs this process, and not only the one that has started it."""
+    return "_pytest" in sys.modules and ("PYTEST_CURRENT_TEST" in os.environ or "_pytest" in packages_that_led_here())
+
+
+def collected() -> bool:
+    """Whether pytest is importing this, outside of any test: there, a SystemExit ends pytest itself."""
+    return tested() and "PYTEST_CURRENT_TEST" not in os.environ
+
+
 def gunicorn_setting(name: str) -> Any:
     """A setting of the gunicorn that runs this process; None without gunicorn, or if it has no such setting."""
     arbiter = _arbiter()

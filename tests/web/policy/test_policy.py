@@ -192,7 +192,8 @@ def test_an_outage_can_be_raised() -> None:
 
 def test_an_unreachable_store_refuses_the_start(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(
-        StoreUnreachableError, match=r"the server is gone\. Starting now.*start_without_store=True \[RLK204\]"
+        StoreUnreachableError,
+        match=r"the server is gone\. Starting now.*start_without_store=True\. For tests.* \[RLK204\]",
     ) as caught:
         policy(Rule("5/minute"), store=BrokenStore()).start()
     assert isinstance(caught.value, SystemExit)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ratelimit_kit.core.events import Event
 from ratelimit_kit.core.sliding_window import SlidingWindow
+from ratelimit_kit.environment import STORE
 from ratelimit_kit.errors import (
     ConfigurationError,
     LateWorkersError,
@@ -23,6 +24,7 @@ from ratelimit_kit.errors import (
 from ratelimit_kit.guard import server_fields as fields
 from ratelimit_kit.guard.abort import refuse, replaces_another
 from ratelimit_kit.guard.unreachable_limits import loose_fallback, unreachable
+from ratelimit_kit.guard.worker_detection import tested
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import BaseStore, Charge
 from ratelimit_kit.web.policy.ruleset import RuleSet
@@ -172,10 +174,13 @@ def _of_the_store(store: BaseStore, charges: Sequence[Charge], *, asynchronous: 
             )
 
 
+_IN_TESTS = f". For tests, set {STORE}=memory:// in the environment before the application is imported"
+
+
 def _unreachable(error: StoreError) -> StoreUnreachableError:
     found = StoreUnreachableError(
         f"{_bare(error)}. Starting now would leave all limits to on_outage: start the store first, "
-        "or accept that with start_without_store=True"
+        "or accept that with start_without_store=True" + (_IN_TESTS if tested() else "")
     )
     found.__cause__ = error
     return found
