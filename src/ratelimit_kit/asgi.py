@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ratelimit_kit.errors import ConfigurationError
+from ratelimit_kit.errors import ConfigurationError, LimitExceeded
 from ratelimit_kit.guard.abort import lifespan_message
+from ratelimit_kit.guard.decorator_order import REFUSALS
 from ratelimit_kit.guard.worker_detection import detected, within_lifespan
 from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, Response
-from ratelimit_kit.web.policy.policy import Policy, started
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, Request, Response
+from ratelimit_kit.web.policy.policy import Policy, responder_of, started
 from ratelimit_kit.web.response.assets import serving
 from ratelimit_kit.web.response.health import LIVE
 from ratelimit_kit.web.response.result import CheckResult
@@ -76,11 +77,23 @@ class RateLimitMiddleware:
             RESULTS: finishing.results,
             APPLICATION: scope.get("app", self.app),
         }
+        exceeding = _Exceeding(self.policy, scope, request, finishing.send)
+        token = REFUSALS.set(exceeding.refusals)
         try:
-            await self.app(scope, receive, finishing.send)
+            await self.app(scope, receive, exceeding.send)
+        except LimitExceeded as error:  # of the application itself, or of a function that it calls
+            if exceeding.told:
+                return
+            if finishing.begun and scope["type"] == "http":
+                await finishing.fail()
+                raise
+            refused = await responder_of(self.policy).aexceeded(request, error)
+            await _deny(scope, None, finishing.send, refused)
         except BaseException:
             await finishing.fail()
             raise
+        finally:
+            REFUSALS.reset(token)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle everything that rules do not limit."""
@@ -156,7 +169,7 @@ class _Finishing:
     def __init__(self, result: CheckResult, send: Send) -> None:
         self.results = [result]
         self._send = send
-        self._begun = False
+        self.begun = False
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
@@ -164,18 +177,18 @@ class _Finishing:
             message = await self._finished(message, message["status"])
         elif kind == "websocket.accept":
             message = await self._finished(message, 101)
-        elif kind == "websocket.close" and not self._begun:  # closed without being accepted: servers send 403
+        elif kind == "websocket.close" and not self.begun:  # closed without being accepted: servers send 403
             await self._finished(message, 403)
         await self._send(message)
 
     async def fail(self) -> None:
         """Handle an exception of the application; if no response was started, it counts as one with status 500."""
-        if not self._begun:
+        if not self.begun:
             for result in self.results:
                 await result.afail()
 
     async def _finished(self, message: Message, status: int) -> Message:
-        self._begun = True
+        self.begun = True
         headers = None
         for result in reversed(self.results):  # the innermost first, as if each had its own middleware
             if result.touches:
@@ -184,6 +197,31 @@ class _Finishing:
                 fields = await result.afinish(response) if result.pending else result.finish(response)
                 headers += raw_fields(fields)
         return message if headers is None else {**message, "headers": headers}
+
+
+class _Exceeding:
+    """A `send` that replaces the 500 that a framework makes of the refusal of a function which a view has called.
+
+    A 500 after a refusal is taken to be that one's: most frameworks show a middleware no exception.
+    """
+
+    def __init__(self, policy: Policy, scope: Scope, request: Request, send: Send) -> None:
+        self.refusals: list[LimitExceeded] = []
+        self.told = False
+        self._policy = policy
+        self._scope = scope
+        self._request = request
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if self.told:
+            return
+        if self.refusals and message["type"] == "http.response.start" and message["status"] == 500:
+            self.told = True
+            refused = await responder_of(self._policy).aexceeded(self._request, self.refusals[-1])
+            await _deny(self._scope, None, self._send, refused)
+        else:
+            await self._send(message)
 
 
 class _Conversation:
@@ -219,12 +257,16 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: Configurati
         raise RuntimeError(f"the application does not start: {error}")
 
 
-async def _deny(scope: Scope, receive: Receive, send: Send, result: CheckResult) -> None:
-    """Send the denial; if the server cannot send one to a WebSocket, close it, which servers turn into 403."""
+async def _deny(scope: Scope, receive: Receive | None, send: Send, result: CheckResult) -> None:
+    """Send the denial; if the server cannot send one to a WebSocket, close it, which servers turn into 403.
+
+    Without `receive` the application has begun to receive, and perhaps to send.
+    """
     prefix = ""
     if scope["type"] == "websocket":
-        await receive()
-        if "websocket.http.response" not in scope.get("extensions", {}):
+        if receive is not None:
+            await receive()
+        if receive is None or "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
             return
         prefix = "websocket."

@@ -27,6 +27,7 @@ from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.limit import Limit, Unlimited
 from ratelimit_kit.core.validation import options_of, refuse_unknown
 from ratelimit_kit.errors import LimitExceeded, OptionError
+from ratelimit_kit.guard.decorator_order import advice_for_a_view, noted
 from ratelimit_kit.guard.process_guard import OnUnsafe
 from ratelimit_kit.limiter import Limiter
 from ratelimit_kit.observe import Observer
@@ -164,7 +165,8 @@ class _Charge:
 
     def _check(self, decision: Decision) -> None:
         if not decision.allowed:
-            raise LimitExceeded(decision, self.what, decision.degraded and not is_local(decision))
+            uncounted = decision.degraded and not is_local(decision)
+            raise noted(LimitExceeded(decision, self.what, uncounted, advice_for_a_view()))
 
 
 class _Bound(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]  # those of wrapt before 2 take none

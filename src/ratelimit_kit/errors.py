@@ -283,16 +283,17 @@ class LimitExceeded(RateLimitKitError):  # noqa: N818 - the usual name
 
     rlk = "RLK429"
 
-    def __init__(self, decision: Any, what: str = "", uncounted: bool = False) -> None:  # noqa: FBT001, FBT002 - for pickle
-        self.decision, self.what, self.uncounted = decision, what, uncounted
+    def __init__(self, decision: Any, what: str = "", uncounted: bool = False, advice: str = "") -> None:  # noqa: FBT001, FBT002 - for pickle
+        self.decision, self.what, self.uncounted, self._advice = decision, what, uncounted, advice
         if isinstance(decision, str):
             self.decision, text = None, decision
         else:
             wait = decision.retry_after
-            advice = f"try again in {wait:.3f} s" if wait < float("inf") else "no wait helps"
+            help_ = f"try again in {wait:.3f} s" if wait < float("inf") else "no wait helps"
             reason = "because its store did not decide" if uncounted else f"by the limit {decision.limit}"
-            text = f"{what} was refused {reason}: {advice}"
+            text = f"{what} was refused {reason}: {help_}{advice}"
         super().__init__(text)
 
     def __reduce__(self) -> tuple[type[LimitExceeded], tuple[Any, ...]]:
-        return type(self), self.args if self.decision is None else (self.decision, self.what, self.uncounted)
+        made_of = self.decision, self.what, self.uncounted, self._advice
+        return type(self), self.args if self.decision is None else made_of

@@ -6,13 +6,16 @@ application twice.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ratelimit_kit.web.http.messages import POLICY, Header, Headers, Response
+from ratelimit_kit.errors import LimitExceeded
+from ratelimit_kit.guard.decorator_order import REFUSALS
+from ratelimit_kit.web.http.messages import POLICY, Header, Headers, Request, Response
 from ratelimit_kit.web.http.wsgi import request_of
-from ratelimit_kit.web.policy.policy import Policy, started
+from ratelimit_kit.web.policy.policy import Policy, responder_of, started
 from ratelimit_kit.web.response.assets import serving
 from ratelimit_kit.web.response.bodies import UnsettledBody
 from ratelimit_kit.web.response.health import LIVE
@@ -44,13 +47,23 @@ class RateLimitMiddleware:
             start_response(f"{result.status} {result.reason}", result.headers)
             return [result.body]
         environ[POLICY] = self.policy
-        if not result.touches:
-            return self.application(environ, start_response)
+        finishing = _Finishing(result, start_response)
+        exceeding = _Exceeding(self.policy, request, finishing if result.touches else start_response)
+        token = REFUSALS.set(exceeding.refusals)
         try:
-            body = self.application(environ, finishing := _Finishing(result, start_response))
+            body = self.application(environ, exceeding)
+        except LimitExceeded as error:  # of the application itself, or of a function that it calls
+            exceeding.refusals.append(error)
+            exceeding("500 Internal Server Error", [], sys.exc_info())
+            body = ()
         except BaseException:
             result.fail()
             raise
+        finally:
+            REFUSALS.reset(token)
+        if exceeding.body is not None:
+            getattr(body, "close", bool)()
+            body = [exceeding.body]
         if not result.pending:
             return body
         if finishing.begun and _is_whole(body, environ):
@@ -96,6 +109,28 @@ class _Finishing:
             return write(data)
 
         return written
+
+
+class _Exceeding:
+    """A `start_response` that replaces the 500 that a framework makes of the refusal of a function; `body` is the new one's.
+
+    A 500 after a refusal is taken to be that one's: most frameworks show a middleware no exception.
+    """
+
+    def __init__(self, policy: Policy, request: Request, start_response: StartResponse) -> None:
+        self.refusals: list[LimitExceeded] = []
+        self.body: bytes | None = None
+        self._policy = policy
+        self._request = request
+        self._start_response = start_response
+
+    def __call__(self, status: str, headers: list[Header], exc_info: Any = None, /) -> Callable[[bytes], object]:
+        if not self.refusals or not status.startswith("500"):
+            return self._start_response(status, headers, exc_info)
+        refused = responder_of(self._policy).exceeded(self._request, self.refusals[-1])
+        self.body = refused.body
+        self._start_response(f"{refused.status} {refused.reason}", refused.headers, exc_info)
+        return len  # what is written belonged to the other response
 
 
 def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:

@@ -10,6 +10,8 @@ from django.http import HttpRequest, HttpResponseBase
 
 from ratelimit_kit.django.exemption import is_exempt
 from ratelimit_kit.django.site import afinished, denial, finished, site_policy, translate
+from ratelimit_kit.errors import LimitExceeded
+from ratelimit_kit.web.policy.policy import responder_of
 
 
 class RateLimitMiddleware:
@@ -31,6 +33,12 @@ class RateLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Respond with 429 or 503, or let the site respond."""
         return self._acall(request) if self._is_async else self._call(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        """Respond where a view, or a function that it calls, is limited by `ratelimit_kit.ratelimit` itself."""
+        if not isinstance(error, LimitExceeded):
+            return None
+        return denial(responder_of(site_policy()).exceeded(translate(request), error))
 
     def _call(self, request: HttpRequest) -> HttpResponseBase:
         if is_exempt(request):

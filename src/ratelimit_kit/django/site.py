@@ -16,7 +16,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.response import ResponseHeaders
 
-from ratelimit_kit.errors import IdentityError, OptionError
+from ratelimit_kit.errors import IdentityError, LimitExceeded, OptionError
 from ratelimit_kit.web.callables import Bridge
 from ratelimit_kit.web.http.asgi import RawFields
 from ratelimit_kit.web.http.messages import ALREADY_CHARGED, Header, Request, Response
@@ -191,7 +191,9 @@ def _settle_with(request: HttpRequest, result: CheckResult) -> None:
 def failed_with(error: BaseException) -> Response:
     """A response with the status that Django gives an exception raised by a view (django.core.handlers)."""
     status = getattr(error, "status_code", None)  # Django REST framework's exceptions
-    if isinstance(error, Http404):
+    if isinstance(error, LimitExceeded):
+        status = 503 if error.uncounted else 429
+    elif isinstance(error, Http404):
         status = 404
     elif isinstance(error, PermissionDenied):
         status = 403

@@ -8,9 +8,9 @@ from os import PathLike
 import click
 import flask
 
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.flask.decorators import is_exempt
-from ratelimit_kit.flask.requests import EXTENSION, decided, fail, finish, policy_in_force, translate
+from ratelimit_kit.flask.requests import EXTENSION, decided, exceeded, fail, finish, policy_in_force, translate
 from ratelimit_kit.guard.abort import refuse
 from ratelimit_kit.guard.decorator_order import misplaced
 from ratelimit_kit.web.policy.policy import Policy, started
@@ -43,6 +43,7 @@ class RateLimit:
         app.before_request_funcs.setdefault(None, []).insert(0, _limit)
         app.after_request_funcs.setdefault(None, []).insert(0, finish)
         app.teardown_request(fail)
+        app.error_handler_spec[None][None].setdefault(LimitExceeded, exceeded)
 
 
 def _configured(app: flask.Flask) -> Policy:

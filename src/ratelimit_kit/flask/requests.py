@@ -6,14 +6,16 @@ without one the policy's own response is sent.
 
 from __future__ import annotations
 
-import flask
-from werkzeug.exceptions import TooManyRequests
+from typing import Any
 
-from ratelimit_kit.errors import IdentityError, OptionError
+import flask
+from werkzeug.exceptions import HTTPException, TooManyRequests
+
+from ratelimit_kit.errors import IdentityError, LimitExceeded, OptionError
 from ratelimit_kit.web.http import wsgi as environ
 from ratelimit_kit.web.http.messages import POLICY, RESULTS, Header, Headers, Request, Response
 from ratelimit_kit.web.http.users import user_text
-from ratelimit_kit.web.policy.policy import Policy
+from ratelimit_kit.web.policy.policy import Policy, responder_of
 from ratelimit_kit.web.response.bodies import UnsettledBody
 from ratelimit_kit.web.response.headers import join_to
 from ratelimit_kit.web.response.result import CheckResult
@@ -38,13 +40,27 @@ def translate() -> Request:
 
 def decided(result: CheckResult) -> None:
     """Raise if the request was refused; keep results that need the response."""
+    error = refusal_of(result)
+    if error is not None:
+        raise error
+
+
+def refusal_of(result: CheckResult) -> HTTPException | None:
+    """The exception for a request that was refused; keeps results that need the response."""
     if result.denied or result.touches:
         if EXTENSION not in flask.current_app.extensions and RESULTS not in flask.request.environ:
             flask.after_this_request(finish)
         flask.request.environ.setdefault(RESULTS, []).append(result)
-    if result.denied:
-        response = flask.Response(result.body, f"{result.status} {result.reason}", result.headers)
-        raise flask.current_app.aborter.mapping.get(result.status, TooManyRequests)(response=response)
+    if not result.denied:
+        return None
+    response = flask.Response(result.body, f"{result.status} {result.reason}", result.headers)
+    return flask.current_app.aborter.mapping.get(result.status, TooManyRequests)(response=response)
+
+
+def exceeded(error: LimitExceeded) -> Any:
+    """The response where a view, or a function that it calls, is limited as a function; as of every other refusal."""
+    refusal = refusal_of(responder_of(policy_in_force()).exceeded(translate(), error))
+    return flask.current_app.handle_user_exception(refusal or error)
 
 
 def finish(response: flask.Response) -> flask.Response:

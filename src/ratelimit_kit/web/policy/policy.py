@@ -21,6 +21,7 @@ from ratelimit_kit.web.policy.reload import PolicyFile, RulesInForce, signature
 from ratelimit_kit.web.policy.ruleset import Mode, RuleSet
 from ratelimit_kit.web.response.denial import Respond
 from ratelimit_kit.web.response.health import Health
+from ratelimit_kit.web.response.responder import Responder
 from ratelimit_kit.web.response.result import CheckResult
 from ratelimit_kit.web.rules.charges import BoundRule
 from ratelimit_kit.web.rules.rule import Exempt, Rule, check_name
@@ -244,3 +245,8 @@ def started(
         )
     policy.start(messages=messages, needs_rules=needs_rules, wsgi=wsgi, asynchronous=asynchronous)
     return policy
+
+
+def responder_of(policy: Policy) -> Responder:
+    """What writes the refusals of a policy, as by its file's latest version: also for functions with a limit of their own."""
+    return policy._rules.now().responder  # noqa: SLF001 - its own module

@@ -63,7 +63,7 @@ class RuleSet:
         self.matching = Matching(rules, name, address, exempt)
         for bound in self.matching.rules:
             self.check_rule(bound.rule, bound.name)
-        self._responder = Responder(
+        self.responder = Responder(
             store, headers=headers, expose_headers=expose_headers, denial=denial, cost_status=cost_status
         )
         self._reports = reports or Reports(store, name)
@@ -172,29 +172,29 @@ class RuleSet:
     def _settle(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
         """The result of the enforced rules."""
         if not decision.allowed:
-            return self._responder.denied(request, charges, decision)
+            return self.responder.denied(request, charges, decision)
         _note(request, charges, decision)
-        return self._responder.allowed(request, charges, decision)
+        return self.responder.allowed(request, charges, decision)
 
     async def _asettle(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
         """Do what `_settle` does."""
         if not decision.allowed:
-            return await self._responder.adenied(request, charges, decision)
+            return await self.responder.adenied(request, charges, decision)
         _note(request, charges, decision)
-        return self._responder.allowed(request, charges, decision)
+        return self.responder.allowed(request, charges, decision)
 
     def _watch(self, request: Request, charges: RequestCharges, decision: Decision, result: CheckResult) -> CheckResult:
         """The result after the shadow rules, which refuse nobody."""
         _note(request, charges, decision)
-        return self._responder.watched(result, charges, decision)
+        return self.responder.watched(result, charges, decision)
 
     def _refuse_cost(self, request: Request, charges: RequestCharges) -> CheckResult:
         self._reports.tell_of_impossible(charges.impossible, shadow=False)
-        return self._responder.too_costly(request, charges)
+        return self.responder.too_costly(request, charges)
 
     async def _arefuse_cost(self, request: Request, charges: RequestCharges) -> CheckResult:
         self._reports.tell_of_impossible(charges.impossible, shadow=False)
-        return await self._responder.atoo_costly(request, charges)
+        return await self.responder.atoo_costly(request, charges)
 
 
 def _note(request: Request, charges: RequestCharges, decision: Decision) -> None:

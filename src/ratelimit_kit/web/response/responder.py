@@ -8,7 +8,7 @@ from functools import partial
 
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.validation import nearest
-from ratelimit_kit.errors import OptionError
+from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.outage import is_local
 from ratelimit_kit.web.callables import AtOnce, acalled, called, check_callable
@@ -91,6 +91,16 @@ class Responder:
         denial = self._costly(request, charges)
         return self._refusal(denial, [], await acalled(self._denial, denial))
 
+    def exceeded(self, request: Request, error: LimitExceeded) -> CheckResult:
+        """The result for a request in which a function was refused by its own limit."""
+        denial = _of_function(request, error)
+        return self._refusal(denial, [], called(self._denial, denial))
+
+    async def aexceeded(self, request: Request, error: LimitExceeded) -> CheckResult:
+        """Do what `exceeded` does."""
+        denial = _of_function(request, error)
+        return self._refusal(denial, [], await acalled(self._denial, denial))
+
     def _denial_of(
         self, request: Request, charges: RequestCharges, decision: Decision
     ) -> tuple[Denial, Sequence[Header]]:
@@ -121,6 +131,11 @@ class Responder:
 
     def _is_exposed(self, request: Request) -> bool:
         return self._expose and "origin" in request.headers
+
+
+def _of_function(request: Request, error: LimitExceeded) -> Denial:
+    wait = 1.0 if error.decision is None else error.decision.retry_after
+    return Denial(request, 503 if error.uncounted else 429, [], wait, wait == math.inf)
 
 
 def _pending(charges: RequestCharges, decision: Decision, *, shown: bool) -> list[PendingRefund]:
