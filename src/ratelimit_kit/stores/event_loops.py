@@ -19,30 +19,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import Context
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from ratelimit_kit.errors import OptionError
 from ratelimit_kit.waiting import is_trio
 
 HELD_SECONDS: Final = 86_400.0
 """How long one timer holds a resource until the next one does: some loops take no timer of a month."""
-
-
-def no_asyncio() -> OptionError | None:
-    """The error of an async API that needs asyncio, if this code runs under trio."""
-    if not is_trio():
-        return None
-    return OptionError(
-        "the async API of Redis and Memcached stores needs asyncio, but this runs under trio: serve on asyncio (hypercorn: "
-        "without -k trio), or use the sync API in a thread (await trio.to_thread.run_sync(limiter.hit, key)). A store in the "
-        "memory of one process, memory://, works under trio"
-    )
-
-
-def running_loop() -> asyncio.AbstractEventLoop:
-    """The event loop of asyncio that runs this code; OptionError under trio."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise no_asyncio() or RuntimeError("an async method was called without a running event loop") from None
 
 
 class Resource(Protocol):
@@ -72,7 +52,7 @@ class PerLoop(Generic[R]):
 
     def get(self) -> R:
         """The resource of the running loop."""
-        loop = running_loop()
+        loop = asyncio.get_running_loop()
         known = self._held.get(loop)
         held = None if known is None else known()
         if held is None:

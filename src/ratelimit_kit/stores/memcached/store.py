@@ -15,7 +15,6 @@ from ratelimit_kit.core.validation import known_options
 from ratelimit_kit.errors import OptionError, StartupWarning
 from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts
 from ratelimit_kit.stores.denial_cache import forget
-from ratelimit_kit.stores.event_loops import no_asyncio
 from ratelimit_kit.stores.keys import short_prefix
 from ratelimit_kit.stores.memcached.checks import facts, warnings
 from ratelimit_kit.stores.memcached.client import Client
@@ -39,7 +38,6 @@ class MemcachedStore(BaseStore):
     scope = Scope.SHARED
     max_numbers = MAX_NUMBERS
     blocking = True
-    async_flaw = property(lambda _: no_asyncio(), doc="Why the async API cannot count here: it knows no trio.")
 
     @known_options
     def __init__(

@@ -18,7 +18,7 @@ from typing import Any, cast
 from ratelimit_kit.core.fork import each_in_forked_child
 from ratelimit_kit.errors import ConfigurationError, OptionError
 from ratelimit_kit.stores import Charge
-from ratelimit_kit.stores.event_loops import PerLoop, no_asyncio, running_loop
+from ratelimit_kit.stores.event_loops import PerLoop
 from ratelimit_kit.stores.pool import Permits
 from ratelimit_kit.stores.redis.calls.library_calls import Read, aexecute, arun_script, execute, run_script
 from ratelimit_kit.stores.redis.calls.replies import check_reply
@@ -43,6 +43,7 @@ from ratelimit_kit.stores.redis.pipeline.batching import Batcher
 from ratelimit_kit.stores.redis.pipeline.loop_client import MAX_LOOP_CONNECTIONS, loop_client
 from ratelimit_kit.stores.redis.pipeline.timeout import Deadline
 from ratelimit_kit.stores.redis.url import Address
+from ratelimit_kit.waiting import in_thread, is_trio
 
 
 def is_cluster(client: Any) -> bool:
@@ -165,15 +166,19 @@ class Client:
 class AsyncClient:
     """The clients of all event loops: one each for `address`, or the user's own (None if only a sync one was given).
 
-    Decisions are batched with `batching`, else sent one by one over the same connection.
+    Decisions are batched with `batching`, else sent one by one over the same connection. redis-py knows no other loop than
+    asyncio's: under trio threads use the sync `client`.
     """
 
-    def __init__(self, address: Address | None, given: Any, failures: Failures, *, batching: bool) -> None:
+    def __init__(
+        self, address: Address | None, given: Any, failures: Failures, client: Client, *, batching: bool
+    ) -> None:
         self._address = address
         self._given = given
         self._failures = failures
         self._direct = address is not None and address.kind != "cluster"
         self._batching = batching
+        self._client = client
         self._renew()
         _of_this_process.add(self)
 
@@ -184,9 +189,9 @@ class AsyncClient:
 
     @property
     def flaw(self) -> OptionError | None:
-        """The error of a store that was given only a sync client, or whose client knows no other loop than asyncio's."""
-        if self._address is not None or self._given is not None:
-            return no_asyncio()
+        """The error of a store that was given only a sync client; under trio that is the one that is used."""
+        if self._address is not None or self._given is not None or is_trio():
+            return None
         return OptionError(
             "this RedisStore has only a sync client, and an async application or ahit() needs another: write "
             "RedisStore(client=..., async_client=redis.asyncio.Redis(...)), or give it a URL"
@@ -221,6 +226,8 @@ class AsyncClient:
 
     async def decide(self, shape: Shape, charges: Sequence[Charge]) -> Any:
         """Call the deciding script, as Client.decide does."""
+        if is_trio():
+            return await in_thread(self._client.decide, shape, charges)
         batcher, read = self._pipelined(), partial(shape.read, charges)
         if batcher is not None:
             return await batcher.call(partial(shape.encode_batch, [charges]), read)
@@ -229,6 +236,8 @@ class AsyncClient:
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], read: Read) -> Any:
         """Call another script, as Client.run does."""
+        if is_trio():
+            return await in_thread(self._client.run, script, keys, arguments, read)
         batcher = self._pipelined()
         if batcher is not None:
             return await batcher.call(partial(encode_call, script, keys, arguments), read)
@@ -236,6 +245,9 @@ class AsyncClient:
 
     async def command(self, *arguments: str, expected: Reply) -> None:
         """Execute a command, as Client.command does."""
+        if is_trio():
+            await in_thread(partial(self._client.command, *arguments, expected=expected))
+            return
         batcher = self._pipelined()
         if batcher is None:
             await self.call(lambda client: aexecute(client, *arguments))
@@ -245,12 +257,12 @@ class AsyncClient:
 
     def batcher(self) -> Batcher | None:
         """The batcher of this event loop, or None if decisions are not batched."""
-        return self._pipelined() if self._batching else None
+        return self._pipelined() if self._batching and not is_trio() else None
 
     def _pipelined(self) -> Batcher | None:
         """What calls of this event loop travel over one connection with; None if that cannot be had."""
         recent = self._recent()
-        if recent is not None and recent.loop is running_loop():
+        if recent is not None and recent.loop is asyncio.get_running_loop():
             return recent
         recent = self._loops.get().batcher if self._direct else None
         self._recent = _none if recent is None else weakref.ref(recent)  # the loop may end, and its batcher with it
@@ -260,11 +272,12 @@ class AsyncClient:
         """Close this event loop's client; a later call opens a new one."""
         self._recent = _none
         await self._loops.aclose()
+        if is_trio():
+            await in_thread(self._client.close)
 
     async def _through_given_client(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
-        flaw = self.flaw
-        if flaw is not None:
-            raise flaw
+        if self.flaw is not None:
+            raise self.flaw
         try:
             with reading():
                 return await work(self._given)

@@ -43,9 +43,7 @@ class RedisStore(BaseStore):
     scope = Scope.SHARED
     max_numbers = 2**29 // 16
     any_loop = property(lambda self: not self._given, doc="A client of one's own belongs to the application's loop.")
-    async_flaw = property(
-        lambda self: self._aclient.flaw, doc="Why the async API cannot count here: no client, or trio."
-    )
+    async_flaw = property(lambda self: self._aclient.flaw, doc="Why the async API cannot count here: it has no client.")
 
     @known_options
     def __init__(
@@ -70,7 +68,7 @@ class RedisStore(BaseStore):
         self._name = f"RedisStore({address.shown!r})" if address else "RedisStore(client=...)"
         failures = Failures(self._name, timeout, clustered=self.clustered, prefix=prefix)
         self._client = Client(address, client, failures)
-        self._aclient = AsyncClient(address, async_client, failures, batching=batching)
+        self._aclient = AsyncClient(address, async_client, failures, self._client, batching=batching)
         self.denials_cacheable = clock is None
 
     def __repr__(self) -> str:

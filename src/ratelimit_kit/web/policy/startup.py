@@ -83,9 +83,8 @@ def start(
 async def abegin(ruleset: RuleSet, *, optional: bool) -> ConfigurationError | None:
     """The error of a store whose async API may be tried only here, on the server's own event loop; not if it is `optional`."""
     store = ruleset.store.backend
-    flaw = store.async_flaw  # such as trio, which a server may run only by now
-    if flaw is not None or store.any_loop or ruleset.mode == "off":
-        return None if ruleset.mode == "off" else flaw
+    if store.any_loop or ruleset.mode == "off":
+        return None
     try:
         await _aprobe(store, _probes(ruleset))
     except StoreError as error:

@@ -1,7 +1,7 @@
 """The async API's way to the servers: each event loop has a client of its own, with one connection to each server.
 
 What belongs to a loop ends with it (see `stores/event_loops.py`). A loop that cannot watch sockets (the Proactor of
-Windows) is served by threads.
+Windows) is served by threads, and so is trio.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 
 from ratelimit_kit.core.fork import each_in_forked_child
-from ratelimit_kit.stores.event_loops import PerLoop, running_loop
+from ratelimit_kit.stores.event_loops import PerLoop
 from ratelimit_kit.stores.memcached.client import MAX_CONNECTIONS, Client
 from ratelimit_kit.stores.memcached.conversations import Job
 from ratelimit_kit.stores.memcached.event_loop.client import LoopClient
 from ratelimit_kit.stores.memcached.failures import Call, Failures
 from ratelimit_kit.stores.memcached.servers import Servers
+from ratelimit_kit.waiting import in_thread, is_trio
 
 
 class AsyncClient:
@@ -38,7 +39,9 @@ class AsyncClient:
 
     async def run(self, job: Job) -> Any:
         """Do a job until the deadline, or let somebody else do it along with his; raises StoreError on any failure."""
-        loop = running_loop()
+        if is_trio():
+            return await in_thread(self._client.run, job, Call(self._failures.timeout))
+        loop = asyncio.get_running_loop()
         if _watches_sockets(loop):
             return await self._loops.get().run(job)
         call = Call(self._failures.timeout)  # the time in the queue for a thread is part of it
