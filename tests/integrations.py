@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -219,14 +219,17 @@ def site(name: str, *rules: Rule, decorate: Any = lambda view: view, **options: 
 
 
 @contextmanager
-def limited(way: str, limit: str, **options: Any) -> Iterator[Site]:
-    """A site whose view has a limit: by a rule of the policy ("flask"), or by a decorator ("flask decorator")."""
+def limited(way: str, limit: str, policy: Mapping[str, Any] = {}, **options: Any) -> Iterator[Site]:
+    """A site whose view has a limit: by a rule of the policy ("flask"), or by a decorator ("flask decorator").
+
+    `policy` are options of the policy, the others are the rule's.
+    """
     name, _, decorator = way.partition(" ")
     if decorator:
-        with site(name, decorate=DECORATORS[name](limit, **options)) as found:
+        with site(name, decorate=DECORATORS[name](limit, **options), **policy) as found:
             yield found
     else:
-        with site(name, Rule(limit, **options)) as found:
+        with site(name, Rule(limit, **options), **policy) as found:
             yield found
 
 

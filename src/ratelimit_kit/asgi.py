@@ -20,6 +20,7 @@ from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
 from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, Response
 from ratelimit_kit.web.policy.policy import Policy, started
 from ratelimit_kit.web.response.assets import serving
+from ratelimit_kit.web.response.headers import missing
 from ratelimit_kit.web.response.health import LIVE
 from ratelimit_kit.web.response.result import CheckResult
 
@@ -177,6 +178,10 @@ class _Finishing:
     async def _finished(self, message: Message, status: int) -> Message:
         self._begun = True
         headers = None
+        for result in self.results:
+            if result.denied:  # the application may have written this refusal itself
+                headers = list(message.get("headers", ()))
+                headers += raw_fields(missing(result.limit_fields, RawFields(headers)))
         for result in reversed(self.results):  # the innermost first, as if each had its own middleware
             if result.touches:
                 headers = list(message.get("headers", ())) if headers is None else headers

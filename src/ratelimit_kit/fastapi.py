@@ -57,7 +57,7 @@ class RateLimited(HTTPException):
     """An endpoint's own limit refused a request; an `exception_handler` for this or for 429 may write the response."""
 
     def __init__(self, result: CheckResult) -> None:
-        fields = {name: value for name, value in result.headers if not _describes_body(name)}
+        fields = dict(result.limit_fields)
         wait = f" Try again in {fields['Retry-After']} s." if "Retry-After" in fields else ""
         super().__init__(result.status, f"{result.reason}.{wait}", fields)
         self.result = result
@@ -166,10 +166,7 @@ def _guard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = 
     request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
     bound = bound_rule(policy, rule, page, lambda: _route(connection))
     result = policy.check(request, [bound], page.beside)
-    if result.denied:
-        raise RateLimited(result)
-    if not again:
-        connection.scope[RESULTS].append(result)
+    _keep(connection, result, again=again)
 
 
 async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
@@ -178,10 +175,15 @@ async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: 
     request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
     bound = bound_rule(policy, rule, page, lambda: _route(connection))
     result = await policy.acheck(request, [bound], page.beside)
+    _keep(connection, result, again=again)
+
+
+def _keep(connection: HTTPConnection, result: CheckResult, *, again: bool) -> None:
+    """Keep the result for the response, which gets its fields whoever writes it, and raise if the request was refused."""
+    if not again or (result.denied and connection.scope["type"] == "http"):
+        connection.scope[RESULTS].append(result)
     if result.denied:
         raise RateLimited(result)
-    if not again:
-        connection.scope[RESULTS].append(result)
 
 
 def _policy(connection: HTTPConnection) -> Policy:
@@ -251,7 +253,3 @@ def _takes_request(parameter: inspect.Parameter) -> bool:
     if isinstance(annotation, str):
         return annotation.rpartition(".")[2] in {"Request", "WebSocket", "HTTPConnection"}
     return inspect.isclass(annotation) and issubclass(annotation, HTTPConnection)
-
-
-def _describes_body(name: str) -> bool:
-    return name.lower().startswith("content-") or name.lower() == "vary"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, 
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
@@ -22,11 +22,13 @@ from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.http.wsgi import EnvironHeaders
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.bodies import unsettled
-from ratelimit_kit.web.response.headers import is_shared, join_to
+from ratelimit_kit.web.response.headers import is_shared, join_to, missing
 from ratelimit_kit.web.response.health import LIVE, Health
 from ratelimit_kit.web.response.result import CheckResult
 
 SETTING = "RATELIMIT_KIT"
+
+Answer = TypeVar("Answer", bound=HttpResponse)
 
 
 @cache
@@ -104,7 +106,20 @@ def denial(result: CheckResult) -> HttpResponse:
     response = HttpResponse(result.body, status=result.status, reason=result.reason)
     for name, value in result.headers:
         response[name] = value
-    # Django would log each refusal, and mail each 503 to the admins: a flood of those is an attack in itself.
+    return unlogged(response)
+
+
+def refused(result: CheckResult, response: Any) -> Any:
+    """A refusal that somebody else has written, with the fields that tell of the limits."""
+    join_to(response.headers, missing(result.limit_fields, response.headers))
+    return unlogged(response)
+
+
+def unlogged(response: Answer) -> Answer:
+    """The response, which Django will not log, nor mail to the admins if it is a 503.
+
+    A flood of those is an attack in itself, and an outage is told once, by the log of this library.
+    """
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
     return response
 
@@ -126,7 +141,7 @@ def _told(request: HttpRequest, found: Health) -> HttpResponse:
     response = HttpResponse(b"" if request.method == "HEAD" else found.body(), status=found.http_status)
     for name, value in found.fields():
         response[name] = value
-    return response
+    return unlogged(response)
 
 
 def finished(result: CheckResult, response: Any, request: HttpRequest) -> Any:

@@ -11,11 +11,11 @@ from werkzeug.exceptions import TooManyRequests
 
 from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.http import wsgi as environ
-from ratelimit_kit.web.http.messages import POLICY, RESULTS, Header, Headers, Request, Response
+from ratelimit_kit.web.http.messages import POLICY, RESULTS, Headers, Request, Response
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.bodies import UnsettledBody
-from ratelimit_kit.web.response.headers import join_to
+from ratelimit_kit.web.response.headers import join_to, missing
 from ratelimit_kit.web.response.result import CheckResult
 
 EXTENSION = "ratelimit_kit"
@@ -49,14 +49,12 @@ def decided(result: CheckResult) -> None:
 
 def finish(response: flask.Response) -> flask.Response:
     """After each request, refund what does not count and add the fields."""
-    for result in flask.request.environ.pop(RESULTS, ()):
-        if result.denied:
-            kept = {name.lower() for name, _ in response.headers}
-            join_to(
-                response.headers,
-                [field for field in result.headers if _tells_of_limits(field) and field[0].lower() not in kept],
-            )
-        else:
+    results = flask.request.environ.pop(RESULTS, ())
+    for result in results:
+        if result.denied:  # first, so that what others add is not taken for the application's own
+            join_to(response.headers, missing(result.limit_fields, response.headers))  # type: ignore[arg-type]
+    for result in results:
+        if not result.denied:
             seen = Response(response.status_code, Headers(lambda: response.headers), response)
             if result.pending and response.is_streamed and not response.direct_passthrough:
                 join_to(response.headers, result.judge(seen))
@@ -71,11 +69,6 @@ def fail(_error: BaseException | None) -> None:
     for result in flask.request.environ.pop(RESULTS, ()):
         if not result.denied:
             result.fail()
-
-
-def _tells_of_limits(field: Header) -> bool:
-    """Whether a field of a refusal belongs on the application's own error page too."""
-    return not field[0].lower().startswith("content-") and field[0].lower() != "vary"
 
 
 def _user() -> str | None:

@@ -161,6 +161,15 @@ def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = Fals
     return [*added, exposing(added)] if exposed and added else added
 
 
+def missing(fields: Sequence[Header], present: Mapping[str, str]) -> list[Header]:
+    """The fields of a refusal that a response written by somebody else lacks; that of CORS is added to one with other names."""
+    return [
+        (name, value)
+        for name, value in fields
+        if name not in present or (name.lower() == "access-control-expose-headers" and present[name] != value)
+    ]
+
+
 def join_to(headers: Any, fields: Sequence[Header]) -> None:
     """Set fields in a framework's header mapping; list fields are appended to existing ones."""
     for name, value in fields:

@@ -43,6 +43,15 @@ class CheckResult:
     body = b""
     pending: Sequence[PendingRefund] = ()
 
+    @property
+    def limit_fields(self) -> list[Header]:
+        """The fields of a refusal that belong on a response of the application's own too: those not about the body."""
+        return [
+            (name, value)
+            for name, value in self.headers
+            if not name.lower().startswith("content-") and name.lower() != "vary"
+        ]
+
     def judge(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
         """Determine what this response does not count, and return the fields to add to it."""
         return []
