@@ -37,10 +37,20 @@ class Answered(NamedTuple):
     body: bytes
 
 
-class Site:
-    """A site; `ran` lists the methods with which its view was called, and `respond` says what it answers."""
+class Ran(list[str]):
+    """The methods with which a view was called; `during` happens in each call."""
 
-    def __init__(self, application: Any, *, asgi: bool, ran: list[str]) -> None:
+    during: Callable[[], None] = staticmethod(lambda: None)
+
+    def append(self, method: str) -> None:
+        super().append(method)
+        self.during()
+
+
+class Site:
+    """A site; `ran` lists the methods with which its view was called."""
+
+    def __init__(self, application: Any, *, asgi: bool, ran: Ran) -> None:
         self.application = application
         self.asgi = asgi
         self.ran = ran
@@ -210,7 +220,7 @@ DECORATORS = {
 def site(name: str, *rules: Rule, decorate: Any = lambda view: view, **options: Any) -> Iterator[Site]:
     """A site of that integration, under a policy of these rules; `decorate` is for its view."""
     make, is_asgi = MAKERS[name]
-    ran: list[str] = []
+    ran = Ran()
     policy = Policy(*rules, **{"store": MemoryStore(clock=ManualClock()), **options})
     if name in {"wsgi", "asgi", "django"} and not rules:
         policy = Policy(Rule("1000/minute", name="other"), **{"store": MemoryStore(clock=ManualClock()), **options})

@@ -17,10 +17,10 @@ from ratelimit_kit.errors import ConfigurationError
 from ratelimit_kit.guard.abort import lifespan_message
 from ratelimit_kit.guard.worker_detection import detected, within_lifespan
 from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, Response
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, AlreadyCharged, Response
 from ratelimit_kit.web.policy.policy import Policy, started
 from ratelimit_kit.web.response.assets import serving
-from ratelimit_kit.web.response.headers import missing
+from ratelimit_kit.web.response.headers import missing, replaced
 from ratelimit_kit.web.response.health import LIVE
 from ratelimit_kit.web.response.result import CheckResult
 
@@ -187,6 +187,8 @@ class _Finishing:
                 headers = list(message.get("headers", ())) if headers is None else headers
                 response = Response(status, RawFields(headers))
                 fields = await result.afinish(response) if result.pending else result.finish(response)
+                if old := replaced(fields):
+                    headers = [field for field in headers if field[0].decode("latin-1").lower() not in old]
                 headers += raw_fields(fields)
         return message if headers is None else {**message, "headers": headers}
 
@@ -204,7 +206,7 @@ class _Conversation:
         message = await self._receive()
         if message["type"] != "websocket.receive":
             return message
-        request = request_of({**self._scope, ALREADY_CHARGED: []})  # each message is charged
+        request = request_of({**self._scope, ALREADY_CHARGED: AlreadyCharged()})  # each message is charged
         result = await self._policy.acheck(request, self._policy.message_rules)
         if not result.denied:
             return message

@@ -16,7 +16,7 @@ from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
 from ratelimit_kit.guard.decorator_order import misplaced
 from ratelimit_kit.web.http import asgi as scope
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, AlreadyCharged
 from ratelimit_kit.web.http.routes import paths_to, routes_of
 from ratelimit_kit.web.policy.decorators import bound_rule, wrap_view
 from ratelimit_kit.web.policy.policy import Policy
@@ -163,7 +163,7 @@ async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response |
 def _guard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
     """Check an endpoint's own rule before it is called; `again` charges a request once more."""
     policy = _policy(connection)
-    request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
+    request = _request(connection, again=again)
     bound = bound_rule(policy, rule, page, lambda: _route(connection))
     result = policy.check(request, [bound], page.beside)
     _keep(connection, result, again=again)
@@ -172,10 +172,16 @@ def _guard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = 
 async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
     """Do what `_guard` does."""
     policy = _policy(connection)
-    request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
+    request = _request(connection, again=again)
     bound = bound_rule(policy, rule, page, lambda: _route(connection))
     result = await policy.acheck(request, [bound], page.beside)
     _keep(connection, result, again=again)
+
+
+def _request(connection: HTTPConnection, *, again: bool) -> Any:
+    """The request as rules see it; `again` as if nothing had been charged yet."""
+    asked = {**connection.scope, ALREADY_CHARGED: AlreadyCharged()} if again else connection.scope
+    return scope.request_of(asked, raw=connection)
 
 
 def _keep(connection: HTTPConnection, result: CheckResult, *, again: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -17,7 +17,7 @@ from django.http.response import ResponseHeaders
 
 from ratelimit_kit.errors import IdentityError, OptionError
 from ratelimit_kit.web.http.asgi import RawFields
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, Header, Request, Response
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, AlreadyCharged, Header, Request, Response
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.http.wsgi import EnvironHeaders
 from ratelimit_kit.web.policy.policy import Policy
@@ -76,10 +76,10 @@ def _headers(request: HttpRequest) -> Mapping[str, str]:
     return EnvironHeaders(request.META) if scope is None else RawFields(scope["headers"])
 
 
-def _already_charged(request: HttpRequest) -> MutableSequence[Any]:
+def _already_charged(request: HttpRequest) -> AlreadyCharged:
     """What was charged already, shared with a middleware around Django through META (the WSGI environ) or the scope."""
     place: MutableMapping[str, Any] = getattr(request, "scope", None) or request.META
-    already_charged: MutableSequence[Any] = place.setdefault(ALREADY_CHARGED, [])
+    already_charged: AlreadyCharged = place.setdefault(ALREADY_CHARGED, AlreadyCharged())
     return already_charged
 
 

@@ -60,11 +60,17 @@ class MemcachedStore(BaseStore):
         self._client = Client(servers, self._failures)
         self._aclient = AsyncClient(servers, self._failures, self._client)
         states = States(self._failures.name, short_prefix(prefix), round(skew * MICROSECONDS))
+        self._clock = clock
         self._conversations = Conversations(states, clock or time.time_ns)
         self.denials_cacheable = clock is None
 
     def __repr__(self) -> str:
         return self._failures.name
+
+    @property
+    def elapsed_clock(self) -> Clock:
+        """The clock that tells how old a decision is; a test's, if it has one."""
+        return self._clock or super().elapsed_clock
 
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Admit all charges or leave nothing charged; one Verdict per charge, in order."""

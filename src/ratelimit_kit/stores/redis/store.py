@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from time import monotonic_ns
 from typing import Any
 
 from ratelimit_kit.core.decision import Decision
@@ -38,6 +39,8 @@ class RedisStore(BaseStore):
 
     scope = Scope.SHARED
     max_numbers = 2**29 // 16
+    denials_cacheable = property(lambda self: self._clock is None, doc="A clock of a test may be set back.")
+    elapsed_clock = property(lambda self: self._clock or monotonic_ns, doc="A test's clock, if there is one.")
     any_loop = property(lambda self: not self._given, doc="A client of one's own belongs to the application's loop.")
     async_flaw = property(lambda self: self._aclient.flaw, doc="Why the async API cannot count here: it has no client.")
 
@@ -65,7 +68,7 @@ class RedisStore(BaseStore):
         self._client = Client(address, client, failures)
         deciding = self._deciding, self._arguments
         self._aclient = AsyncClient(address, async_client, failures, deciding, batching=batching)
-        self.denials_cacheable = clock is None
+        self._clock = clock
 
     def __repr__(self) -> str:
         return self._name
