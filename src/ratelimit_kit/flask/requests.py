@@ -6,6 +6,8 @@ without one the policy's own response is sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import flask
 from werkzeug.exceptions import TooManyRequests
 
@@ -19,15 +21,17 @@ from ratelimit_kit.web.response.headers import join_to, missing
 from ratelimit_kit.web.response.result import CheckResult
 
 EXTENSION = "ratelimit_kit"
-"""The name under which an application keeps its policy."""
+"""The name under which an application keeps its policies."""
 
 
-def policy_in_force() -> Policy:
-    """The extension's policy, else that of a WSGI middleware around the application."""
-    policy = flask.current_app.extensions.get(EXTENSION) or flask.request.environ.get(POLICY)
-    if not isinstance(policy, Policy):
+def policies_in_force() -> Sequence[Policy]:
+    """The extension's policies, else that of a WSGI middleware around the application."""
+    found: Sequence[Policy] = flask.current_app.extensions.get(EXTENSION) or ()
+    if not found and isinstance(outer := flask.request.environ.get(POLICY), Policy):
+        found = [outer]
+    if not found:
         raise OptionError("@ratelimit finds no policy: write RateLimit(app, policy) where the application is created")
-    return policy
+    return found
 
 
 def translate() -> Request:

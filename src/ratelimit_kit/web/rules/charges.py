@@ -65,8 +65,7 @@ class RequestCharges:
 
     `names` are the names of the charges in responses; `plain` is true if each is shown as it is; `counted` are the
     charges that some responses refund, with the index of the first, and `provisional` the indexes of all of those;
-    `impossible` are those that can never be admitted; `own_outages` is true if a rule has an `on_outage` or `fallback`,
-    `local` if the charges have been made to local counters.
+    `impossible` are those that can never be admitted; `own_outages` is true if a rule has an `on_outage` or `fallback`.
     """
 
     __slots__ = (
@@ -74,7 +73,6 @@ class RequestCharges:
         "charges",
         "counted",
         "impossible",
-        "local",
         "names",
         "own_outages",
         "plain",
@@ -82,9 +80,8 @@ class RequestCharges:
         "shadow",
     )
 
-    def __init__(self, by_rule: Sequence[RuleCharges], *, local: bool = False) -> None:
+    def __init__(self, by_rule: Sequence[RuleCharges]) -> None:
         self.by_rule = by_rule
-        self.local = local
         self.charges: tuple[Charge, ...] = tuple([charge for one in by_rule for charge in one.charges])
         self.names = [name for one in by_rule for name in one.items]
         self.plain = all(one.rule.shown and not one.repeated for one in by_rule)
@@ -113,8 +110,8 @@ class RequestCharges:
             ]
         )
 
-    def without(self, already_charged: Sequence[RequestCharges]) -> RequestCharges:
-        """What is left after the charges that another integration or a decorator has already made.
+    def without(self, already_charged: Sequence[ChargesMade], place: object) -> RequestCharges:
+        """What is left to charge in `place` after what another integration or a decorator has already charged there.
 
         A charge that a response may still refund counts as paid only for a rule that refunds on the same terms, and one of
         local counters only for a rule that they may decide.
@@ -122,7 +119,8 @@ class RequestCharges:
         earlier = [
             (made.local, other, charge)
             for made in already_charged
-            for other in made.by_rule
+            if made.place == place
+            for other in made.charges.by_rule
             for charge in other.charges
         ]
         new: list[RuleCharges] = []
@@ -156,6 +154,14 @@ class RequestCharges:
 
 
 NOTHING = RequestCharges([])
+
+
+class ChargesMade(NamedTuple):
+    """What a request has been charged in one place; `local` is true for charges of local counters."""
+
+    charges: RequestCharges
+    place: object
+    local: bool
 
 
 class BoundRule:

@@ -14,11 +14,17 @@ from ratelimit_kit.web.rules.rule import Exempt, Rule
 
 
 class Matching:
-    """The rules of a policy, matched to requests: `rules` are all of them, `messages` those for WebSocket messages."""
+    """The rules of a policy, matched to requests: `rules` are all of them, `messages` those for WebSocket messages.
 
-    __slots__ = ("_combined", "_exemption", "_index", "address", "messages", "rules")
+    They count in `place`: what another policy has charged there is not charged again.
+    """
 
-    def __init__(self, rules: Sequence[Rule], namespace: str, address: ClientAddress, exempt: Exempt = ()) -> None:
+    __slots__ = ("_combined", "_exemption", "_index", "address", "messages", "place", "rules")
+
+    def __init__(
+        self, rules: Sequence[Rule], namespace: str, address: ClientAddress, exempt: Exempt = (), place: object = None
+    ) -> None:
+        self.place = place
         self.rules = bind_rules(rules, namespace)
         self.messages = [bound for bound in self.rules if bound.rule.messages]
         self.address = address
@@ -49,7 +55,7 @@ class Matching:
                 if made.charges:
                     found.append(made)
         together = self._combined(found)
-        return together.without(request.already_charged) if request.already_charged else together
+        return together.without(request.already_charged, self.place) if request.already_charged else together
 
     async def acharges(
         self, request: Request, bound: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
@@ -71,7 +77,7 @@ class Matching:
                 if made.charges:
                     found.append(made)
         together = self._combined(found)
-        return together.without(request.already_charged) if request.already_charged else together
+        return together.without(request.already_charged, self.place) if request.already_charged else together
 
     def frees_path(self, request: Request) -> bool:
         """Whether the path is exempt from the policy's own rules, as that of a health check may be."""
@@ -84,4 +90,4 @@ def _naming_head(candidates: Sequence[BoundRule], beside: Sequence[Rule]) -> lis
 
 def _has_named_head(request: Request) -> bool:
     """Whether a rule that names HEAD has been charged already, by the policy or another decorator."""
-    return any(charges.names_head() for charges in request.already_charged)
+    return any(made.charges.names_head() for made in request.already_charged)
