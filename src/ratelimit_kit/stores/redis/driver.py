@@ -112,7 +112,12 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
         name = str(error).rpartition("'")[0].rpartition("'")[2]  # an unexpected keyword argument 'tiemout'
         about = "it is about TLS: write rediss://" if name.startswith("ssl_") else nearest(name, OF_ONE_SERVER)
         raise StoreURLError(f"store={address.shown!r} has no option {name!r}; {about}") from None
-    except ValueError as error:
+    except (
+        ValueError,
+        LookupError,
+        AttributeError,
+        redis.RedisError,
+    ) as error:  # nothing was sent: it is about options
         raise StoreURLError(f"store={address.shown!r} is not a Redis URL: {error}") from None
     client = library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
     return _managed(client, asynchronous=asynchronous)

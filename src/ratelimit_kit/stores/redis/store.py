@@ -16,7 +16,7 @@ from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
 from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts, check_charges, check_refunds
 from ratelimit_kit.stores.denial_cache import forget, forget_all
-from ratelimit_kit.stores.keys import FORMAT, counter_key, encode, key_prefix
+from ratelimit_kit.stores.keys import FORMAT, check_prefix, counter_key, encode, key_prefix
 from ratelimit_kit.stores.redis.checks import client_findings, refuse_repeating, server_facts, server_findings
 from ratelimit_kit.stores.redis.client import AsyncClient, Client, is_cluster
 from ratelimit_kit.stores.redis.cluster import Steps, acarry_out, by_slot, carry_out, deciding
@@ -58,7 +58,7 @@ class RedisStore(BaseStore):
     ) -> None:
         address, timeout = _reach(url, [client, async_client], timeout)
         check_switch("batching", batching)
-        self._prefix = key_prefix(encode(prefix))
+        self._prefix = key_prefix(check_prefix(prefix))
         self._arguments = Arguments(clock)
         self._deciding, self._refunding = BY_SERVER if clock is None else BY_TEST
         self._given = [one for one in (client, async_client) if one is not None]
