@@ -162,8 +162,9 @@ def _of_facts(facts: Mapping[str, Any], refused: set[str]) -> Iterator[Finding]:
         if name not in facts or code in refused:
             continue
         if facts[name] is None:
-            found = "unknown: this user may not run INFO"
-            yield Finding(CHECKS[code], "warn", found, "redis-cli acl setuser NAME +info")
+            found = "not checked: the server does not answer INFO"
+            fix = "redis-cli acl setuser NAME +info; of a managed server, look it up in its console"
+            yield Finding(CHECKS[code], "warn", found, fix)
         else:
             yield Finding(CHECKS[code], "pass", said.format(facts[name]))
 

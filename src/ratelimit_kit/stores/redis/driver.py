@@ -28,6 +28,7 @@ try:
     from redis.exceptions import (
         AuthenticationError,
         BusyLoadingError,
+        ClusterDownError,
         MaxConnectionsError,
         NoPermissionError,
         NoScriptError,
@@ -39,13 +40,16 @@ except ImportError as error:
     raise DependencyError.missing("the Redis store", "the redis package", "redis") from error
 
 __all__ = [
+    "CLIENTS",
     "CLUSTERS",
     "FAILURES",
     "MAX_CONNECTIONS",
     "NEVER_DECODE",
+    "NO_CLIENTS",
     "TIMEOUTS",
     "AuthenticationError",
     "BusyLoadingError",
+    "ClusterDownError",
     "ConnectionLost",
     "InvalidReply",
     "MaxConnectionsError",
@@ -78,6 +82,24 @@ reading = partial(misread_as, InvalidReply)
 """Turns what redis-py raises over bytes that it cannot read into an InvalidReply."""
 
 CLUSTERS = (redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster)
+
+CLIENTS: Final = {
+    False: (redis.Redis, redis.cluster.RedisCluster),
+    True: (redis.asyncio.Redis, redis.asyncio.cluster.RedisCluster),
+}
+"""The classes of clients: sync (False) and asynchronous (True)."""
+
+NO_CLIENTS: Final = (
+    redis.client.Pipeline,
+    redis.client.PubSub,
+    redis.cluster.ClusterPipeline,
+    redis.sentinel.Sentinel,
+    redis.asyncio.client.Pipeline,
+    redis.asyncio.client.PubSub,
+    redis.asyncio.cluster.ClusterPipeline,
+    redis.asyncio.sentinel.Sentinel,
+)
+"""Classes that execute commands too, but not each at once and on one server."""
 
 MAX_CONNECTIONS = 64
 """Connections per process; more threads wait for one within the deadline."""

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from typing import Any
 
 from ratelimit_kit.core.decision import Decision
+from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
 from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts, check_charges, check_refunds
 from ratelimit_kit.stores.denial_cache import forget, forget_all
 from ratelimit_kit.stores.keys import FORMAT, check_prefix, counter_key, encode, key_prefix
-from ratelimit_kit.stores.redis.checks import client_findings, refuse_repeating, server_facts, server_findings
+from ratelimit_kit.stores.redis.checks import (
+    client_findings,
+    refuse_other,
+    refuse_repeating,
+    server_facts,
+    server_findings,
+)
 from ratelimit_kit.stores.redis.client import AsyncClient, Client, is_cluster
 from ratelimit_kit.stores.redis.cluster import Steps, acarry_out, by_slot, carry_out, deciding
 from ratelimit_kit.stores.redis.failures import Failures
@@ -122,22 +129,22 @@ class RedisStore(BaseStore):
         forget_all()
 
     def ping(self) -> None:
-        """Return if Redis responds; raise StoreUnavailableError if it does not."""
-        self._client.command("PING", expected="PONG")
+        """Return if Redis decides; raise StoreUnavailableError if it does not. PING may not be permitted."""
+        self._decide(_TRIAL, peek=True)
 
     async def aping(self) -> None:
         """Do what `ping` does."""
-        await self._aclient.command("PING", expected="PONG")
+        await self._adecide(_TRIAL, peek=True)
 
     def examine(self) -> Iterator[StartupRefused | StartupWarning]:
         """Problems of the client or its server; raises StoreUnavailableError if Redis does not respond."""
         for client in self._given:
             yield from client_findings(repr(self), client)
-        yield from server_findings(repr(self), self._client.call)
+        yield from server_findings(repr(self), self._client.call, partial(_server_time, self))
 
     def facts(self) -> dict[str, Any]:
         """Facts about the server, for `doctor`; raises StoreUnavailableError if it does not respond."""
-        return server_facts(self._client.call)
+        return server_facts(self._client.call, partial(_server_time, self))
 
     def close(self) -> None:
         """Close the connections, when no call is in progress; a later call opens new ones."""
@@ -210,8 +217,10 @@ def _reach(url: str | None, clients: Sequence[Any], timeout: float) -> tuple[Add
     """The address a URL names (None if clients are given) and the deadline; raises OptionError for both or neither."""
     if (url is None) == all(client is None for client in clients):
         raise OptionError("RedisStore takes either a URL such as 'redis://127.0.0.1:6379/0' or clients")
-    for client in clients:
-        refuse_repeating(client)
+    for client, asynchronous in zip(clients, (False, True), strict=True):
+        if client is not None:
+            refuse_other(client, asynchronous=asynchronous)
+            refuse_repeating(client)
     address = None
     if url is not None:
         parsed, given = taken_out(read_url(url), ["timeout"])
@@ -221,7 +230,15 @@ def _reach(url: str | None, clients: Sequence[Any], timeout: float) -> tuple[Add
     return address, timeout
 
 
+_TRIAL = [Charge("trial", SlidingWindow(1, 1), 0)]
+"""A decision that writes nothing: it shows that counting works, by the rights that counting needs."""
+
 _refunded = partial(check_reply, 1)
+
+
+def _server_time(store: RedisStore) -> int:
+    """The server's time (microseconds), or this machine's if a test's clock replaces it."""
+    return store._decide(_TRIAL, peek=True)[0] if store._clock is None else time_ns() // 1000  # noqa: SLF001 - its own module
 
 
 def _delete_all(client: Any, pattern: str) -> None:
