@@ -85,8 +85,10 @@ class RateLimit:
         await _aguard(request, self._rule, self._page(request, others, known or self), again=again)
 
     def _is_built_with(self, other: "RateLimit") -> bool:
-        """Whether both were built in a request, at the same place, as for each message."""
-        return self._place is not None and self._place == other._place  # noqa: SLF001 - its own class
+        """Whether both were built alike in a request, at the same place, as for each message."""
+        place, rule = other._place, other._rule  # noqa: SLF001 - its own class
+        alike = (rule.name, rule.limits) == (self._rule.name, self._rule.limits)
+        return self._place is not None and self._place == place and alike
 
     def _page(self, connection: HTTPConnection, others: "list[RateLimit]", known: "RateLimit") -> Page:
         """The page: the route, and which of its dependencies this is, in the order in which FastAPI calls them."""

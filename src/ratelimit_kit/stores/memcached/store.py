@@ -6,6 +6,7 @@ for a key. Where the clocks of machines differ, a window may be too short by as 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.validation import known_options
-from ratelimit_kit.errors import OptionError, StartupWarning
+from ratelimit_kit.errors import OptionError, StartupWarning, StoreError
 from ratelimit_kit.stores import BaseStore, Charge, Scope
 from ratelimit_kit.stores.denial_cache import forget
 from ratelimit_kit.stores.keys import short_prefix
@@ -25,6 +26,8 @@ from ratelimit_kit.stores.memcached.failures import Failures
 from ratelimit_kit.stores.memcached.servers import Servers
 from ratelimit_kit.stores.memcached.states import MAX_NUMBERS, States
 from ratelimit_kit.stores.urls import read_url, taken_out
+
+_log = logging.getLogger("ratelimit_kit")
 
 
 class MemcachedStore(BaseStore):
@@ -111,12 +114,17 @@ class MemcachedStore(BaseStore):
         await self._aclient.run(self._conversations.ask("version"))
 
     def examine(self) -> Iterator[StartupWarning]:
-        """Problems found with the servers; raises StoreUnavailableError if one does not respond."""
-        return warnings(self._stats())
+        """Problems found with the servers; a proxy that does not pass `stats` on is no reason not to count."""
+        stats = self._stats()
+        if stats is None:
+            _log.warning("%r counts, but does not answer stats: clocks and evictions were not checked", self)
+            return iter(())
+        return warnings(stats)
 
     def facts(self) -> dict[str, Any]:
-        """Facts about the servers, for `doctor`; raises StoreUnavailableError if one does not respond."""
-        return facts(self._stats())
+        """Facts about the servers, for `doctor`; none if they do not answer `stats`."""
+        stats = self._stats()
+        return {} if stats is None else facts(stats)
 
     def close(self) -> None:
         """Close the connections of the sync API; a later call opens new ones."""
@@ -126,8 +134,11 @@ class MemcachedStore(BaseStore):
         """Close the connections, and those of this event loop; a later call opens new ones."""
         await self._aclient.aclose()
 
-    def _stats(self) -> Mapping[str, Mapping[str, str]]:
-        found: Mapping[str, Mapping[str, str]] = self._client.run(self._conversations.ask("stats"))
+    def _stats(self) -> Mapping[str, Mapping[str, str]] | None:
+        try:
+            found: Mapping[str, Mapping[str, str]] = self._client.run(self._conversations.ask("stats"))
+        except StoreError:
+            return None
         return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from ratelimit_kit.cli.doctor.checkup import checkup
 from ratelimit_kit.errors import StoreUnreachableError
 from ratelimit_kit.wsgi import RateLimitMiddleware as Wsgi
 from tests.clusters import cluster_servers, sentinel_servers
-from tests.processes import redis_server
+from tests.processes import Process, redis_server
 
 pytestmark = pytest.mark.live
 
@@ -69,27 +70,37 @@ def in_a_cluster() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def behind_a_proxy() -> Iterator[str]:
-    """A proxy that ends the connection when it does not know a command, as twemproxy does."""
-    with redis_server() as server:
+def proxy(port: int, *refused: bytes, says: bytes = b"") -> Iterator[int]:
+    """A proxy to that port. For a command that it does not pass on it says so, or else ends the connection."""
 
-        class Proxy(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                with client_library.Connection(port=server.port)._connect() as behind:
-                    self.request.setblocking(True)
-                    threading.Thread(target=pump, args=(behind, self.request), daemon=True).start()
-                    while data := self.request.recv(65536):
-                        if any(word in data.upper() for word in (b"\r\nINFO\r\n", b"\r\nPING\r\n", b"\r\nTIME\r\n")):
-                            return
+    class Proxy(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", port)) as behind:
+                threading.Thread(target=pump, args=(behind, self.request), daemon=True).start()
+                while data := self.request.recv(65536):
+                    if not any(word in data.upper() for word in refused):
                         behind.sendall(data)
+                    elif says:
+                        self.request.sendall(says)
+                    else:
+                        return
 
-        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as proxy:
-            proxy.daemon_threads = True
-            threading.Thread(target=proxy.serve_forever, daemon=True).start()
-            try:
-                yield f"redis://127.0.0.1:{proxy.server_address[1]}/0"
-            finally:
-                proxy.shutdown()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+@contextlib.contextmanager
+def behind_a_proxy() -> Iterator[str]:
+    with (
+        redis_server() as server,
+        proxy(server.port, *(b"\r\n%b\r\n" % name for name in (b"INFO", b"PING", b"TIME"))) as port,
+    ):
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 def pump(source: Any, sink: Any) -> None:
@@ -179,3 +190,19 @@ def test_a_right_that_counting_needs_is_asked_for_at_the_start(right: str) -> No
         store = RedisStore(f"redis://app:word@127.0.0.1:{server.port}/0", timeout=5)
         with pytest.raises(StoreUnreachableError, match="this user may not do that: it needs EVALSHA"):
             Policy(Rule("1/minute"), Rule("9/day"), store=store).start()
+
+
+@pytest.mark.parametrize("says", [b"ERROR\r\n", b""], ids=["error", "end"])
+def test_memcached_behind_a_proxy_without_statistics(
+    memcached: Process, says: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "ratelimit_kit")
+    with proxy(memcached.port, b"STATS", says=says) as port:
+        url = f"memcached://127.0.0.1:{port}?timeout=5"
+        site = Policy(Rule("2/minute", name="site"), store=url)
+        site.start()
+        assert "clocks and evictions were not checked" in caplog.text
+        assert site.health().status == "pass"
+        findings = {one.check: one.status for one in checkup({"store": url}, bare=True)}
+        assert (findings["server"], findings["counting"]) == ("pass", "pass")
+        site.store.close()
