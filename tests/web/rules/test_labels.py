@@ -45,24 +45,29 @@ def twice(ratelimit: Any, limited: Any) -> Any:
     return ratelimit(outer)(ratelimit(inner)(limited))
 
 
-def hidden_away(*_: Any, **__: Any) -> str:
-    return "in"
+def view() -> Any:
+    """A view of its own for each site: one that is decorated must not be served bare elsewhere."""
+
+    def hidden_away(*_: Any, **__: Any) -> str:
+        return "in"
+
+    return hidden_away
 
 
 @contextmanager
-def of_flask(view: Any) -> Iterator[Ask]:
+def of_flask(limited: Any) -> Iterator[Ask]:
     app = flask.Flask("labels")
     ratelimit_kit.flask.RateLimit(app, policy())
-    if isinstance(view, flask.Blueprint):
-        view.add_url_rule("/login", view_func=hidden_away)
-        app.register_blueprint(view)
+    if isinstance(limited, flask.Blueprint):
+        limited.add_url_rule("/login", view_func=view())
+        app.register_blueprint(limited)
     else:
-        app.add_url_rule("/login", view_func=view, endpoint="login")
+        app.add_url_rule("/login", view_func=limited, endpoint="login")
     yield lambda: ask_wsgi(app, "/login", "GET", (), "203.0.113.9")
 
 
 def flask_function() -> Any:
-    return of_flask(twice(ratelimit_kit.flask.ratelimit, hidden_away))
+    return of_flask(twice(ratelimit_kit.flask.ratelimit, view()))
 
 
 def flask_class() -> Any:
@@ -70,7 +75,7 @@ def flask_class() -> Any:
 
     class HiddenAway(MethodView):
         decorators = (ratelimit_kit.flask.ratelimit(inner), ratelimit_kit.flask.ratelimit(outer))
-        get = hidden_away
+        get = view()
 
     return of_flask(HiddenAway.as_view(SECRET))
 
@@ -80,8 +85,8 @@ def flask_blueprint() -> Any:
 
 
 @contextmanager
-def of_django(view: Any) -> Iterator[Ask]:
-    urls = type("Urls", (), {"urlpatterns": [path("login", view)]})
+def of_django(limited: Any) -> Iterator[Ask]:
+    urls = type("Urls", (), {"urlpatterns": [path("login", limited)]})
     setting = {"store": MemoryStore(clock=ManualClock()), "rules": [{"limits": "99/minute", "paths": ["/none"]}]}
     with override_settings(ROOT_URLCONF=urls, RATELIMIT_KIT=setting, REST_FRAMEWORK={"UNAUTHENTICATED_USER": None}):
         yield lambda: ask_wsgi(WSGIHandler(), "/login", "GET", (), "203.0.113.9")

@@ -24,7 +24,7 @@ from ratelimit_kit.web.policy.reports import Asked, Reports
 from ratelimit_kit.web.response.denial import Respond
 from ratelimit_kit.web.response.responder import Responder
 from ratelimit_kit.web.response.result import PASS, CheckResult
-from ratelimit_kit.web.rules.charges import NOTHING, BoundRule, ChargesMade, RequestCharges
+from ratelimit_kit.web.rules.charges import NOTHING, BoundRule, LocalPlace, RequestCharges
 from ratelimit_kit.web.rules.matching import Matching
 from ratelimit_kit.web.rules.rule import Exempt, Rule
 
@@ -174,22 +174,27 @@ class RuleSet:
         """The result of the enforced rules."""
         if not decision.allowed:
             return self._responder.denied(request, charges, decision)
-        self._note(request, charges, decision)
+        _note(request, charges, decision)
         return self._responder.allowed(request, charges, decision)
 
     def _watch(self, request: Request, charges: RequestCharges, decision: Decision, result: CheckResult) -> CheckResult:
         """The result after the shadow rules, which refuse nobody."""
-        self._note(request, charges, decision)
+        _note(request, charges, decision)
         return self._responder.watched(result, charges, decision)
-
-    def _note(self, request: Request, charges: RequestCharges, decision: Decision) -> None:
-        """Record what was charged, so that it is not charged again, here or in the store; a refusal charges nothing."""
-        if decision.allowed and (not decision.degraded or is_local(decision)):
-            request.already_charged.append(ChargesMade(charges, self.matching.place, decision.degraded))
 
     def _refuse_cost(self, request: Request, charges: RequestCharges) -> CheckResult:
         self._reports.tell_of_impossible(charges.impossible, shadow=False)
         return self._responder.too_costly(request, charges)
+
+
+def _note(request: Request, charges: RequestCharges, decision: Decision) -> None:
+    """Record what was charged, so that it is not charged again, here or in the store; a refusal charges nothing."""
+    if not decision.allowed:
+        return
+    if not decision.degraded:
+        request.already_charged.append(charges)
+    elif is_local(decision):
+        request.already_charged.append(RequestCharges(charges.by_rule, LocalPlace(charges.place)))
 
 
 def _place(store: Store) -> object:

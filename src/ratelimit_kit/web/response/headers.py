@@ -88,9 +88,10 @@ def _effective_window(verdict: Verdict, limit: Quota, age: int) -> int:
     """
     if verdict.wait >= FOREVER:  # under a limit of 0: a client that tries again all the same does so once a window
         return limit.window
-    paced = -(-verdict.remaining * limit.window // limit.quota) * MICROSECONDS
-    t = max(paced, verdict.wait) if verdict.allowed else min(paced or verdict.wait, verdict.wait)
-    return max(1, -((age - t) // MICROSECONDS))
+    t, paced = verdict.wait, -(-verdict.remaining * limit.window // limit.quota) * MICROSECONDS
+    if paced > t if verdict.allowed else 0 < paced < t:
+        t = paced
+    return -((age - t) // MICROSECONDS) if t > age else 1
 
 
 class Aged(NamedTuple):

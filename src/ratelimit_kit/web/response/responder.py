@@ -63,7 +63,8 @@ class Responder:
         if decision.degraded:  # there are no fields, but local counters may get their charges back
             return self.watched(PASS, charges, decision)
         fields = self._fields if charges.plain else partial(_shown, self._fields)
-        shown, together = self._shown(request, _items(charges, decision))
+        shown = Shown(_items(charges, decision), self._store.backend.elapsed_clock)
+        together = self._together(request, shown) if self._shows_one else None
         return Passed(
             shown,
             fields,
@@ -92,7 +93,8 @@ class Responder:
         names = [name for name, verdict in items if not verdict.allowed]
         limits: list[Header] = []
         if items:
-            shown, together = self._shown(request, items)
+            shown = Shown(items, self._store.backend.elapsed_clock)
+            together = self._together(request, shown) if self._shows_one else None
             limits = self._fields(items, 0, together.beside(shown) if together else ())
             if together:
                 together.written.update(limits)
@@ -115,17 +117,14 @@ class Responder:
             fields.append(exposing(limits))
         return DirectResponse(status, _REASONS.get(status, "Refused"), _once(fields), data)
 
-    def _shown(self, request: Request, items: list[Item]) -> tuple[Shown, ShownTogether | None]:
-        """The items of a decision, and all decisions about the request if the family shows one limit of them all."""
-        shown = Shown(items, self._store.backend.elapsed_clock)
-        if not self._shows_one:
-            return shown, None
+    def _together(self, request: Request, shown: Shown) -> ShownTogether:
+        """All decisions about the request, of which the family shows one; this one is added."""
         charged = request.already_charged
         together: ShownTogether | None = getattr(charged, "shown", None)
         if together is None:
             together = charged.shown = ShownTogether()
         together.beside(shown)
-        return shown, together
+        return together
 
     def _is_exposed(self, request: Request) -> bool:
         return self._expose and "origin" in request.headers

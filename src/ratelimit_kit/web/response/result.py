@@ -29,7 +29,7 @@ class PendingRefund(NamedTuple):
 
 
 class Shown:
-    """The items of one decision, for a response; `current` is what is left of them after refunds."""
+    """The items of one decision and their age, for a response; `current` is what is left of them after refunds."""
 
     __slots__ = ("_clock", "_given_at", "current", "items")
 
@@ -38,10 +38,10 @@ class Shown:
         self._clock = clock
         self._given_at = clock()
 
-    @property
     def age(self) -> int:
         """Microseconds since the decision."""
-        return max(0, self._clock() - self._given_at) // 1000
+        age = (self._clock() - self._given_at) // 1000
+        return max(0, age)
 
 
 class ShownTogether:
@@ -58,7 +58,7 @@ class ShownTogether:
         if shown not in self._decisions:
             self._decisions.append(shown)
         others = [one for one in self._decisions if one is not shown]
-        return [Aged(verdict, one.age) for one in others for name, verdict in one.current if name]
+        return [Aged(verdict, one.age()) for one in others for name, verdict in one.current if name]
 
 
 class CheckResult:
@@ -191,8 +191,8 @@ class Passed(CheckResult):
             for one in self._returned:
                 _give_back(items, one)
         if together is None:
-            return to_add(self._fields(shown.current, shown.age, ()), response, exposed=self._exposed)
-        fields = self._fields(shown.current, shown.age, together.beside(shown))
+            return to_add(self._fields(shown.current, shown.age(), ()), response, exposed=self._exposed)
+        fields = self._fields(shown.current, shown.age(), together.beside(shown))
         added = to_add(fields, response, exposed=self._exposed, written=together.written)
         together.written.update(added)
         return added

@@ -19,18 +19,17 @@ class Matching:
     They count in `place`: what another policy has charged there is not charged again.
     """
 
-    __slots__ = ("_combined", "_exemption", "_index", "address", "messages", "place", "rules")
+    __slots__ = ("_combined", "_exemption", "_index", "address", "messages", "rules")
 
     def __init__(
         self, rules: Sequence[Rule], namespace: str, address: ClientAddress, exempt: Exempt = (), place: object = None
     ) -> None:
-        self.place = place
         self.rules = bind_rules(rules, namespace)
         self.messages = [bound for bound in self.rules if bound.rule.messages]
         self.address = address
         self._index = RuleIndex([bound for bound in self.rules if not bound.rule.messages])
         self._exemption = Exemption(exempt)
-        self._combined = Combined()
+        self._combined = Combined(place)
 
     def charges(
         self, request: Request, bound: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
@@ -55,7 +54,7 @@ class Matching:
                 if made.charges:
                     found.append(made)
         together = self._combined(found)
-        return together.without(request.already_charged, self.place) if request.already_charged else together
+        return together.without(request.already_charged) if request.already_charged else together
 
     async def acharges(
         self, request: Request, bound: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
@@ -77,7 +76,7 @@ class Matching:
                 if made.charges:
                     found.append(made)
         together = self._combined(found)
-        return together.without(request.already_charged, self.place) if request.already_charged else together
+        return together.without(request.already_charged) if request.already_charged else together
 
     def frees_path(self, request: Request) -> bool:
         """Whether the path is exempt from the policy's own rules, as that of a health check may be."""
@@ -90,4 +89,4 @@ def _naming_head(candidates: Sequence[BoundRule], beside: Sequence[Rule]) -> lis
 
 def _has_named_head(request: Request) -> bool:
     """Whether a rule that names HEAD has been charged already, by the policy or another decorator."""
-    return any(made.charges.names_head() for made in request.already_charged)
+    return any(made.names_head() for made in request.already_charged)
