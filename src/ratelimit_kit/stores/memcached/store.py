@@ -122,9 +122,9 @@ class MemcachedStore(BaseStore):
         return warnings(stats)
 
     def facts(self) -> dict[str, Any]:
-        """Facts about the servers, for `doctor`; none if they do not answer `stats`."""
+        """Facts about the servers, for `doctor`; None for those that only `stats` would tell, if they do not answer it."""
         stats = self._stats()
-        return {} if stats is None else facts(stats)
+        return dict.fromkeys(("evictions", "clock_offset")) if stats is None else facts(stats)
 
     def close(self) -> None:
         """Close the connections of the sync API; a later call opens new ones."""

@@ -89,10 +89,10 @@ def client_findings(name: str, client: Any) -> Iterator[StartupRefused]:
 
 
 def server_findings(
-    name: str, call: Callable[[Callable[[Any], Any]], Any], server_time: Callable[[], int]
+    name: str, call: Callable[[Callable[[Any], Any]], Any], clock: Callable[[], int]
 ) -> Iterator[StartupRefused | StartupWarning]:
-    """Problems of the server: `call` runs a function on the client and raises StoreError, `server_time` is in microseconds."""
-    offset = _offset(server_time)
+    """Problems of the server: `call` runs a function on the client and raises StoreError, `clock` tells its time in microseconds."""
+    offset = _offset(clock)
     if abs(offset) > MAX_OFFSET_SECONDS:
         yield ClockOffsetWarning(
             f"the clock of {name} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's: limits count "
@@ -120,9 +120,9 @@ def server_findings(
         )
 
 
-def server_facts(call: Callable[[Callable[[Any], Any]], Any], server_time: Callable[[], int]) -> dict[str, Any]:
+def server_facts(call: Callable[[Callable[[Any], Any]], Any], clock: Callable[[], int]) -> dict[str, Any]:
     """Facts about the server, for people: version, role, eviction policy, and clock offset in seconds."""
-    offset = _offset(server_time)
+    offset = _offset(clock)
     info = _info(call) or {}
     name = str(info.get("server_name", "redis")).capitalize()
     version = info.get("valkey_version") or info.get("redis_version", "of a version that it does not tell")
@@ -134,10 +134,16 @@ def server_facts(call: Callable[[Callable[[Any], Any]], Any], server_time: Calla
     }
 
 
-def _offset(server_time: Callable[[], int]) -> float:
+def server_time(call: Callable[[Callable[[Any], Any]], Any]) -> int:
+    """The server's time in microseconds."""
+    seconds, microseconds = _one(call(lambda client: client.time()), tuple)
+    return int(seconds) * MICROSECONDS + int(microseconds)
+
+
+def _offset(clock: Callable[[], int]) -> float:
     """How many seconds the server's clock is ahead of this machine's."""
     begun = time.time()
-    return server_time() / MICROSECONDS - (begun + time.time()) / 2
+    return clock() / MICROSECONDS - (begun + time.time()) / 2
 
 
 def _info(call: Callable[[Callable[[Any], Any]], Any]) -> dict[str, Any] | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from time import monotonic_ns, time_ns
+from time import monotonic_ns
 from typing import Any
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.validation import check_switch, known_options
-from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
+from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreUnavailableError
 from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts, check_charges, check_refunds
 from ratelimit_kit.stores.denial_cache import forget, forget_all
 from ratelimit_kit.stores.keys import FORMAT, check_prefix, counter_key, encode, key_prefix
@@ -24,9 +24,11 @@ from ratelimit_kit.stores.redis.checks import (
     refuse_repeating,
     server_facts,
     server_findings,
+    server_time,
 )
 from ratelimit_kit.stores.redis.client import AsyncClient, Client, is_cluster
 from ratelimit_kit.stores.redis.cluster import Steps, acarry_out, by_slot, carry_out, deciding
+from ratelimit_kit.stores.redis.driver import TIMEOUTS
 from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.stores.redis.replies import check_decisions, check_reply, decisions, other_window
 from ratelimit_kit.stores.redis.scripts import BY_SERVER, BY_TEST, Arguments
@@ -86,13 +88,13 @@ class RedisStore(BaseStore):
         In a cluster, charges in several slots are decided slot by slot, with refunds on a denial.
         """
         if self.clustered:
-            return carry_out(deciding(charges, self._slots(charges)), self._steps)
+            return carry_out(deciding(charges, by_slot(charges, self._checked(charges))), self._steps)
         return self._decide(charges)[1]
 
     async def adecide(self, charges: Sequence[Charge]) -> Verdicts:
         """Do what `decide` does, batched with other calls made in the same iteration of the event loop."""
         if self.clustered:
-            return await acarry_out(deciding(charges, self._slots(charges)), self._steps)
+            return await acarry_out(deciding(charges, by_slot(charges, self._checked(charges))), self._steps)
         batcher = self._aclient.batcher()
         if batcher is not None and charges:
             return await batcher.decide(charges, self._checked(charges))
@@ -124,17 +126,22 @@ class RedisStore(BaseStore):
 
     def clear(self) -> None:
         """Delete every key with this store's prefix, on every primary; not atomic, for tests."""
-        pattern = f"{self._prefix.removesuffix(f'{FORMAT}:')}*"
-        self._client.call(lambda client: _delete_all(client, pattern), timed=False)
+        self._client.call(partial(_delete_all, pattern=f"{self._prefix.removesuffix(f'{FORMAT}:')}*"), timed=False)
         forget_all()
 
     def ping(self) -> None:
-        """Return if Redis decides; raise StoreUnavailableError if it does not. PING may not be permitted."""
-        self._decide(_TRIAL, peek=True)
+        """Return if Redis responds, or decides without permitting PING; raise StoreUnavailableError if it does not."""
+        try:
+            self._client.command("PING", expected="PONG")
+        except StoreUnavailableError as error:
+            self._decide(_trial_after(error), peek=True)
 
     async def aping(self) -> None:
         """Do what `ping` does."""
-        await self._adecide(_TRIAL, peek=True)
+        try:
+            await self._aclient.command("PING", expected="PONG")
+        except StoreUnavailableError as error:
+            await self._adecide(_trial_after(error), peek=True)
 
     def examine(self) -> Iterator[StartupRefused | StartupWarning]:
         """Problems of the client or its server; raises StoreUnavailableError if Redis does not respond."""
@@ -188,12 +195,7 @@ class RedisStore(BaseStore):
         arguments = self._arguments.refund(charges, charged_at)
         await self._aclient.run(self._refunding, self._keys(charges), arguments, _refunded)
 
-    @property
-    def _steps(self) -> Steps:
-        return Steps(self._decide, self._adecide, self._refund, self._arefund)
-
-    def _slots(self, charges: Sequence[Charge]) -> list[list[Charge]]:
-        return by_slot(charges, self._checked(charges))
+    _steps = property(lambda self: Steps(self._decide, self._adecide, self._refund, self._arefund))
 
     def _parts(self, charges: Sequence[Charge]) -> list[Sequence[Charge]]:
         """What one call may refund or reset."""
@@ -231,14 +233,24 @@ def _reach(url: str | None, clients: Sequence[Any], timeout: float) -> tuple[Add
 
 
 _TRIAL = [Charge("trial", SlidingWindow(1, 1), 0)]
-"""A decision that writes nothing: it shows that counting works, by the rights that counting needs."""
+"""What shows that counting works, by the rights that counting needs."""
 
 _refunded = partial(check_reply, 1)
 
 
+def _trial_after(error: StoreUnavailableError) -> list[Charge]:
+    """A decision that writes nothing, for a server that may only not permit a command; the error if it is silent."""
+    if isinstance(error.__cause__, TIMEOUTS):
+        raise error
+    return _TRIAL
+
+
 def _server_time(store: RedisStore) -> int:
-    """The server's time (microseconds), or this machine's if a test's clock replaces it."""
-    return store._decide(_TRIAL, peek=True)[0] if store._clock is None else time_ns() // 1000  # noqa: SLF001 - its own module
+    """The server's time (microseconds): by the command, or by a trial decision if that is not permitted."""
+    try:
+        return server_time(store._client.call)  # noqa: SLF001 - its own module
+    except StoreUnavailableError as error:
+        return store._decide(_trial_after(error), peek=True)[0]  # noqa: SLF001 - its own module
 
 
 def _delete_all(client: Any, pattern: str) -> None:
