@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -37,10 +37,20 @@ class Answered(NamedTuple):
     body: bytes
 
 
-class Site:
-    """A site; `ran` lists the methods with which its view was called, and `respond` says what it answers."""
+class Ran(list[str]):
+    """The methods with which a view was called; `during` happens in each call."""
 
-    def __init__(self, application: Any, *, asgi: bool, ran: list[str]) -> None:
+    during: Callable[[], None] = staticmethod(lambda: None)
+
+    def append(self, method: str) -> None:
+        super().append(method)
+        self.during()
+
+
+class Site:
+    """A site; `ran` lists the methods with which its view was called."""
+
+    def __init__(self, application: Any, *, asgi: bool, ran: Ran) -> None:
         self.application = application
         self.asgi = asgi
         self.ran = ran
@@ -210,7 +220,7 @@ DECORATORS = {
 def site(name: str, *rules: Rule, decorate: Any = lambda view: view, **options: Any) -> Iterator[Site]:
     """A site of that integration, under a policy of these rules; `decorate` is for its view."""
     make, is_asgi = MAKERS[name]
-    ran: list[str] = []
+    ran = Ran()
     policy = Policy(*rules, **{"store": MemoryStore(clock=ManualClock()), **options})
     if name in {"wsgi", "asgi", "django"} and not rules:
         policy = Policy(Rule("1000/minute", name="other"), **{"store": MemoryStore(clock=ManualClock()), **options})
@@ -219,14 +229,17 @@ def site(name: str, *rules: Rule, decorate: Any = lambda view: view, **options: 
 
 
 @contextmanager
-def limited(way: str, limit: str, **options: Any) -> Iterator[Site]:
-    """A site whose view has a limit: by a rule of the policy ("flask"), or by a decorator ("flask decorator")."""
+def limited(way: str, limit: str, policy: Mapping[str, Any] = {}, **options: Any) -> Iterator[Site]:
+    """A site whose view has a limit: by a rule of the policy ("flask"), or by a decorator ("flask decorator").
+
+    `policy` are options of the policy, the others are the rule's.
+    """
     name, _, decorator = way.partition(" ")
     if decorator:
-        with site(name, decorate=DECORATORS[name](limit, **options)) as found:
+        with site(name, decorate=DECORATORS[name](limit, **options), **policy) as found:
             yield found
     else:
-        with site(name, Rule(limit, **options)) as found:
+        with site(name, Rule(limit, **options), **policy) as found:
             yield found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ratelimit_kit import Policy, Rule
+from ratelimit_kit import MemoryStore, Policy, Rule
 from ratelimit_kit.asgi import RateLimitMiddleware
 from ratelimit_kit.errors import ConfigurationError, OptionError
 from ratelimit_kit.fastapi import RateLimit, RateLimited, install, ratelimit
+from ratelimit_kit.testing import ManualClock
 
 SOCKET_REFUSED: Any = getattr(testclient, "WebSocketDenialResponse", WebSocketDisconnect)
 """Before 0.37, Starlette's test client sees no response to a refused handshake, only that it is closed."""
@@ -252,3 +254,70 @@ def test_a_decorator_on_a_router_that_is_included_is_fine() -> None:
 
     app.include_router(router, prefix="/api")
     assert codes(app, "/api/right", "/api/right") == [200, 429]
+
+
+BUILT_ONCE = {
+    "named": RateLimit("3/minute", key="ip", name="messages"),
+    "unnamed": RateLimit("3/minute", key="ip"),
+    "with a lambda": RateLimit("3/minute", key=lambda request: str(request.client.host)),
+}
+BUILT_FOR_EACH: dict[str, Callable[[], RateLimit]] = {
+    "named": lambda: RateLimit("3/minute", key="ip", name="messages"),
+    "unnamed": lambda: RateLimit("3/minute", key="ip"),
+    "with a lambda": lambda: RateLimit("3/minute", key=lambda request: str(request.client.host)),
+}
+
+
+def messages(limit: Callable[[], RateLimit], *rules: Rule, **options: Any) -> list[str]:
+    """What six messages over one WebSocket are told, each of which asks for a limit by hand."""
+    app = FastAPI()
+    install(app, Policy(*rules, store=MemoryStore(clock=ManualClock())))
+
+    @app.websocket("/ws", **options)
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async for _ in websocket.iter_text():
+            try:
+                await limit()(websocket)
+            except RateLimited:
+                await websocket.send_text("no")
+            else:
+                await websocket.send_text("yes")
+
+    with TestClient(app).websocket_connect("/ws") as socket:
+        told = []
+        for _ in range(6):
+            socket.send_text("x")
+            told.append(socket.receive_text())
+    return told
+
+
+@pytest.mark.parametrize("name", BUILT_ONCE)
+def test_each_message_that_asks_by_hand_is_charged(name: str) -> None:
+    limit = BUILT_ONCE[name]
+    assert messages(lambda: limit) == ["yes"] * 3 + ["no"] * 3
+    assert messages(lambda: limit, dependencies=[Depends(limit)]) == ["yes"] * 2 + ["no"] * 4  # and the handshake
+
+
+@pytest.mark.parametrize("name", BUILT_FOR_EACH)
+def test_so_is_one_whose_limit_is_built_for_it(name: str) -> None:
+    assert messages(BUILT_FOR_EACH[name]) == ["yes"] * 3 + ["no"] * 3
+
+
+def test_the_handshake_excuses_no_message_from_a_limit_of_the_same_name() -> None:
+    rule = Rule("3/minute", key="ip", name="messages")
+    assert messages(lambda: BUILT_ONCE["named"], rule) == ["yes"] * 2 + ["no"] * 4
+
+
+@pytest.mark.parametrize("make", [lambda: BUILT_ONCE["unnamed"], BUILT_FOR_EACH["unnamed"]], ids=["once", "each time"])
+def test_a_request_that_asks_by_hand_several_times_is_charged_each_time(make: Callable[[], RateLimit]) -> None:
+    app = FastAPI()
+    install(app, Policy(store=MemoryStore(clock=ManualClock())))
+
+    @app.get("/")
+    async def page(request: Request) -> None:
+        for _ in range(2):
+            await make()(request)
+
+    client = TestClient(app)
+    assert [client.get("/").status_code for _ in range(3)] == [200, 429, 429]

@@ -10,10 +10,11 @@ import pytest
 from flask_login import LoginManager, UserMixin
 from flask_login import login_user as login
 
-from ratelimit_kit import Policy, Rule
+from ratelimit_kit import MemoryStore, Policy, Rule
 from ratelimit_kit.errors import ConfigurationError, IdentityError, OptionError, UnsafeWorkersError
 from ratelimit_kit.flask import RateLimit, exempt, health, liveness, ratelimit
 from ratelimit_kit.wsgi import RateLimitMiddleware
+from tests.web.policy.test_policy import BrokenStore
 
 
 def site(*rules: Rule, **options: Any) -> flask.Flask:
@@ -256,3 +257,36 @@ def test_decorators_in_any_number_beneath_the_route_are_fine() -> None:
         return "limited"
 
     assert codes(app, "/right", "/right") == [200, 429]
+
+
+def test_policies_on_one_store_count_once() -> None:
+    app, store = flask.Flask("once"), MemoryStore()
+    for _ in range(2):
+        RateLimit(app, Policy(Rule("2/minute", key="ip"), store=store))
+    assert codes(app, "/", "/", "/") == [404, 404, 429]
+
+
+def test_a_policy_that_is_installed_twice_counts_once() -> None:
+    app, policy = flask.Flask("twice"), Policy(Rule("2/minute", key="ip"), store=MemoryStore())
+    RateLimit(app, policy)
+    RateLimit().init_app(app, policy)
+    assert codes(app, "/", "/", "/") == [404, 404, 429]
+    assert app.test_client().get("/").headers.getlist("Retry-After") != []
+
+
+def test_decorators_count_on_the_first_of_several_policies() -> None:
+    stores = [MemoryStore(), MemoryStore()]
+    app = flask.Flask("first")
+    for store in stores:
+        RateLimit(app, Policy(store=store))
+    app.add_url_rule("/", view_func=ratelimit("1/minute")(lambda: "in"), endpoint="index")
+    assert codes(app, "/", "/") == [200, 429]
+    assert [len(store) for store in stores] == [1, 0]
+
+
+def test_the_health_of_several_policies_is_that_of_the_worst() -> None:
+    app = flask.Flask("health")
+    RateLimit(app, Policy(Rule("9/minute"), store=MemoryStore()))
+    RateLimit(app, Policy(Rule("9/minute"), store=BrokenStore(), on_outage="deny", start_without_store=True))
+    app.add_url_rule("/healthz", view_func=health)
+    assert app.test_client().get("/healthz").status_code == 503

@@ -18,9 +18,18 @@ from ratelimit_kit.guard.abort import lifespan_message
 from ratelimit_kit.guard.decorator_order import REFUSALS
 from ratelimit_kit.guard.worker_detection import detected, within_lifespan
 from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, Request, Response
+from ratelimit_kit.web.http.messages import (
+    ALREADY_CHARGED,
+    APPLICATION,
+    POLICY,
+    RESULTS,
+    AlreadyCharged,
+    Request,
+    Response,
+)
 from ratelimit_kit.web.policy.policy import Policy, responder_of, started
 from ratelimit_kit.web.response.assets import serving
+from ratelimit_kit.web.response.headers import missing, replaced
 from ratelimit_kit.web.response.health import LIVE
 from ratelimit_kit.web.response.result import CheckResult
 
@@ -190,11 +199,17 @@ class _Finishing:
     async def _finished(self, message: Message, status: int) -> Message:
         self.begun = True
         headers = None
+        for result in self.results:
+            if result.denied:  # the application may have written this refusal itself
+                headers = list(message.get("headers", ()))
+                headers += raw_fields(missing(result.limit_fields, RawFields(headers)))
         for result in reversed(self.results):  # the innermost first, as if each had its own middleware
             if result.touches:
                 headers = list(message.get("headers", ())) if headers is None else headers
                 response = Response(status, RawFields(headers))
                 fields = await result.afinish(response) if result.pending else result.finish(response)
+                if old := replaced(fields):
+                    headers = [field for field in headers if field[0].decode("latin-1").lower() not in old]
                 headers += raw_fields(fields)
         return message if headers is None else {**message, "headers": headers}
 
@@ -237,7 +252,7 @@ class _Conversation:
         message = await self._receive()
         if message["type"] != "websocket.receive":
             return message
-        request = request_of({**self._scope, ALREADY_CHARGED: []})  # each message is charged
+        request = request_of({**self._scope, ALREADY_CHARGED: AlreadyCharged()})  # each message is charged
         result = await self._policy.acheck(request, self._policy.message_rules)
         if not result.denied:
             return message

@@ -27,9 +27,9 @@ except ImportError as error:
 
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import options_of
-from ratelimit_kit.django.site import finished, site_policy, translate
+from ratelimit_kit.django.site import finished, refused, site_policy, translate
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.web.http.messages import Header, Request
+from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.identity.keys import Key
 from ratelimit_kit.web.policy.decorators import Bindings, bound_once
@@ -154,16 +154,15 @@ class RateLimitThrottle(BaseThrottle):  # type: ignore[misc]  # Django REST fram
         result = self._decide(request, view, [self] if alone else _of(view))
         if not alone:
             setattr(request._request, DECIDED, (view, result))  # noqa: SLF001 - its public way to Django's request
+        _finish_with(view, result)
         if result.denied:
             fields = dict(result.headers)
-            view.headers.update({name: value for name, value in result.headers if _tells_of_limits((name, value))})
             self._wait = float(fields["Retry-After"]) if "Retry-After" in fields else None
             if result.status == 503:
                 raise StoreUnavailable(self._wait or 1.0)
             if result.status == 413:
                 raise RequestTooCostly
             return False
-        _finish_with(view, result)
         return True
 
     def wait(self) -> float | None:
@@ -247,12 +246,15 @@ def _of(view: Any) -> list[RateLimitThrottle]:
 
 def _finish_with(view: Any, result: CheckResult) -> None:
     """Finish the result when the view's response is final: only then is it known what caches may do with it."""
-    if not result.touches:
+    if not result.denied and not result.touches:
         return
     finalize = view.finalize_response
 
     def finalized(request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
-        return finished(result, finalize(request, response, *args, **kwargs), request._request)  # noqa: SLF001 - its public way
+        response = finalize(request, response, *args, **kwargs)
+        if result.denied:
+            return refused(result, response)
+        return finished(result, response, request._request)  # noqa: SLF001 - its public way to Django's request
 
     view.finalize_response = finalized
 
@@ -293,7 +295,3 @@ def _request(request: Any) -> Request:
         mount=seen.mount,
         bridge=seen.bridge,
     )
-
-
-def _tells_of_limits(field: Header) -> bool:
-    return not field[0].lower().startswith("content-") and field[0].lower() not in {"vary", "retry-after"}

@@ -17,8 +17,9 @@ from ratelimit_kit.core.calling import forwarding, is_asynchronous_generator, is
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
 from ratelimit_kit.guard.decorator_order import misplaced
+from ratelimit_kit.guard.per_request_limiters import place_in_request
 from ratelimit_kit.web.http import asgi as scope
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, AlreadyCharged
 from ratelimit_kit.web.http.routes import paths_to, routes_of
 from ratelimit_kit.web.policy.decorators import bound_rule, recorded, wrap_view
 from ratelimit_kit.web.policy.policy import Policy
@@ -59,7 +60,7 @@ class RateLimited(HTTPException):
     """An endpoint's own limit refused a request; an `exception_handler` for this or for 429 may write the response."""
 
     def __init__(self, result: CheckResult) -> None:
-        fields = {name: value for name, value in result.headers if not _describes_body(name)}
+        fields = dict(result.limit_fields)
         wait = f" Try again in {fields['Retry-After']} s." if "Retry-After" in fields else ""
         super().__init__(result.status, f"{result.reason}.{wait}", fields)
         self.result = result
@@ -73,19 +74,27 @@ class RateLimit:
 
     def __init__(self, *limits: str | Limit | Tiers, **options: Any) -> None:
         self._rule = Rule(*limits, **options)
+        self._place = place_in_request()
 
     # FastAPI reads the annotation; up to 0.123 it cannot resolve a string annotation on a callable object.
     async def __call__(self, request: HTTPConnection) -> None:
         """Let the request pass, or raise RateLimited; further calls, as for a WebSocket's messages, charge again."""
         others: list[RateLimit] = request.scope.setdefault(DEPENDENCIES, [])
-        again = self in others
-        if not again:
+        known = next((one for one in others if one is self or one._is_built_with(self)), None)  # noqa: SLF001 - its own class
+        if known is None:
             others.append(self)
-        await _aguard(request, self._rule, self._page(request, others), again=again)
+        again = known is not None or _is_accepted(request)
+        await _aguard(request, self._rule, self._page(request, others, known or self), again=again)
 
-    def _page(self, connection: HTTPConnection, others: "list[RateLimit]") -> Page:
+    def _is_built_with(self, other: "RateLimit") -> bool:
+        """Whether both were built alike in a request, at the same place, as for each message."""
+        place, rule = other._place, other._rule  # noqa: SLF001 - its own class
+        alike = (rule.name, rule.limits) == (self._rule.name, self._rule.limits)
+        return self._place is not None and self._place == place and alike
+
+    def _page(self, connection: HTTPConnection, others: "list[RateLimit]", known: "RateLimit") -> Page:
         """The page: the route, and which of its dependencies this is, in the order in which FastAPI calls them."""
-        before = [one._rule for one in others[: others.index(self)]]  # noqa: SLF001 - its own class
+        before = [one._rule for one in others[: others.index(known)]]  # noqa: SLF001 - its own class
         if self._rule.name is not None:
             return Page(self._rule.name, None, before)
         name = numbered(with_methods(_route(connection), self._rule), self._rule, before)
@@ -178,8 +187,11 @@ async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response |
         return response
     # Starlette sends a returned response only since 0.41, and then even if the server cannot pass it on.
     deny = getattr(connection, "send_denial_response", None)  # since 0.37
-    begun = connection.application_state is not WebSocketState.CONNECTING
-    if deny is None or begun or "websocket.http.response" not in connection.scope.get("extensions", {}):
+    if (
+        deny is None
+        or _is_accepted(connection)
+        or "websocket.http.response" not in connection.scope.get("extensions", {})
+    ):
         await connection.close(TRY_AGAIN_LATER)
     else:
         await deny(response)
@@ -189,25 +201,38 @@ async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response |
 def _guard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
     """Check an endpoint's own rule before it is called; `again` charges a request once more."""
     policy = _policy(connection)
-    request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
+    request = _request(connection, again=again)
     bound = bound_rule(policy, rule, page, lambda: _route(connection))
     result = policy.check(request, [bound], page.beside)
-    if result.denied:
-        raise RateLimited(result)
-    if not again:
-        connection.scope[RESULTS].append(result)
+    _keep(connection, result, again=again)
 
 
 async def _aguard(connection: HTTPConnection, rule: Rule, page: Page, *, again: bool = False) -> None:
     """Do what `_guard` does."""
     policy = _policy(connection)
-    request = scope.request_of({**connection.scope, ALREADY_CHARGED: []} if again else connection.scope, raw=connection)
+    request = _request(connection, again=again)
     bound = bound_rule(policy, rule, page, lambda: _route(connection))
     result = await policy.acheck(request, [bound], page.beside)
+    _keep(connection, result, again=again)
+
+
+def _request(connection: HTTPConnection, *, again: bool) -> Any:
+    """The request as rules see it; `again` as if nothing had been charged yet."""
+    asked = {**connection.scope, ALREADY_CHARGED: AlreadyCharged()} if again else connection.scope
+    return scope.request_of(asked, raw=connection)
+
+
+def _is_accepted(connection: HTTPConnection) -> bool:
+    """Whether this is a WebSocket whose handshake is over: what is asked for now are its messages."""
+    return isinstance(connection, WebSocket) and connection.application_state is not WebSocketState.CONNECTING
+
+
+def _keep(connection: HTTPConnection, result: CheckResult, *, again: bool) -> None:
+    """Keep the result for the response, which gets its fields whoever writes it, and raise if the request was refused."""
+    if not again or (result.denied and connection.scope["type"] == "http"):
+        connection.scope[RESULTS].append(result)
     if result.denied:
         raise RateLimited(result)
-    if not again:
-        connection.scope[RESULTS].append(result)
 
 
 def _policy(connection: HTTPConnection) -> Policy:
@@ -283,7 +308,3 @@ def _takes_request(parameter: inspect.Parameter) -> bool:
     if isinstance(annotation, str):
         return annotation.rpartition(".")[2] in {"Request", "WebSocket", "HTTPConnection"}
     return inspect.isclass(annotation) and issubclass(annotation, HTTPConnection)
-
-
-def _describes_body(name: str) -> bool:
-    return name.lower().startswith("content-") or name.lower() == "vary"

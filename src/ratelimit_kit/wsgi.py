@@ -18,6 +18,7 @@ from ratelimit_kit.web.http.wsgi import request_of
 from ratelimit_kit.web.policy.policy import Policy, responder_of, started
 from ratelimit_kit.web.response.assets import serving
 from ratelimit_kit.web.response.bodies import UnsettledBody
+from ratelimit_kit.web.response.headers import replaced
 from ratelimit_kit.web.response.health import LIVE
 from ratelimit_kit.web.response.result import CheckResult
 
@@ -100,7 +101,10 @@ class _Finishing:
     def __call__(self, status: str, headers: list[Header], exc_info: Any = None, /) -> Callable[[bytes], object]:
         self.begun = True
         response = Response(int(status[:3]), Headers(lambda: headers))
-        write = self._start_response(status, [*headers, *self._result.judge(response)], exc_info)
+        fields = self._result.judge(response)
+        old = replaced(fields)
+        kept = [field for field in headers if field[0].lower() not in old] if old else headers
+        write = self._start_response(status, [*kept, *fields], exc_info)
         if not self._result.pending:
             return write
 

@@ -68,6 +68,10 @@ def test_an_address_is_read(url: str, address: Address) -> None:
     assert read_address(url) == address
 
 
+SCHEMES = [("redis", "/0"), ("redis+cluster", ""), ("redis+sentinel", "/site"), ("memcached", "")]
+"""Schemes with hosts, and what may stand after those."""
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [
@@ -92,6 +96,34 @@ def test_an_address_is_read(url: str, address: Address) -> None:
         ("redis://h/0?socket_timeout=3", "has the option socket_timeout: write timeout="),
         ("unix:///s?socket_connect_timeout=3", "has the option socket_connect_timeout: write timeout="),
         ("redis://h/0?ssl_cert_reqs=none", "it is about TLS: write rediss://"),
+        *(
+            (f"{scheme}://{hosts}", "host 1 is not a host with a port")
+            for scheme, end in SCHEMES
+            for hosts in (
+                f"h]{end}",
+                f"[h{end}",
+                f"h]:1{end}",
+                f"[h]{end}",
+                f"[]:1{end}",
+                f"[v1.x]:1{end}",
+                f"[::1]x{end}",
+            )
+        ),
+        ("redis://h/0?db=[", "Invalid value for 'db'"),
+        *(
+            (f"{scheme}?{name}={value}", f"has {name}='{value}': choose {choices}")
+            for scheme in ("rediss://h", "rediss+sentinel://h/site", "rediss+cluster://h")
+            for name, value, choices in (
+                ("ssl_cert_reqs", "nope", "none or optional or required"),
+                ("ssl_cert_reqs", "", "none or optional or required"),
+                ("ssl_check_hostname", "maybe", "false or true"),
+                ("protocol", "4", "2 or 3"),
+            )
+        ),
+        *(
+            (f"redis://h?{name}=x", f"has the option {name}, which takes an object")
+            for name in ("retry", "parser_class", "credential_provider", "event_dispatcher", "cache_config")
+        ),
         ("redis://h:99999/0", "host 1 has no port from 1 to 65535"),
         ("127.0.0.1:6379", "did you mean 'redis://127.0.0.1:6379'"),
         ("localhost:6379/0", "did you mean 'redis://localhost:6379/0'"),
@@ -107,6 +139,13 @@ def test_a_url_that_names_no_store_is_an_error_without_its_secrets(url: str, mes
     with pytest.raises(StoreURLError, match=message) as caught:
         open_store(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["rediss+sentinel://h/site", "rediss+cluster://h"])
+def test_a_switch_in_a_url_is_no_text(scheme: str) -> None:
+    """The text "false" would be true to redis-py."""
+    options = read_address(f"{scheme}?ssl_check_hostname=False&ssl_cert_reqs=NONE").options
+    assert (options["ssl_check_hostname"], options["ssl_cert_reqs"]) == (False, "none")
 
 
 @pytest.mark.parametrize("options", [{"timeout": 0}, {"skew": -1}, {"skew": True}, {"timeout": 61}], ids=str)

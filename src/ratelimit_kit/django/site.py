@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
@@ -19,16 +19,18 @@ from django.http.response import ResponseHeaders
 from ratelimit_kit.errors import IdentityError, LimitExceeded, OptionError
 from ratelimit_kit.web.callables import Bridge
 from ratelimit_kit.web.http.asgi import RawFields
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, Header, Request, Response
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, AlreadyCharged, Header, Request, Response
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.http.wsgi import EnvironHeaders
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.response.bodies import unsettled
-from ratelimit_kit.web.response.headers import is_shared, join_to
+from ratelimit_kit.web.response.headers import is_shared, join_to, missing
 from ratelimit_kit.web.response.health import LIVE, Health
 from ratelimit_kit.web.response.result import CheckResult
 
 SETTING = "RATELIMIT_KIT"
+
+Answer = TypeVar("Answer", bound=HttpResponse)
 
 
 @cache
@@ -90,10 +92,10 @@ def _headers(request: HttpRequest) -> Mapping[str, str]:
     return EnvironHeaders(request.META) if scope is None else RawFields(scope["headers"])
 
 
-def _already_charged(request: HttpRequest) -> MutableSequence[Any]:
+def _already_charged(request: HttpRequest) -> AlreadyCharged:
     """What was charged already, shared with a middleware around Django through META (the WSGI environ) or the scope."""
     place: MutableMapping[str, Any] = getattr(request, "scope", None) or request.META
-    already_charged: MutableSequence[Any] = place.setdefault(ALREADY_CHARGED, [])
+    already_charged: AlreadyCharged = place.setdefault(ALREADY_CHARGED, AlreadyCharged())
     return already_charged
 
 
@@ -120,7 +122,20 @@ def denial(result: CheckResult) -> HttpResponse:
     response = HttpResponse(result.body, status=result.status, reason=result.reason)
     for name, value in result.headers:
         response[name] = value
-    # Django would log each refusal, and mail each 503 to the admins: a flood of those is an attack in itself.
+    return unlogged(response)
+
+
+def refused(result: CheckResult, response: Any) -> Any:
+    """A refusal that somebody else has written, with the fields that tell of the limits."""
+    join_to(response.headers, missing(result.limit_fields, response.headers))
+    return unlogged(response)
+
+
+def unlogged(response: Answer) -> Answer:
+    """The response, which Django will not log, nor mail to the admins if it is a 503.
+
+    A flood of those is an attack in itself, and an outage is told once, by the log of this library.
+    """
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
     return response
 
@@ -142,7 +157,7 @@ def _told(request: HttpRequest, found: Health) -> HttpResponse:
     response = HttpResponse(b"" if request.method == "HEAD" else found.body(), status=found.http_status)
     for name, value in found.fields():
         response[name] = value
-    return response
+    return unlogged(response)
 
 
 def finished(result: CheckResult, response: Any, request: HttpRequest) -> Any:

@@ -11,7 +11,7 @@ import flask
 
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.flask.requests import decided, policy_in_force, translate
+from ratelimit_kit.flask.requests import decided, policies_in_force, translate
 from ratelimit_kit.web.policy.decorators import bound_rule, wrap_view
 from ratelimit_kit.web.rules.pages import (
     RULES,
@@ -73,7 +73,7 @@ def is_exempt() -> bool:
 
 def _guard(rule: Rule, page: Page) -> None:
     """Check a decorated view's own rule before it is called."""
-    policy = policy_in_force()
+    policy = policies_in_force()[0]
     bound = bound_rule(policy, rule, page, lambda: flask.request.endpoint or "")
     decided(policy.check(translate(), [bound], page.beside))
 

@@ -10,7 +10,7 @@ import flask
 
 from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.flask.decorators import is_exempt
-from ratelimit_kit.flask.requests import EXTENSION, decided, exceeded, fail, finish, policy_in_force, translate
+from ratelimit_kit.flask.requests import EXTENSION, decided, exceeded, fail, finish, policies_in_force, translate
 from ratelimit_kit.guard.abort import refuse
 from ratelimit_kit.guard.decorator_order import misplaced
 from ratelimit_kit.web.policy.policy import Policy, started
@@ -24,7 +24,7 @@ class RateLimit:
 
     `RateLimit(app, policy)`, or `RateLimit()` and later `init_app(app, policy)`. The setting is a mapping for
     `Policy.from_config`, the path of a TOML file, or a Policy. A policy without rules serves
-    decorators only.
+    decorators only. A further policy on the same application applies too; decorators count on the first one.
     """
 
     def __init__(self, app: flask.Flask | None = None, policy: Policy | None = None) -> None:
@@ -39,11 +39,14 @@ class RateLimit:
         policy = policy or self._policy or _configured(app)
         if _is_served():
             started(policy, needs_rules=False, wsgi=True)
-        app.extensions[EXTENSION] = policy
-        app.before_request_funcs.setdefault(None, []).insert(0, _limit)
-        app.after_request_funcs.setdefault(None, []).insert(0, finish)
-        app.teardown_request(fail)
-        app.error_handler_spec[None][None].setdefault(LimitExceeded, exceeded)
+        policies: list[Policy] = app.extensions.setdefault(EXTENSION, [])
+        if not policies:
+            app.before_request_funcs.setdefault(None, []).insert(0, _limit)
+            app.after_request_funcs.setdefault(None, []).insert(0, finish)
+            app.teardown_request(fail)
+            app.error_handler_spec[None][None].setdefault(LimitExceeded, exceeded)
+        if policy not in policies:
+            policies.append(policy)
 
 
 def _configured(app: flask.Flask) -> Policy:
@@ -61,7 +64,7 @@ def _configured(app: flask.Flask) -> Policy:
 
 
 def _limit() -> None:
-    """Check the extension's rules before each request, and before the first one also how views are decorated."""
+    """Check the rules of all policies before each request, and before the first one also how views are decorated."""
     app = flask.current_app
     if LOOKED not in app.extensions:
         refusal = misplaced(app.view_functions.values(), "@app.route(...)")
@@ -69,7 +72,8 @@ def _limit() -> None:
             refuse(refusal)
         app.extensions[LOOKED] = True
     if not is_exempt():
-        decided(policy_in_force().check(translate()))
+        for policy in policies_in_force():
+            decided(policy.check(translate()))
 
 
 def _is_served() -> bool:

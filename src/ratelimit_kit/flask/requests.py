@@ -6,6 +6,7 @@ without one the policy's own response is sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flask
@@ -13,23 +14,25 @@ from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from ratelimit_kit.errors import IdentityError, LimitExceeded, OptionError
 from ratelimit_kit.web.http import wsgi as environ
-from ratelimit_kit.web.http.messages import POLICY, RESULTS, Header, Headers, Request, Response
+from ratelimit_kit.web.http.messages import POLICY, RESULTS, Headers, Request, Response
 from ratelimit_kit.web.http.users import user_text
 from ratelimit_kit.web.policy.policy import Policy, responder_of
 from ratelimit_kit.web.response.bodies import UnsettledBody
-from ratelimit_kit.web.response.headers import join_to
+from ratelimit_kit.web.response.headers import join_to, missing
 from ratelimit_kit.web.response.result import CheckResult
 
 EXTENSION = "ratelimit_kit"
-"""The name under which an application keeps its policy."""
+"""The name under which an application keeps its policies."""
 
 
-def policy_in_force() -> Policy:
-    """The extension's policy, else that of a WSGI middleware around the application."""
-    policy = flask.current_app.extensions.get(EXTENSION) or flask.request.environ.get(POLICY)
-    if not isinstance(policy, Policy):
+def policies_in_force() -> Sequence[Policy]:
+    """The extension's policies, else that of a WSGI middleware around the application."""
+    found: Sequence[Policy] = flask.current_app.extensions.get(EXTENSION) or ()
+    if not found and isinstance(outer := flask.request.environ.get(POLICY), Policy):
+        found = [outer]
+    if not found:
         raise OptionError("@ratelimit finds no policy: write RateLimit(app, policy) where the application is created")
-    return policy
+    return found
 
 
 def translate() -> Request:
@@ -59,20 +62,18 @@ def refusal_of(result: CheckResult) -> HTTPException | None:
 
 def exceeded(error: LimitExceeded) -> Any:
     """The response where a view, or a function that it calls, is limited as a function; as of every other refusal."""
-    refusal = refusal_of(responder_of(policy_in_force()).exceeded(translate(), error))
+    refusal = refusal_of(responder_of(policies_in_force()[0]).exceeded(translate(), error))
     return flask.current_app.handle_user_exception(refusal or error)
 
 
 def finish(response: flask.Response) -> flask.Response:
     """After each request, refund what does not count and add the fields."""
-    for result in flask.request.environ.pop(RESULTS, ()):
-        if result.denied:
-            kept = {name.lower() for name, _ in response.headers}
-            join_to(
-                response.headers,
-                [field for field in result.headers if _tells_of_limits(field) and field[0].lower() not in kept],
-            )
-        else:
+    results = flask.request.environ.pop(RESULTS, ())
+    for result in results:
+        if result.denied:  # first, so that what others add is not taken for the application's own
+            join_to(response.headers, missing(result.limit_fields, response.headers))  # type: ignore[arg-type]
+    for result in results:
+        if not result.denied:
             seen = Response(response.status_code, Headers(lambda: response.headers), response)
             if result.pending and response.is_streamed and not response.direct_passthrough:
                 join_to(response.headers, result.judge(seen))
@@ -87,11 +88,6 @@ def fail(_error: BaseException | None) -> None:
     for result in flask.request.environ.pop(RESULTS, ()):
         if not result.denied:
             result.fail()
-
-
-def _tells_of_limits(field: Header) -> bool:
-    """Whether a field of a refusal belongs on the application's own error page too."""
-    return not field[0].lower().startswith("content-") and field[0].lower() != "vary"
 
 
 def _user() -> str | None:

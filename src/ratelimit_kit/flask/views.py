@@ -5,16 +5,17 @@ from __future__ import annotations
 import flask
 
 from ratelimit_kit.flask.decorators import exempt
-from ratelimit_kit.flask.requests import policy_in_force
+from ratelimit_kit.flask.requests import policies_in_force
 from ratelimit_kit.web.response.health import LIVE, Health
 
 
 def health() -> flask.Response:
     """A view that responds with the health of the application's policy: 200, or 503 when limits cannot be enforced.
 
-    `app.add_url_rule("/healthz", view_func=health)`. No rule limits it.
+    `app.add_url_rule("/healthz", view_func=health)`. No rule limits it. Of several policies it tells of the worst.
     """
-    return _told(policy_in_force().health())
+    found = [policy.health() for policy in policies_in_force()]
+    return _told(max(found, key=lambda one: ("pass", "warn", "fail").index(one.status)))
 
 
 def liveness() -> flask.Response:

@@ -28,7 +28,7 @@ _lost: set[tuple[str, int]] = set()
 
 def built(owner: object) -> ConfigurationError | None:
     """Record that `owner`, which has its own counters, is being built; return an error if its predecessor is lost."""
-    place = _place()
+    place = place_in_request()
     if place is None:
         return None
     previous = _built.get(place)
@@ -55,10 +55,10 @@ def within_request() -> bool:
 
 def is_built_in_request() -> bool:
     """Whether this is called by a function that serves a request, not by a module's import."""
-    return _place() is not None
+    return place_in_request() is not None
 
 
-def _place() -> tuple[str, int] | None:
+def place_in_request() -> tuple[str, int] | None:
     """The file and line that builds a limiter in a request; None outside a request, or while importing a module."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
     place: tuple[str, int] | None = None

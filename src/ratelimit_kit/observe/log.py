@@ -15,7 +15,7 @@ from ratelimit_kit.core.events import Event
 QUIET_SECONDS = 0.9
 """Seconds between records of the same event; shorter than between checks of a policy file, which are all logged."""
 
-LONGER_QUIET_SECONDS = dict.fromkeys(("store-contended", "store-full", "store-refused"), 10.0)
+LONGER_QUIET_SECONDS = dict.fromkeys(("store-contended", "store-full", "store-refused", "refund-failed"), 10.0)
 """The same for what every request may meet, for as long as it lasts."""
 
 MAX_KINDS = 1_000

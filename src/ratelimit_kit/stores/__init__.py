@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
@@ -132,6 +133,11 @@ class BaseStore:
     def title(self) -> str:
         """The name of this store in messages."""
         return type(self).__name__
+
+    @property
+    def elapsed_clock(self) -> Callable[[], int]:
+        """The clock (nanoseconds) that tells how old a decision is when it is shown; a test's, if the store has one."""
+        return time.monotonic_ns
 
     def decide(self, charges: Sequence[Charge]) -> Verdicts:
         """Admit all charges or write nothing."""

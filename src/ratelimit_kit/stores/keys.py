@@ -66,13 +66,22 @@ def shortened(text: str) -> str:
 
 
 def scoped(name: str, text: str) -> str:
-    """`text` within the namespace `name`; no other (name, text) gives the same result."""
+    """`text` within the namespace `name`; no other (name, text) gives the same result. OptionError if that is no text."""
+    if not isinstance(name, str):
+        raise OptionError(f"name must be a text, got {name!r}. For example: name='login'")
     return f"{quote(name, safe='')}:{text}"
+
+
+def check_prefix(prefix: str) -> str:
+    """The encoded prefix; raises OptionError if it is no text."""
+    if not isinstance(prefix, str):
+        raise OptionError(f"prefix must be a text, got {prefix!r}. For example: prefix='rlk'")
+    return encode(prefix)
 
 
 def short_prefix(prefix: str) -> str:
     """The encoded prefix; raises OptionError if it leaves too little room in Memcached for limits and keys."""
-    encoded = encode(prefix)
+    encoded = check_prefix(prefix)
     if len(encoded) > MAX_PREFIX_LENGTH:
         raise OptionError(
             f"prefix={prefix!r} is too long: give at most {MAX_PREFIX_LENGTH} characters, of Memcached's 250"

@@ -19,6 +19,7 @@ from ratelimit_kit.errors import StoreURLError
 
 _END_OF_HOSTS = re.compile(r"[/?#]")
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%.+)?", re.ASCII)
 _ENCODE: Final = "percent-encode / ? # @ in a user and a password (as %2F %3F %23 %40)"
 
 
@@ -93,10 +94,10 @@ def _node(url: StoreURL, place: int, text: str, default: int) -> tuple[str, int]
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         mark, port = rest[:1], rest[1:]
-        good = bool(closed) and mark in {"", ":"}
+        good = bool(closed) and mark in {"", ":"} and _IPV6.fullmatch(host) is not None
     else:
         host, mark, port = text.partition(":")
-        good = True
+        good = "[" not in host and "]" not in host
     if good and host and (not mark or (_PORT.fullmatch(port) and 0 < int(port) < 65536)):
         return host, int(port) if mark else default
     if good and host and port.isdigit():

@@ -494,3 +494,22 @@ def test_a_hit_that_a_hanging_server_did_not_answer_is_charged_once_at_most(kind
 def has_keys(port: int) -> bool:
     with client_library.Redis(port=port) as node:
         return any(node.info("keyspace"))
+
+
+async def test_a_cluster_that_is_down_is_said_to_be_down() -> None:
+    """By the first call within the deadline, in both APIs, through one node and through a cluster client."""
+    with cluster_servers(replicas=0) as cluster:
+        warm = [RedisStore(cluster.url(), timeout=0.4), RedisStore(f"redis://127.0.0.1:{cluster.ports[0]}/0")]
+        charges = [Charge("key", SlidingWindow(5, per=60))]
+        warm[0].decide(charges)
+        await warm[0].adecide(charges)
+        cluster.processes[1].popen.kill()
+        with client_library.Redis(port=cluster.ports[0]) as raw:
+            wait_until(lambda: raw.execute_command("CLUSTER INFO")["cluster_state"] == "fail")
+        for store in (*warm, RedisStore(cluster.url(), timeout=0.4)):
+            with pytest.raises(StoreUnavailableError, match=r"(?i)cluster is down.*redis-cli --cluster check"):
+                store.decide(charges)
+            with pytest.raises(StoreUnavailableError, match=r"(?i)cluster is down.*redis-cli --cluster check"):
+                await store.adecide(charges)
+            await store.aclose()
+            store.close()

@@ -123,3 +123,48 @@ def test_a_key_of_another_type_names_the_prefix_and_the_way_out() -> None:
     found = str(failures.meaning(client_library.ResponseError("WRONGTYPE Operation script: 0a, on @user_script:9.")))
     assert "prefix 'shop'" in found
     assert "ratelimit-kit reset KEY deletes it" in found
+
+
+def interrupted(told: Exception, by: Exception) -> Exception:
+    """The error of a call that redis-py tried again after what the server had said."""
+    try:
+        try:
+            raise told
+        except type(told):
+            raise by  # noqa: B904 - as it is when a deadline passes there
+    except type(by) as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        client_library.exceptions.ClusterDownError("The cluster is down"),
+        client_library.ResponseError("CLUSTERDOWN Hash slot not served"),
+        interrupted(client_library.exceptions.ClusterDownError("Hash slot not served"), TimeoutError()),
+        interrupted(client_library.exceptions.ClusterDownError("x"), client_library.TimeoutError("Timeout")),
+        client_library.exceptions.RedisClusterException(
+            "All slots are not covered after query all startup_nodes. 5461 of 16384 covered..."
+        ),
+    ],
+    ids=["library", "text", "stopped", "late", "uncovered"],
+)
+def test_a_cluster_that_is_down_is_not_said_to_be_silent(error: Exception) -> None:
+    failures = Failures("RedisStore(...)", 0.25, clustered=True)
+    for found in (failures.meaning(error), failures.of_call(error, 0.2, 0.25, 0.3)):
+        assert found.rlk == "RLK301"
+        assert "cannot be used" in str(found)
+        assert "redis-cli --cluster check" in str(found)
+        assert "no reply" not in str(found)
+
+
+def test_rights_that_a_cluster_client_lacks_are_named() -> None:
+    denied = client_library.exceptions.NoPermissionError(
+        "this user has no permissions to run the 'cluster|slots' command"
+    )
+    error = interrupted(
+        denied, client_library.exceptions.RedisClusterException("Cluster mode is not enabled on this node")
+    )
+    found = str(Failures("RedisStore(...)", 0.25, clustered=True).meaning(error))
+    assert "no permissions to run the 'cluster|slots' command" in found
+    assert "CLUSTER SLOTS and COMMAND in a cluster" in found

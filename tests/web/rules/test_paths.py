@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import fastapi
 import pytest
+from starlette.testclient import TestClient
 
+import ratelimit_kit.fastapi
 from ratelimit_kit import Policy, Rule
+from ratelimit_kit.asgi import HealthApplication
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.web.http.spellings import canonical, spellings
 from ratelimit_kit.web.rules.paths import PathPatterns, read_exempt_paths
@@ -119,6 +123,12 @@ def test_an_exemption_is_compared_as_it_is_written() -> None:
         ("/api/static/*", "/api/static/a.css", "/api", True),
         ("/api/healthz", "/api/healthz", "/api", True),
         (re.compile(r"\.css$"), "/api/a.css", "/api", True),
+        ("/healthz", "/api/healthz", "/api", True),
+        ("/healthz/*", "/api/healthz/", "/api/", True),
+        (re.compile("^/static/"), "/api/static/a.css", "/api", True),
+        ("/healthz", "/apihealthz", "/api", False),
+        ("/healthz/*", "/api/healthz/../login", "/api", False),
+        ("/healthz/*", "/api//healthz/", "/api", False),
     ],
 )
 def test_a_mount_point_alone_frees_nothing(pattern: Any, path: str, mount: str, free: bool) -> None:
@@ -175,6 +185,40 @@ def test_a_root_path_is_no_way_around_a_rule(name: str, path: str, pattern: str)
     """Starlette's router treats a path with the root path and one without it alike."""
     with integrations.site(name, Rule("2/minute", paths=[pattern])) as site:
         assert site.statuses(3, path, root_path="/api") == [200, 200, 429]
+
+
+@pytest.mark.parametrize("pattern", ["/healthz", "/api/healthz"])
+@pytest.mark.parametrize(
+    ("name", "path", "mounted"),
+    [
+        *((name, "/healthz", {"SCRIPT_NAME": "/api"}) for name in ("wsgi", "flask", "django")),
+        *((name, "/api/healthz", {"root_path": "/api"}) for name in ("asgi", "fastapi")),
+    ],
+    ids=str,
+)
+def test_an_exemption_may_name_the_path_with_or_without_the_mount(
+    name: str, path: str, mounted: dict[str, str], pattern: str
+) -> None:
+    with integrations.site(name, Rule("1/minute"), exempt=[pattern]) as site:
+        assert 429 not in site.statuses(3, path, **mounted)
+        assert 429 in site.statuses(3, path.replace("healthz", "other"), **mounted)
+
+
+def test_the_documented_health_mount_is_not_limited() -> None:
+    """At the top, below the server's root path, and in an application that is itself mounted."""
+    policy = Policy(Rule("1/minute", key="ip", name="site"), store="memory://", exempt=["/healthz/*"])
+    app, top = fastapi.FastAPI(), fastapi.FastAPI()
+    ratelimit_kit.fastapi.install(app, policy)
+    app.mount("/healthz", HealthApplication(policy))
+    top.mount("/shop", app)
+    for application, root, paths in (
+        (app, "", ("/healthz", "/healthz/")),
+        (app, "/api", ("/api/healthz", "/api/healthz/")),
+        (top, "", ("/shop/healthz", "/shop/healthz/")),
+    ):
+        client = TestClient(application, root_path=root)
+        assert [client.get(path).status_code for path in paths * 3] == [200] * 6
+    assert [TestClient(app).get("/").status_code for _ in range(2)] == [404, 429]
 
 
 def test_a_segment_is_counted_in_the_canonical_path() -> None:

@@ -7,6 +7,7 @@ that need it are skipped, not passed.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import time
@@ -39,6 +40,19 @@ LIBRARIES: Final = {"RedisStore": "redis", "MemcachedStore": "pymemcache"}
 OF_THE_SERVER: Final = ("primary", "eviction", "clock", "counting", "script", "latency")
 
 THROW_AWAY: Final = SlidingWindow(1, 60)
+
+
+UNANSWERED: Final = {
+    "RedisStore": (
+        "this user may not run INFO, or the server does not know it",
+        "redis-cli acl setuser NAME +info; of a managed server, look it up in its console",
+    ),
+    "MemcachedStore": (
+        "the server does not answer stats",
+        "a proxy that passes `stats` on, or look it up on the servers themselves",
+    ),
+}
+"""Why something was not checked on a server that leaves a command out, and what to do then, by store."""
 
 
 def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
@@ -126,8 +140,9 @@ def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
     try:
         store.ping()
         facts = with_defaults(store).facts()
-        yield Finding("server", "pass", f"{store!r} answers" + (f": {facts['server']}" if facts else ""))
-        errors = [error for error in policy.findings(live=True) if error.rlk not in known]
+        yield Finding("server", "pass", f"{store!r} answers" + (f": {facts['server']}" if "server" in facts else ""))
+        with _silence():
+            errors = [error for error in policy.findings(live=True) if error.rlk not in known]
     except (StoreError, StartupRefused) as error:
         yield _unanswered(store, error)
         reason = "was refused" if isinstance(error, StartupRefused) else "does not answer"
@@ -135,8 +150,20 @@ def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
         return
     refused = {error.rlk for error in errors}
     yield from (_of_finding(store, error) for error in errors)
-    yield from _of_facts(facts, refused)
+    yield from _of_facts(facts, refused, type(store).__name__)
     yield from _counting(store)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the library from logging what the report says."""
+    log = logging.getLogger("ratelimit_kit")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _of_finding(store: Store, error: RateLimitKitError) -> Finding:
@@ -151,7 +178,7 @@ def _unanswered(store: Store, error: RateLimitKitError) -> Finding:
     return Finding("cache" if error.rlk == "RLK203" else "server", "fail", finding.found, finding.fix, error.rlk)
 
 
-def _of_facts(facts: Mapping[str, Any], refused: set[str]) -> Iterator[Finding]:
+def _of_facts(facts: Mapping[str, Any], refused: set[str], store: str) -> Iterator[Finding]:
     """A finding for each fact that the server reports about itself and that no error concerns."""
     for name, code, said in (
         ("role", "RLK205", "primary: accepts writes"),
@@ -162,8 +189,8 @@ def _of_facts(facts: Mapping[str, Any], refused: set[str]) -> Iterator[Finding]:
         if name not in facts or code in refused:
             continue
         if facts[name] is None:
-            found = "unknown: this user may not run INFO"
-            yield Finding(CHECKS[code], "warn", found, "redis-cli acl setuser NAME +info")
+            reason, fix = UNANSWERED[store]
+            yield Finding(CHECKS[code], "warn", f"not checked: {reason}", fix)
         else:
             yield Finding(CHECKS[code], "pass", said.format(facts[name]))
 

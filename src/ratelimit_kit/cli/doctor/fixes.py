@@ -62,6 +62,10 @@ CAUSES: Final = (
         ("db index", "database number"),
         "a database in the store's URL that the server has: redis-cli config get databases",
     ),
+    Cause(
+        ("--cluster check",),
+        "redis-cli --cluster check HOST:PORT; start the nodes that it misses, or redis-cli --cluster fix HOST:PORT",
+    ),
     Cause(("redis+cluster://",), "redis+cluster://HOST:PORT in the store's URL"),
     Cause(
         ("certificate",),

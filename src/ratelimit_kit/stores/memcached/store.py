@@ -6,13 +6,14 @@ for a key. Where the clocks of machines differ, a window may be too short by as 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.validation import known_options
-from ratelimit_kit.errors import OptionError, StartupWarning
+from ratelimit_kit.errors import OptionError, StartupWarning, StoreError
 from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts
 from ratelimit_kit.stores.denial_cache import forget
 from ratelimit_kit.stores.keys import short_prefix
@@ -24,6 +25,8 @@ from ratelimit_kit.stores.memcached.failures import Failures
 from ratelimit_kit.stores.memcached.servers import Servers
 from ratelimit_kit.stores.memcached.states import MAX_NUMBERS, States
 from ratelimit_kit.stores.urls import read_url, taken_out
+
+_log = logging.getLogger("ratelimit_kit")
 
 
 class MemcachedStore(BaseStore):
@@ -59,11 +62,17 @@ class MemcachedStore(BaseStore):
         self._client = Client(servers, self._failures)
         self._aclient = AsyncClient(servers, self._failures, self._client)
         states = States(self._failures.name, short_prefix(prefix), round(skew * MICROSECONDS))
+        self._clock = clock
         self._conversations = Conversations(states, clock or time.time_ns)
         self.denials_cacheable = clock is None
 
     def __repr__(self) -> str:
         return self._failures.name
+
+    @property
+    def elapsed_clock(self) -> Clock:
+        """The clock that tells how old a decision is; a test's, if it has one."""
+        return self._clock or super().elapsed_clock
 
     def decide(self, charges: Sequence[Charge]) -> Verdicts:
         """Admit all charges or leave nothing charged; one Verdict per charge, in order."""
@@ -104,12 +113,17 @@ class MemcachedStore(BaseStore):
         await self._aclient.run(self._conversations.ask("version"))
 
     def examine(self) -> Iterator[StartupWarning]:
-        """Problems found with the servers; raises StoreUnavailableError if one does not respond."""
-        return warnings(self._stats())
+        """Problems found with the servers; a proxy that does not pass `stats` on is no reason not to count."""
+        stats = self._stats()
+        if stats is None:
+            _log.warning("%r counts, but does not answer stats: clocks and evictions were not checked", self)
+            return iter(())
+        return warnings(stats)
 
     def facts(self) -> dict[str, Any]:
-        """Facts about the servers, for `doctor`; raises StoreUnavailableError if one does not respond."""
-        return facts(self._stats())
+        """Facts about the servers, for `doctor`; None for those that only `stats` would tell, if they do not answer it."""
+        stats = self._stats()
+        return dict.fromkeys(("evictions", "clock_offset")) if stats is None else facts(stats)
 
     def close(self) -> None:
         """Close the connections of the sync API; a later call opens new ones."""
@@ -119,8 +133,11 @@ class MemcachedStore(BaseStore):
         """Close the connections, and those of this event loop; a later call opens new ones."""
         await self._aclient.aclose()
 
-    def _stats(self) -> Mapping[str, Mapping[str, str]]:
-        found: Mapping[str, Mapping[str, str]] = self._client.run(self._conversations.ask("stats"))
+    def _stats(self) -> Mapping[str, Mapping[str, str]] | None:
+        try:
+            found: Mapping[str, Mapping[str, str]] = self._client.run(self._conversations.ask("stats"))
+        except StoreError:
+            return None
         return found
 
 

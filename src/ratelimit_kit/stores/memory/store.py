@@ -52,6 +52,11 @@ class MemoryStore(BaseStore):
     def __len__(self) -> int:
         return self._tables.live
 
+    @property
+    def elapsed_clock(self) -> Clock:
+        """The clock that tells how old a decision is: the one that counts."""
+        return self._tables.clocks[0]
+
     def decide(self, charges: Sequence[Charge]) -> Sequence[Verdict]:
         """Admit all charges or write nothing; one Verdict per charge, in order."""
         check_charges(charges)

@@ -29,6 +29,7 @@ try:
     from redis.exceptions import (
         AuthenticationError,
         BusyLoadingError,
+        ClusterDownError,
         MaxConnectionsError,
         NoPermissionError,
         NoScriptError,
@@ -40,13 +41,16 @@ except ImportError as error:
     raise DependencyError.missing("the Redis store", "the redis package", "redis") from error
 
 __all__ = [
+    "CLIENTS",
     "CLUSTERS",
     "FAILURES",
     "MAX_CONNECTIONS",
     "NEVER_DECODE",
+    "NO_CLIENTS",
     "TIMEOUTS",
     "AuthenticationError",
     "BusyLoadingError",
+    "ClusterDownError",
     "ConnectionLost",
     "InvalidReply",
     "MaxConnectionsError",
@@ -82,6 +86,24 @@ reading = partial(misread_as, InvalidReply)
 
 CLUSTERS = (redis.cluster.RedisCluster, redis.asyncio.cluster.RedisCluster)
 
+CLIENTS: Final = {
+    False: (redis.Redis, redis.cluster.RedisCluster),
+    True: (redis.asyncio.Redis, redis.asyncio.cluster.RedisCluster),
+}
+"""The classes of clients: sync (False) and asynchronous (True)."""
+
+NO_CLIENTS: Final = (
+    redis.client.Pipeline,
+    redis.client.PubSub,
+    redis.cluster.ClusterPipeline,
+    redis.sentinel.Sentinel,
+    redis.asyncio.client.Pipeline,
+    redis.asyncio.client.PubSub,
+    redis.asyncio.cluster.ClusterPipeline,
+    redis.asyncio.sentinel.Sentinel,
+)
+"""Classes that execute commands too, but not each at once and on one server."""
+
 MAX_CONNECTIONS = 64
 """Connections per process; more threads wait for one within the deadline."""
 
@@ -115,7 +137,12 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
         name = str(error).rpartition("'")[0].rpartition("'")[2]  # an unexpected keyword argument 'tiemout'
         about = "it is about TLS: write rediss://" if name.startswith("ssl_") else nearest(name, OF_ONE_SERVER)
         raise StoreURLError(f"store={address.shown!r} has no option {name!r}; {about}") from None
-    except ValueError as error:
+    except (
+        ValueError,
+        LookupError,
+        AttributeError,
+        redis.RedisError,
+    ) as error:  # nothing was sent: it is about options
         raise StoreURLError(f"store={address.shown!r} is not a Redis URL: {error}") from None
     client = library.Redis.from_pool(pool) if asynchronous else library.Redis(connection_pool=pool)
     return _managed(client, asynchronous=asynchronous)

@@ -10,6 +10,7 @@ from ratelimit_kit.stores.redis.driver import (
     MAX_CONNECTIONS,
     TIMEOUTS,
     AuthenticationError,
+    ClusterDownError,
     InvalidReply,
     MaxConnectionsError,
     NoPermissionError,
@@ -23,6 +24,9 @@ EXHAUSTED = ("No connection available", "Too many connections")
 
 MIN_OWN_PART = 0.8
 """The part of the deadline that a call must have had to itself for its silence to mean an outage."""
+
+MAX_CHAIN = 16
+"""How many errors are looked at that led to one."""
 
 _CODE = re.compile(r"(?:^|[\s-])(OOM|WRONGTYPE|BUSY|LOADING|TRYAGAIN) ")
 """The codes of a server that is alive; Redis before version 7 wraps those of commands in the error of their script."""
@@ -52,7 +56,14 @@ _URL = "Check that the server runs and that the URL is right"
 _PEER = "Check that the URL names a Redis, and what stands between it and this process"
 _CLOSED = "Check that the server runs, that the URL names a Redis, and what stands between it and this process"
 _LOGIN = "The server runs: check the user and password in the URL"
-_RIGHTS = "The server runs, but this user may not do that: it needs EVALSHA, EVAL, GET, MGET, PSETEX, DEL and TIME"
+_RIGHTS = "The server runs, but this user may not do that: it needs EVALSHA, EVAL, GET, MGET, PSETEX, DEL and TIME, SELECT for another database, CLUSTER SLOTS and COMMAND in a cluster"
+_DENIED = ("ACL failure", "NOPERM", "executing the script can't")
+"""What Redis says, in a script too, about a command that the user may not run."""
+
+_UNCOVERED = "slots are not covered"
+"""What redis-py says of a cluster in which some slots have no node."""
+
+_CLUSTER = "The node answers, but some of the cluster's nodes do not. Check with redis-cli --cluster check HOST:PORT"
 _REPLICA = "It is a replica: give the address of the primary, or of its Sentinels (redis+sentinel://)"
 _NODE = "This is a node of a Redis Cluster: write redis+cluster://... for it"
 
@@ -92,11 +103,12 @@ class Failures:
 
     def of_call(self, error: BaseException, ready: float, deadline: float, now: float) -> StoreError:
         """The store error for a call that got its connection at `ready` and had to end by `deadline` (seconds of one clock)."""
-        if now >= deadline and not isinstance(error, ResponseError | MaxConnectionsError):
+        told = _told_by_server(error)
+        if told is None and now >= deadline and not isinstance(error, ResponseError | MaxConnectionsError):
             error = TimeoutError()  # whatever redis-py was about to do when its time was over
-        if isinstance(error, TIMEOUTS) and deadline - ready < self.timeout * MIN_OWN_PART:
+        if told is None and isinstance(error, TIMEOUTS) and deadline - ready < self.timeout * MIN_OWN_PART:
             return self.late()
-        return self.meaning(error)
+        return self.meaning(told or error)
 
     def told(self, error: Exception) -> Exception:
         """What callers whose decision was lost with an error are told: a mistake of a program's is not an outage."""
@@ -113,10 +125,13 @@ class Failures:
             )
         if isinstance(error, InvalidReply):  # what it quotes must not be taken for a code of Redis
             return self._unavailable(True, _garbage(error), _PEER)
+        error = _told_by_server(error) or error
         reason = str(error).rstrip(".") or type(error).__name__
         if (alive := self._of_server_alive(error, reason)) is not None:
             return alive
-        answered = isinstance(error, AuthenticationError | ResponseError)
+        answered = isinstance(error, AuthenticationError | ResponseError) or _UNCOVERED in reason
+        if _is_cluster_down(error) and "cluster is down" not in reason:
+            reason = f"the cluster is down ({reason})"
         if isinstance(error, TIMEOUTS):
             reason = f"no reply within {self.timeout:g} s"
         return self._unavailable(answered, _OF_SCRIPT.sub("", reason), self._advice(error, reason))
@@ -129,10 +144,12 @@ class Failures:
         """What to do about a server that decides nothing."""
         if isinstance(error, AuthenticationError) or "unauthenticated" in reason:  # so it ends a long command early
             return _LOGIN
-        if isinstance(error, NoPermissionError) or "ACL failure" in reason or "NOPERM" in reason:
+        if isinstance(error, NoPermissionError) or any(words in reason for words in _DENIED):
             return _RIGHTS
         if is_demoted(error):
             return _REPLICA
+        if _is_cluster_down(error) or _UNCOVERED in reason:
+            return _CLUSTER
         if not self._clustered and any(word in reason for word in ("CROSSSLOT", "MOVED", "same slot")):
             return _NODE
         return _CLOSED if "closed" in reason or _GARBAGE.search(reason) else _URL
@@ -155,6 +172,23 @@ class Failures:
                 "ratelimit-kit reset KEY deletes it; if another program wrote it, choose another prefix or database"
             )
         return None
+
+
+def _is_cluster_down(error: BaseException) -> bool:
+    """Whether a node of a cluster says that others are missing; in Redis before version 7 only inside a script's error."""
+    return isinstance(error, ClusterDownError) or "CLUSTERDOWN" in str(error)
+
+
+def _told_by_server(error: BaseException) -> BaseException | None:
+    """What the server of a cluster said before redis-py tried again, and failed or was stopped in the midst of that."""
+    seen: BaseException | None = error
+    for _ in range(MAX_CHAIN):
+        if seen is None:
+            return None
+        if isinstance(seen, ClusterDownError | NoPermissionError) or _UNCOVERED in str(seen):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def _garbage(error: BaseException) -> str:

@@ -8,20 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from time import monotonic_ns
 from typing import Any, Final
 
+from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreError, StoreUnavailableError
 from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts, check_refunds
 from ratelimit_kit.stores.denial_cache import forget, forget_all
-from ratelimit_kit.stores.keys import FORMAT, counter_key, encode, key_prefix
+from ratelimit_kit.stores.keys import FORMAT, check_prefix, counter_key, key_prefix
 from ratelimit_kit.stores.redis.calls.arguments import Arguments
 from ratelimit_kit.stores.redis.calls.replies import TimedDecision, check_reply
 from ratelimit_kit.stores.redis.calls.scripts import BY_SERVER, BY_TEST
 from ratelimit_kit.stores.redis.calls.shapes import Shapes
-from ratelimit_kit.stores.redis.checks import client_findings, refuse_repeating, server_facts, server_findings
+from ratelimit_kit.stores.redis.checks import (
+    client_findings,
+    refuse_other,
+    refuse_repeating,
+    server_facts,
+    server_findings,
+    server_time,
+)
 from ratelimit_kit.stores.redis.client import AsyncClient, Client, is_cluster
 from ratelimit_kit.stores.redis.cluster import Steps, acarry_out, by_slot, carry_out, deciding
+from ratelimit_kit.stores.redis.driver import TIMEOUTS
 from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.stores.redis.url import Address, read_address
 from ratelimit_kit.stores.urls import read_url, taken_out
@@ -42,6 +52,8 @@ class RedisStore(BaseStore):
 
     scope = Scope.SHARED
     max_numbers = 2**29 // 16
+    denials_cacheable = property(lambda self: self._clock is None, doc="A clock of a test may be set back.")
+    elapsed_clock = property(lambda self: self._clock or monotonic_ns, doc="A test's clock, if there is one.")
     any_loop = property(lambda self: not self._given, doc="A client of one's own belongs to the application's loop.")
     async_flaw = property(lambda self: self._aclient.flaw, doc="Why the async API cannot count here: it has no client.")
 
@@ -59,7 +71,7 @@ class RedisStore(BaseStore):
     ) -> None:
         address, timeout = _reach(url, [client, async_client], timeout)
         check_switch("batching", batching)
-        self._prefix = key_prefix(encode(prefix))
+        self._prefix = key_prefix(check_prefix(prefix))
         deciding, self._refunding = BY_SERVER if clock is None else BY_TEST
         self._arguments = Arguments(clock)
         self._shapes = Shapes(deciding, self._prefix, self._arguments)
@@ -69,7 +81,7 @@ class RedisStore(BaseStore):
         failures = Failures(self._name, timeout, clustered=self.clustered, prefix=prefix)
         self._client = Client(address, client, failures)
         self._aclient = AsyncClient(address, async_client, failures, self._client, batching=batching)
-        self.denials_cacheable = clock is None
+        self._clock = clock
 
     def __repr__(self) -> str:
         return self._name
@@ -122,27 +134,32 @@ class RedisStore(BaseStore):
 
     def clear(self) -> None:
         """Delete every key with this store's prefix, on every primary; not atomic, for tests."""
-        pattern = f"{self._prefix.removesuffix(f'{FORMAT}:')}*"
-        self._client.call(lambda client: _delete_all(client, pattern), timed=False)
+        self._client.call(partial(_delete_all, pattern=f"{self._prefix.removesuffix(f'{FORMAT}:')}*"), timed=False)
         forget_all()
 
     def ping(self) -> None:
-        """Return if Redis responds; raise StoreUnavailableError if it does not."""
-        self._client.command("PING", expected="PONG")
+        """Return if Redis responds, or decides without permitting PING; raise StoreUnavailableError if it does not."""
+        try:
+            self._client.command("PING", expected="PONG")
+        except StoreUnavailableError as error:
+            self._decide(_trial_after(error), peek=True)
 
     async def aping(self) -> None:
         """Do what `ping` does."""
-        await self._aclient.command("PING", expected="PONG")
+        try:
+            await self._aclient.command("PING", expected="PONG")
+        except StoreUnavailableError as error:
+            await self._adecide(_trial_after(error), peek=True)
 
     def examine(self) -> Iterator[StartupRefused | StartupWarning]:
         """Problems of the client or its server; raises StoreUnavailableError if Redis does not respond."""
         for client in self._given:
             yield from client_findings(repr(self), client)
-        yield from server_findings(repr(self), self._client.call)
+        yield from server_findings(repr(self), self._client.call, partial(_server_time, self))
 
     def facts(self) -> dict[str, Any]:
         """Facts about the server, for `doctor`; raises StoreUnavailableError if it does not respond."""
-        return server_facts(self._client.call)
+        return server_facts(self._client.call, partial(_server_time, self))
 
     def close(self) -> None:
         """Close the connections, when no call is in progress; a later call opens new ones."""
@@ -185,9 +202,7 @@ class RedisStore(BaseStore):
             f"{self!r} said {MAX_CALENDARS} times in turn that its clock is in another calendar window: check that clock"
         )
 
-    @property
-    def _steps(self) -> Steps:
-        return Steps(self._decide, self._adecide, self._refund, self._arefund)
+    _steps = property(lambda self: Steps(self._decide, self._adecide, self._refund, self._arefund))
 
     def _slots(self, charges: Sequence[Charge]) -> list[list[Charge]]:
         return by_slot(charges, self._shapes.of(charges).keys(charges))
@@ -205,8 +220,10 @@ def _reach(url: str | None, clients: Sequence[Any], timeout: float) -> tuple[Add
     """The address a URL names (None if clients are given) and the deadline; raises OptionError for both or neither."""
     if (url is None) == all(client is None for client in clients):
         raise OptionError("RedisStore takes either a URL such as 'redis://127.0.0.1:6379/0' or clients")
-    for client in clients:
-        refuse_repeating(client)
+    for client, asynchronous in zip(clients, (False, True), strict=True):
+        if client is not None:
+            refuse_other(client, asynchronous=asynchronous)
+            refuse_repeating(client)
     address = None
     if url is not None:
         parsed, given = taken_out(read_url(url), ["timeout"])
@@ -216,7 +233,25 @@ def _reach(url: str | None, clients: Sequence[Any], timeout: float) -> tuple[Add
     return address, timeout
 
 
+_TRIAL = [Charge("trial", SlidingWindow(1, 1), 0)]
+"""What shows that counting works, by the rights that counting needs."""
+
 _refunded = partial(check_reply, 1)
+
+
+def _trial_after(error: StoreUnavailableError) -> list[Charge]:
+    """A decision that writes nothing, for a server that may only not permit a command; the error if it is silent."""
+    if isinstance(error.__cause__, TIMEOUTS):
+        raise error
+    return _TRIAL
+
+
+def _server_time(store: RedisStore) -> int:
+    """The server's time (microseconds): by the command, or by a trial decision if that is not permitted."""
+    try:
+        return server_time(store._client.call)  # noqa: SLF001 - its own module
+    except StoreUnavailableError as error:
+        return store._decide(_trial_after(error), peek=True).time  # noqa: SLF001 - its own module
 
 
 def _delete_all(client: Any, pattern: str) -> None:

@@ -41,6 +41,34 @@ OF_ONE_SERVER = frozenset(
 """The options of a single-server URL that messages suggest; redis-py accepts a few more."""
 
 
+_OBJECTS = frozenset(
+    {
+        "cache",
+        "cache_config",
+        "command_packer",
+        "connection_class",
+        "credential_provider",
+        "driver_info",
+        "event_dispatcher",
+        "maint_notifications_config",
+        "parser_class",
+        "redis_connect_func",
+        "retry",
+        "retry_on_error",
+        "socket_type",
+        "ssl_ocsp_context",
+    }
+)
+"""Options of redis-py that take objects: it would take the text of a URL for one, and fail with the first call."""
+
+_CHOICES: Mapping[str, Mapping[str, Any]] = {
+    "protocol": {"2": 2, "3": 3},
+    "ssl_cert_reqs": {word: word for word in ("none", "optional", "required")},
+    "ssl_check_hostname": {**dict.fromkeys(("true", "1", "yes"), True), **dict.fromkeys(("false", "0", "no"), False)},
+}
+"""What options with few values may be, and what that means to redis-py."""
+
+
 @dataclass(frozen=True)
 class Address:
     """The address of Redis; `url`, for a single server, is passed to redis-py; `options` are for connections."""
@@ -102,6 +130,12 @@ def _without_login(url: StoreURL) -> Address:
             raise url.refused(
                 f"has the option {name}: write timeout=, the seconds for connecting and for a call together"
             )
+    for name, value in url.options.items():
+        if name in _OBJECTS:
+            raise url.refused(
+                f"has the option {name}, which takes an object: give RedisStore a client of your own, as client=..."
+            )
+        _meant(url, name, value)
     return Address("single", url=replace(url, login="").text(), options=_login(url))
 
 
@@ -145,15 +179,22 @@ def _options(url: StoreURL, *, secure: bool) -> tuple[dict[str, Any], dict[str, 
     sentinels: dict[str, str] = {}
     for name, value in url.options.items():
         if name == "protocol":
-            if value not in {"2", "3"}:
-                raise url.refused(f"has protocol={value!r}: choose 2 or 3")
-            security[name] = int(value)
+            security[name] = _meant(url, name, value)
         elif name.startswith("sentinel_"):
             sentinels[name.removeprefix("sentinel_")] = value
         elif secure:
-            security[name] = value
+            security[name] = _meant(url, name, value)
         else:
             raise url.refused(
                 f"has the option {name}, which is about TLS: write {url.scheme.replace('redis', 'rediss')}://"
             )
     return security | ({"ssl": True} if secure else {}), sentinels
+
+
+def _meant(url: StoreURL, name: str, value: str) -> Any:
+    """What the text of an option means to redis-py; StoreURLError if it is none of the few that it may be."""
+    choices = _CHOICES.get(name, {value.lower(): value})
+    if value.lower() not in choices:
+        told = {meaning: text for text, meaning in reversed([*choices.items()])}
+        raise url.refused(f"has {name}={value!r}: choose {' or '.join(sorted(told.values()))}")
+    return choices[value.lower()]

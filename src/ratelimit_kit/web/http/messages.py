@@ -7,7 +7,7 @@ attributes are looked up on the framework's own object, so `request.user` and `r
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ratelimit_kit.web.callables import Bridge
@@ -32,6 +32,13 @@ RESULTS = "ratelimit_kit.results"
 
 APPLICATION = "ratelimit_kit.application"
 """The key under which the ASGI middleware stores its application, whose routes lead to every page."""
+
+
+class AlreadyCharged(list[Any]):
+    """What middlewares and decorators have charged a request so far; `shown` is what its response shows of that."""
+
+    __slots__ = ("shown",)
+    shown: Any
 
 
 class Headers(Mapping[str, str]):
@@ -100,7 +107,7 @@ class Request:
         raw: Any,
         user: Callable[[], str | None],
         auser: Callable[[], Awaitable[str | None]] | None = None,
-        already_charged: MutableSequence[Any] | None = None,
+        already_charged: AlreadyCharged | None = None,
         path_params: Callable[[], Mapping[str, Any] | None] | None = None,
         mount: str = "",
         bridge: Bridge | None = None,
@@ -111,7 +118,7 @@ class Request:
         self.peer = peer
         self.headers = headers
         self.raw = raw
-        self.already_charged: MutableSequence[Any] = [] if already_charged is None else already_charged
+        self.already_charged = AlreadyCharged() if already_charged is None else already_charged
         self._user = user
         self._auser = auser
         self._path_params = path_params

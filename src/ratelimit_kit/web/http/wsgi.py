@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ratelimit_kit.web.http.messages import ALREADY_CHARGED, Request
+from ratelimit_kit.web.http.messages import ALREADY_CHARGED, AlreadyCharged, Request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -65,7 +65,7 @@ def request_of(
         mount, path = _decoded(mount), _decoded(path)
     already_charged = environ.get(ALREADY_CHARGED)
     if already_charged is None:
-        already_charged = environ[ALREADY_CHARGED] = []
+        already_charged = environ[ALREADY_CHARGED] = AlreadyCharged()
     return Request(
         environ["REQUEST_METHOD"],
         path,

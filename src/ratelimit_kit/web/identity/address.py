@@ -102,13 +102,16 @@ _LONGEST: Final = 100
 _NAT64: Final = ip_network("64:ff9b::/96")
 """An address with this prefix stands for the IPv4 address in its last 32 bits (RFC 6052)."""
 
+_LOCAL_NAT64: Final = ip_network("64:ff9b:1::/48")
+"""One with this prefix stands for an IPv4 address too, but each network chooses in which of its bits (RFC 8215)."""
+
 
 @lru_cache(maxsize=4096)
 def _key(client: Address | str | None, ipv6_prefix: int) -> str:
     address = parse_address(client) if isinstance(client, str) else client
     if address is None:
         return UNKNOWN
-    if isinstance(address, IPv6Address) and ipv6_prefix < 128:
+    if isinstance(address, IPv6Address) and ipv6_prefix < 128 and address not in _LOCAL_NAT64:
         return str(IPv6Network((int(address), ipv6_prefix), strict=False))
     return str(address)
 

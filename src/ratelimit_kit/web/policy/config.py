@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,10 +48,19 @@ def fixed_part(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in CHANGEABLE and name != "rules"}
 
 
+def check_path(path: str | Path) -> Path:
+    """The path; OptionError if it is none."""
+    if not isinstance(path, str | PathLike):
+        raise OptionError(
+            f"a policy file must be a path such as 'ratelimit.toml', got {path!r}; a mapping is read by Policy.from_config"
+        )
+    return Path(path)
+
+
 def read_file(path: str | Path) -> Mapping[str, Any]:
     """The contents of a TOML file; OptionError if it cannot be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = check_path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(f"the policy file {str(path)!r} cannot be read: {reason}") from None

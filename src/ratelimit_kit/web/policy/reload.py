@@ -18,7 +18,7 @@ from ratelimit_kit.core.events import Event
 from ratelimit_kit.core.fork import with_lock
 from ratelimit_kit.errors import OptionError, RateLimitKitError, ReloadError
 from ratelimit_kit.outage import Outcomes
-from ratelimit_kit.web.policy.config import fixed_part, read_file, renewed_by
+from ratelimit_kit.web.policy.config import check_path, fixed_part, read_file, renewed_by
 from ratelimit_kit.web.policy.ruleset import OwnOutage, RuleSet
 from ratelimit_kit.web.policy.startup import wrong_rules
 from ratelimit_kit.web.rules.rule import Rule
@@ -90,7 +90,7 @@ def _in_one_line(error: RateLimitKitError) -> str:
 def signature(path: str | Path) -> Signature:
     """The metadata that change when a file is written or replaced; None if there is no file."""
     try:
-        found = Path(path).stat()
+        found = check_path(path).stat()
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino

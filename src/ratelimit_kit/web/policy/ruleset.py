@@ -17,13 +17,14 @@ from ratelimit_kit.environment import MODE, variable
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.outage import ALLOW, LOCAL, Fallback, Meanwhile, OnOutage, Outcomes, is_local, meanwhile
+from ratelimit_kit.stores import Scope, Store
 from ratelimit_kit.web.http.messages import Request
 from ratelimit_kit.web.identity.address import ClientAddress
 from ratelimit_kit.web.policy.reports import Asked, Reports
 from ratelimit_kit.web.response.denial import Respond
 from ratelimit_kit.web.response.responder import Responder
 from ratelimit_kit.web.response.result import PASS, CheckResult
-from ratelimit_kit.web.rules.charges import NOTHING, BoundRule, RequestCharges
+from ratelimit_kit.web.rules.charges import NOTHING, BoundRule, LocalPlace, RequestCharges
 from ratelimit_kit.web.rules.matching import Matching
 from ratelimit_kit.web.rules.rule import Exempt, Rule
 
@@ -60,7 +61,7 @@ class RuleSet:
         self.meanwhile = meanwhile(on_outage, fallback, LOCAL)
         self.store = store
         address = ClientAddress(trusted_proxies, ipv6_prefix, client_header)
-        self.matching = Matching(rules, name, address, exempt)
+        self.matching = Matching(rules, name, address, exempt, _place(store.store))
         for bound in self.matching.rules:
             self.check_rule(bound.rule, bound.name)
         self.responder = Responder(
@@ -204,7 +205,12 @@ def _note(request: Request, charges: RequestCharges, decision: Decision) -> None
     if not decision.degraded:
         request.already_charged.append(charges)
     elif is_local(decision):
-        request.already_charged.append(RequestCharges(charges.by_rule, local=True))
+        request.already_charged.append(RequestCharges(charges.by_rule, LocalPlace(charges.place)))
+
+
+def _place(store: Store) -> object:
+    """Where charges count, to be compared: this very store, or what its name says if processes share it."""
+    return store if store.scope is Scope.PROCESS else repr(store)
 
 
 def _mode(mode: Any) -> Mode:

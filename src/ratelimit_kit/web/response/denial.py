@@ -1,6 +1,7 @@
 """The body of a refusal: problem details (RFC 9457), plain text or a small HTML page, depending on Accept.
 
-A policy's `denial` callable can replace the body; the rate-limit fields stay the policy's.
+A policy's `denial` callable can replace the body; the rate-limit fields stay the policy's. Lazy translations, such as
+Django's and Flask-Babel's, are texts too: they are translated here, for this request.
 """
 
 from __future__ import annotations
@@ -74,7 +75,10 @@ class Denial(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A custom body for a refusal: text, bytes, or a mapping that is sent as JSON; "" and 0 keep the defaults."""
+    """A custom body for a refusal: text, bytes, or a mapping that is sent as JSON; "" and 0 keep the defaults.
+
+    Texts may be lazy translations, in a mapping too.
+    """
 
     body: str | bytes | Mapping[str, Any]
     content_type: str = ""
@@ -92,8 +96,9 @@ def say(denial: Denial, own: Own = None) -> tuple[int, bytes, list[Header]]:
         form, text = _by_accept(denial)
         return denial.status, text.encode(), _fields(form, text.encode(), [("Vary", "Accept")])
     reply = own if isinstance(own, Reply) else Reply(own)
-    form, data = _encoded(reply.body)
-    return reply.status or denial.status, data, _fields(reply.content_type or form, data, reply.headers)
+    form, data = _encoded(_translated(reply.body))
+    more = [(name, _translated(value)) for name, value in reply.headers]
+    return reply.status or denial.status, data, _fields(_translated(reply.content_type) or form, data, more)
 
 
 def _by_accept(denial: Denial) -> tuple[str, str]:
@@ -121,11 +126,29 @@ def _encoded(body: object) -> tuple[str, bytes]:
     if isinstance(body, str):
         return "text/plain; charset=utf-8", body.encode()
     if isinstance(body, Mapping):
-        return "application/json", json.dumps(body).encode()
+        try:
+            return "application/json", json.dumps(body).encode()
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"denial= returned a mapping that cannot be sent as JSON ({error}): use texts, numbers, True, False, None, "
+                "lists and mappings in it"
+            ) from error
     raise OptionError(
         f"denial= returned {body!r}: return text, bytes, a mapping for JSON, a Reply with a content type, or None for the "
         "default body"
     )
+
+
+def _translated(value: Any) -> Any:
+    """The value with text for each lazy translation in it, and with plain mappings and lists around them."""
+    if isinstance(value, str | bytes):
+        return value
+    if isinstance(value, Mapping):
+        return {_translated(name): _translated(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_translated(one) for one in value]
+    # The proxies of Django, Babel and Flask-Babel have no class in common, but the methods of the text they stand for.
+    return str(value) if callable(getattr(value, "casefold", None)) else value
 
 
 def _fields(content_type: str, data: bytes, more: Sequence[Header]) -> list[Header]:

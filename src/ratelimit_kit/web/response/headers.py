@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from ratelimit_kit.core.decision import Verdict
@@ -25,6 +26,8 @@ from ratelimit_kit.web.http.messages import Header, Response
 
 LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
 """Fields that are lists: another field line adds items instead of replacing them."""
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _OURS: Final = frozenset({"RateLimit", "RateLimit-Policy"})
 """The list fields that a family writes."""
@@ -73,18 +76,29 @@ def retry_after(seconds: float) -> Header:
     return ("Retry-After", str(max(1, math.ceil(seconds))))
 
 
-def _effective_window(verdict: Verdict, limit: Quota) -> int:
-    """The draft's `t`: seconds to the next unit, stretched so that r/t never exceeds the policy's rate.
+def strictness(verdict: Verdict) -> tuple[bool, int, int]:
+    """The order of verdicts, strictest first: a refusal with the longest wait, else the fewest units left, for longest."""
+    return verdict.allowed, verdict.remaining if verdict.allowed else -verdict.wait, -verdict.reset
+
+
+def _effective_window(verdict: Verdict, limit: Quota, age: int) -> int:
+    """The draft's `t`: seconds to the next unit, stretched so that r/t never exceeds the policy's rate, less the age.
 
     It never exceeds Retry-After, which a denial with units left would otherwise contradict.
     """
     if verdict.wait >= FOREVER:  # under a limit of 0: a client that tries again all the same does so once a window
         return limit.window
-    paced = -(-verdict.remaining * limit.window // limit.quota)
-    to_next = -(-verdict.wait // MICROSECONDS)
-    if not verdict.allowed:
-        return max(1, min(to_next, paced or to_next))
-    return paced if paced > to_next else to_next or 1
+    t, paced = verdict.wait, -(-verdict.remaining * limit.window // limit.quota) * MICROSECONDS
+    if paced > t if verdict.allowed else 0 < paced < t:
+        t = paced
+    return -((age - t) // MICROSECONDS) if t > age else 1
+
+
+class Aged(NamedTuple):
+    """A verdict, and how many microseconds ago it was given: a client reckons from when it gets the response."""
+
+    verdict: Verdict
+    age: int
 
 
 class _Lists:
@@ -94,14 +108,15 @@ class _Lists:
         self._names = names
         self._written: dict[tuple[str, str], tuple[str, str, Quota]] = {}
 
-    def __call__(self, items: Sequence[Item]) -> list[Header]:
+    def __call__(self, items: Sequence[Item], age: int = 0, beside: Sequence[Aged] = ()) -> list[Header]:  # noqa: ARG002 - those have items of their own
+        """The fields for verdicts that are `age` microseconds old."""
         effective = self._names.effective
         policies, states = [], []
         for name, verdict in items:
             limit = verdict.limit
             policy, state, allowed = self._written.get((name, limit.id)) or self._write(name, limit)
             policies.append(policy)
-            states.append(f"{state}{verdict.remaining};{effective}={_effective_window(verdict, allowed)}")
+            states.append(f"{state}{verdict.remaining};{effective}={_effective_window(verdict, allowed, age)}")
         return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
 
     def _write(self, name: str, limit: Limit) -> tuple[str, str, Quota]:
@@ -115,50 +130,81 @@ class _Lists:
         return self._written[name, limit.id]
 
 
-def _triple(prefix: str, items: Sequence[Item], reset: Callable[[float], int]) -> list[Header]:
-    verdict = min((verdict for _, verdict in items), key=lambda one: (one.allowed, one.remaining, -one.reset))
-    next_after = verdict.next_after if verdict.wait < FOREVER else quota(verdict.limit).window
-    return [
-        (f"{prefix}-Limit", str(verdict.limit.max_cost)),
-        (f"{prefix}-Remaining", str(verdict.remaining)),
-        (f"{prefix}-Reset", str(reset(next_after or verdict.reset_after))),
-    ]
+class OneLimit:
+    """The older triple, which shows one limit: the strictest of all that have decided about the request.
+
+    `beside` are the verdicts of others, such as those of the policy for a decorator.
+    """
+
+    def __init__(self, prefix: str, reset: Callable[[float], int], *, policies: bool) -> None:
+        self._prefix = prefix
+        self._reset = reset
+        self._policies = policies
+
+    def __call__(self, items: Sequence[Item], age: int = 0, beside: Sequence[Aged] = ()) -> list[Header]:
+        """The fields for verdicts that are `age` microseconds old."""
+        candidates = [*(Aged(verdict, age) for _, verdict in items), *beside]
+        verdict, age = min(candidates, key=lambda one: strictness(one.verdict))
+        wait = verdict.wait if verdict.wait < FOREVER else quota(verdict.limit).window * MICROSECONDS
+        fields = [
+            (f"{self._prefix}-Limit", str(verdict.limit.max_cost)),
+            (f"{self._prefix}-Remaining", str(verdict.remaining)),
+            (f"{self._prefix}-Reset", str(self._reset(max(0, (wait or verdict.reset) - age) / MICROSECONDS))),
+        ]
+        if self._policies:
+            fields.append(("RateLimit-Policy", ", ".join("{};w={}".format(*quota(one.limit)) for _, one in items)))
+        return fields
 
 
-def _draft6(items: Sequence[Item]) -> list[Header]:
-    policies = ", ".join("{};w={}".format(*quota(verdict.limit)) for _, verdict in items)
-    return [*_triple("RateLimit", items, math.ceil), ("RateLimit-Policy", policies)]
-
-
-def _x_ratelimit(items: Sequence[Item]) -> list[Header]:
-    return _triple("X-RateLimit", items, lambda seconds: math.ceil(time.time() + seconds))
-
-
-def no_fields(items: Sequence[Item]) -> list[Header]:  # noqa: ARG001 - one signature for all families
+def no_fields(items: Sequence[Item], age: int = 0, beside: Sequence[Aged] = ()) -> list[Header]:  # noqa: ARG001 - one signature for all families
     """No fields."""
     return []
 
 
-FAMILIES: Final[dict[str, Callable[[Sequence[Item]], list[Header]]]] = {
+Family = Callable[[Sequence[Item], int, Sequence[Aged]], list[Header]]
+
+FAMILIES: Final[dict[str, Family]] = {
     "draft11": _Lists(DRAFT11),
-    "draft6": _draft6,
-    "x-ratelimit": _x_ratelimit,
+    "draft6": OneLimit("RateLimit", math.ceil, policies=True),
+    "x-ratelimit": OneLimit("X-RateLimit", lambda seconds: math.ceil(time.time() + seconds), policies=False),
     "none": no_fields,
 }
 
 
-def to_add(fields: Sequence[Header], response: Response, *, exposed: bool = False) -> list[Header]:
+def to_add(
+    fields: Sequence[Header], response: Response, *, exposed: bool = False, written: Mapping[str, str] = NOTHING
+) -> list[Header]:
     """The fields to add to a response: list fields always, the others only if it does not have them.
 
-    A redirect gets none, because a client might wait before following it (the draft advises this); neither does a
-    response that caches may share, because the numbers belong to one client. `exposed` lets scripts from other origins
-    read the fields (CORS).
+    Those of `written`, which has what was written for the same request before, are replaced. A redirect gets none,
+    because a client might wait before following it (the draft advises this); neither does a response that caches may
+    share, because the numbers belong to one client. `exposed` lets scripts from other origins read the fields (CORS).
     """
     present = response.headers
     if 300 <= response.status < 400 or is_shared(present):
         return []
-    added = [field for field in fields if field[0] in _OURS or field[0] not in present]
+    added = [
+        field
+        for field in fields
+        if field[0] in _OURS or field[0] not in present or (written and present[field[0]] == written.get(field[0]))
+    ]
     return [*added, exposing(added)] if exposed and added else added
+
+
+def replaced(fields: Sequence[Header]) -> set[str]:
+    """The names, in lower case, of the fields that replace others of their name: those that are no lists."""
+    if not fields or fields[0][0] in _OURS:  # a family writes its lists last
+        return set()
+    return {name.lower() for name, _ in fields} - LISTS
+
+
+def missing(fields: Sequence[Header], present: Mapping[str, str]) -> list[Header]:
+    """The fields of a refusal that a response written by somebody else lacks; that of CORS is added to one with other names."""
+    return [
+        (name, value)
+        for name, value in fields
+        if name not in present or (name.lower() == "access-control-expose-headers" and present[name] != value)
+    ]
 
 
 def join_to(headers: Any, fields: Sequence[Header]) -> None:

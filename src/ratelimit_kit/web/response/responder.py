@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from ratelimit_kit.core.decision import Decision, Verdict
@@ -14,8 +14,26 @@ from ratelimit_kit.outage import is_local
 from ratelimit_kit.web.callables import AtOnce, acalled, called, check_callable
 from ratelimit_kit.web.http.messages import Header, Request
 from ratelimit_kit.web.response.denial import Denial, Own, Respond, say
-from ratelimit_kit.web.response.headers import FAMILIES, Item, exposing, no_fields, retry_after
-from ratelimit_kit.web.response.result import PASS, CheckResult, DirectResponse, Passed, PendingRefund
+from ratelimit_kit.web.response.headers import (
+    FAMILIES,
+    Aged,
+    Family,
+    Item,
+    OneLimit,
+    exposing,
+    no_fields,
+    retry_after,
+    strictness,
+)
+from ratelimit_kit.web.response.result import (
+    PASS,
+    CheckResult,
+    DirectResponse,
+    Passed,
+    PendingRefund,
+    Shown,
+    ShownTogether,
+)
 from ratelimit_kit.web.rules.charges import RequestCharges
 
 _REASONS = {413: "Content Too Large", 429: "Too Many Requests", 503: "Service Unavailable"}
@@ -36,14 +54,15 @@ class Responder:
     def __init__(
         self, store: GuardedStore, *, headers: str, expose_headers: bool, denial: Respond | None, cost_status: int
     ) -> None:
-        if cost_status not in {429, 413} or isinstance(cost_status, bool):
+        if type(cost_status) is not int or cost_status not in {429, 413}:
             raise OptionError(f"cost_status must be 429 or 413 (Content Too Large), got {cost_status!r}")
-        if headers not in FAMILIES:
+        if not isinstance(headers, str) or headers not in FAMILIES:
             raise OptionError(f"headers={headers!r} is not a family of fields; {nearest(headers, FAMILIES)}")
         if denial is not None and not callable(denial):
             raise OptionError(f"denial must be a callable that takes the Denial and returns the body, got {denial!r}")
         self._store = store
         self._fields = FAMILIES[headers]
+        self._shows_one = isinstance(self._fields, OneLimit)
         self._expose = expose_headers
         self._denial = _USUAL if denial is None else check_callable("denial", denial, "denial")
         self._cost_status = cost_status
@@ -53,12 +72,15 @@ class Responder:
         if decision.degraded:  # there are no fields, but local counters may get their charges back
             return self.watched(PASS, charges, decision)
         fields = self._fields if charges.plain else partial(_shown, self._fields)
+        shown = Shown(_items(charges, decision), self._store.backend.elapsed_clock)
+        together = self._together(request, shown) if self._shows_one else None
         return Passed(
-            _items(charges, decision),
+            shown,
             fields,
             self._store,
             _pending(charges, decision, shown=True) if charges.counted else [],
             self._is_exposed(request),
+            together,
         )
 
     def watched(self, result: CheckResult, charges: RequestCharges, decision: Decision) -> CheckResult:
@@ -69,7 +91,7 @@ class Responder:
         if isinstance(result, Passed):
             result.pending = [*result.pending, *pending]
             return result
-        return Passed([], no_fields, self._store, pending, exposed=False)
+        return Passed(Shown([], self._store.backend.elapsed_clock), no_fields, self._store, pending, exposed=False)
 
     def denied(self, request: Request, charges: RequestCharges, decision: Decision) -> CheckResult:
         """The result for a request that was refused."""
@@ -110,7 +132,13 @@ class Responder:
         if not charges.plain:
             items = _merged(items)
         names = [name for name, verdict in items if not verdict.allowed]
-        limits = self._fields(items) if items else []
+        limits: list[Header] = []
+        if items:
+            shown = Shown(items, self._store.backend.elapsed_clock)
+            together = self._together(request, shown) if self._shows_one else None
+            limits = self._fields(items, 0, together.beside(shown) if together else ())
+            if together:
+                together.written.update(limits)
         wait = decision.retry_after
         return Denial(request, 429 if quota else 503, names, wait, wait == math.inf), limits
 
@@ -128,6 +156,15 @@ class Responder:
         if self._is_exposed(denial.request):
             fields.append(exposing(limits))
         return DirectResponse(status, _REASONS.get(status, "Refused"), _once(fields), data)
+
+    def _together(self, request: Request, shown: Shown) -> ShownTogether:
+        """All decisions about the request, of which the family shows one; this one is added."""
+        charged = request.already_charged
+        together: ShownTogether | None = getattr(charged, "shown", None)
+        if together is None:
+            together = charged.shown = ShownTogether()
+        together.beside(shown)
+        return together
 
     def _is_exposed(self, request: Request) -> bool:
         return self._expose and "origin" in request.headers
@@ -162,18 +199,14 @@ def _merged(items: Sequence[Item]) -> list[Item]:
     merged: dict[str, Verdict] = {}
     for name, verdict in items:
         other = merged.get(name)
-        if name and (other is None or _strictness(verdict) < _strictness(other)):
+        if name and (other is None or strictness(verdict) < strictness(other)):
             merged[name] = verdict
     return list(merged.items())
 
 
-def _strictness(verdict: Verdict) -> tuple[bool, int, int]:
-    return verdict.allowed, -verdict.wait, verdict.remaining
-
-
-def _shown(fields: Callable[[Sequence[Item]], list[Header]], items: Sequence[Item]) -> list[Header]:
+def _shown(fields: Family, items: Sequence[Item], age: int, beside: Sequence[Aged]) -> list[Header]:
     merged = _merged(items)
-    return fields(merged) if merged else []
+    return fields(merged, age, beside) if merged else []
 
 
 def _once(fields: Sequence[Header]) -> list[Header]:

@@ -15,7 +15,7 @@ from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.web.callables import acalled, called
 from ratelimit_kit.web.http.messages import Header, Headers, Response
-from ratelimit_kit.web.response.headers import Item, to_add
+from ratelimit_kit.web.response.headers import Aged, Family, Item, to_add
 from ratelimit_kit.web.rules.counting import Counts
 
 
@@ -26,6 +26,39 @@ class PendingRefund(NamedTuple):
     charges: Sequence[Charge]
     decision: Decision
     first: int | None
+
+
+class Shown:
+    """The items of one decision and their age, for a response; `current` is what is left of them after refunds."""
+
+    __slots__ = ("_clock", "_given_at", "current", "items")
+
+    def __init__(self, items: Sequence[Item], clock: Callable[[], int]) -> None:
+        self.items = self.current = items
+        self._clock = clock
+        self._given_at = clock()
+
+    def age(self) -> int:
+        """Microseconds since the decision."""
+        age = (self._clock() - self._given_at) // 1000
+        return max(0, age)
+
+
+class ShownTogether:
+    """All decisions about one request, for a family that shows only one limit, and the fields `written` so far."""
+
+    __slots__ = ("_decisions", "written")
+
+    def __init__(self) -> None:
+        self._decisions: list[Shown] = []
+        self.written: dict[str, str] = {}
+
+    def beside(self, shown: Shown) -> list[Aged]:
+        """The verdicts of all other decisions; this one is added to them."""
+        if shown not in self._decisions:
+            self._decisions.append(shown)
+        others = [one for one in self._decisions if one is not shown]
+        return [Aged(verdict, one.age()) for one in others for name, verdict in one.current if name]
 
 
 class CheckResult:
@@ -42,6 +75,15 @@ class CheckResult:
     headers: list[Header] = []  # noqa: RUF012 - never modified
     body = b""
     pending: Sequence[PendingRefund] = ()
+
+    @property
+    def limit_fields(self) -> list[Header]:
+        """The fields of a refusal that belong on a response of the application's own too: those not about the body."""
+        return [
+            (name, value)
+            for name, value in self.headers
+            if not name.lower().startswith("content-") and name.lower() != "vary"
+        ]
 
     def judge(self, response: Response) -> list[Header]:  # noqa: ARG002 - there is nothing to do
         """Determine what this response does not count, and return the fields to add to it."""
@@ -92,20 +134,22 @@ class DirectResponse(CheckResult):
 
 
 class Passed(CheckResult):
-    """The application responds; its response gets the fields of `items`, and decides whether to refund `pending`."""
+    """The application responds; its response gets the fields of `shown`, and decides whether to refund `pending`."""
 
-    __slots__ = ("_exposed", "_fields", "_returned", "_store", "items", "pending")
+    __slots__ = ("_exposed", "_fields", "_returned", "_shown", "_store", "_together", "pending")
     touches = True
 
     def __init__(
         self,
-        items: list[Item],
-        fields: Callable[[Sequence[Item]], list[Header]],
+        shown: Shown,
+        fields: Family,
         store: GuardedStore,
         pending: list[PendingRefund],
         exposed: bool,  # noqa: FBT001 - few callers
+        together: ShownTogether | None = None,
     ) -> None:
-        self.items = items
+        self._shown = shown
+        self._together = together
         self.pending = pending
         self._fields = fields
         self._store = store
@@ -138,14 +182,20 @@ class Passed(CheckResult):
 
     def _told(self, response: Response) -> list[Header]:
         """The fields to add, with what is left after the refunds."""
-        if not self.items:
+        shown, together = self._shown, self._together
+        if not shown.items:
             return []
-        items = self.items
+        shown.current = shown.items
         if self._returned:
-            items = list(items)
+            shown.current = items = list(shown.items)
             for one in self._returned:
                 _give_back(items, one)
-        return to_add(self._fields(items), response, exposed=self._exposed)
+        if together is None:
+            return to_add(self._fields(shown.current, shown.age(), ()), response, exposed=self._exposed)
+        fields = self._fields(shown.current, shown.age(), together.beside(shown))
+        added = to_add(fields, response, exposed=self._exposed, written=together.written)
+        together.written.update(added)
+        return added
 
 
 def _give_back(items: list[Item], one: PendingRefund) -> None:

@@ -65,8 +65,8 @@ class RequestCharges:
 
     `names` are the names of the charges in responses; `plain` is true if each is shown as it is; `counted` are the
     charges that some responses refund, with the index of the first, and `provisional` the indexes of all of those;
-    `impossible` are those that can never be admitted; `own_outages` is true if a rule has an `on_outage` or `fallback`,
-    `local` if the charges have been made to local counters.
+    `impossible` are those that can never be admitted; `own_outages` is true if a rule has an `on_outage` or `fallback`;
+    `place` tells where the charges count.
     """
 
     __slots__ = (
@@ -74,17 +74,17 @@ class RequestCharges:
         "charges",
         "counted",
         "impossible",
-        "local",
         "names",
         "own_outages",
+        "place",
         "plain",
         "provisional",
         "shadow",
     )
 
-    def __init__(self, by_rule: Sequence[RuleCharges], *, local: bool = False) -> None:
+    def __init__(self, by_rule: Sequence[RuleCharges], place: Any = None) -> None:
         self.by_rule = by_rule
-        self.local = local
+        self.place = place
         self.charges: tuple[Charge, ...] = tuple([charge for one in by_rule for charge in one.charges])
         self.names = [name for one in by_rule for name in one.items]
         self.plain = all(one.rule.shown and not one.repeated for one in by_rule)
@@ -114,17 +114,16 @@ class RequestCharges:
         )
 
     def without(self, already_charged: Sequence[RequestCharges]) -> RequestCharges:
-        """What is left after the charges that another integration or a decorator has already made.
+        """What is left after what another integration or a decorator has already charged in the same place.
 
         A charge that a response may still refund counts as paid only for a rule that refunds on the same terms, and one of
         local counters only for a rule that they may decide.
         """
-        earlier = [
-            (made.local, other, charge)
-            for made in already_charged
-            for other in made.by_rule
-            for charge in other.charges
-        ]
+        earlier = []
+        for made in already_charged:
+            local = type(made.place) is LocalPlace
+            if (made.place.beside if local else made.place) == self.place:
+                earlier += [(local, other, charge) for other in made.by_rule for charge in other.charges]
         new: list[RuleCharges] = []
         for one in self.by_rule:
             rule = one.rule.rule
@@ -137,18 +136,21 @@ class RequestCharges:
             left = one.less(paid)
             if left is not None:
                 new.append(left)
-        return RequestCharges(new)
+        return RequestCharges(new, self.place)
 
     def split(self) -> tuple[RequestCharges, RequestCharges]:
         """The charges of enforced rules, and those of shadow rules."""
         if not self.shadow:
             return self, NOTHING
         enforced = [one for one in self.by_rule if not one.rule.rule.shadow]
-        return RequestCharges(enforced), RequestCharges([one for one in self.by_rule if one.rule.rule.shadow])
+        shadow = [one for one in self.by_rule if one.rule.rule.shadow]
+        return RequestCharges(enforced, self.place), RequestCharges(shadow, self.place)
 
     def possible(self) -> RequestCharges:
         """The charges that their limits can admit."""
-        return RequestCharges([one for one in self.by_rule if not one.impossible]) if self.impossible else self
+        if not self.impossible:
+            return self
+        return RequestCharges([one for one in self.by_rule if not one.impossible], self.place)
 
     def names_head(self) -> bool:
         """Whether one of the rules names the method HEAD."""
@@ -156,6 +158,12 @@ class RequestCharges:
 
 
 NOTHING = RequestCharges([])
+
+
+class LocalPlace(NamedTuple):
+    """The local counters of a process, which count beside a place that is away."""
+
+    beside: object
 
 
 class BoundRule:

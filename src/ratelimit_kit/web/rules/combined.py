@@ -8,11 +8,12 @@ from ratelimit_kit.web.rules.charges import MAX_KNOWN, RequestCharges, RuleCharg
 
 
 class Combined:
-    """Combines the charges of several rules; the result is cached if all of the rules have cached theirs."""
+    """Combines the charges of several rules, which count in `place`; cached if all of the rules have cached theirs."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_place")
 
-    def __init__(self) -> None:
+    def __init__(self, place: object) -> None:
+        self._place = place
         self._known: dict[tuple[int, ...], RequestCharges] = {}
 
     def __call__(self, by_rule: list[RuleCharges]) -> RequestCharges:
@@ -20,7 +21,7 @@ class Combined:
         ids = tuple([id(one) for one in by_rule])
         together = self._known.get(ids)
         if together is None:
-            together = RequestCharges(_different(by_rule))
+            together = RequestCharges(_different(by_rule), self._place)
             if all(one.kept for one in by_rule):
                 if len(self._known) >= MAX_KNOWN:
                     self._known.clear()

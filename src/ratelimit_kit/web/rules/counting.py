@@ -42,9 +42,9 @@ def read_count(count: Any) -> Counts | None:
         own: Counts = check_callable("count", count, "response")
         return own
     if isinstance(count, list | tuple | set | frozenset) and count:
-        statuses = frozenset(count)
-        if all(type(status) is int and 100 <= status <= 599 for status in statuses):
-            return Statuses(statuses)
+        statuses = [status for status in count if type(status) is int and 100 <= status <= 599]
+        if len(statuses) == len(count):
+            return Statuses(frozenset(statuses))
     if not isinstance(count, str) or count not in _WORDS:
         raise OptionError(
             f"count={count!r} does not say which responses count; {nearest(count, _WORDS)}, give statuses such as "

@@ -14,17 +14,22 @@ from ratelimit_kit.web.rules.rule import Exempt, Rule
 
 
 class Matching:
-    """The rules of a policy, matched to requests: `rules` are all of them, `messages` those for WebSocket messages."""
+    """The rules of a policy, matched to requests: `rules` are all of them, `messages` those for WebSocket messages.
+
+    They count in `place`: what another policy has charged there is not charged again.
+    """
 
     __slots__ = ("_combined", "_exemption", "_index", "address", "messages", "rules")
 
-    def __init__(self, rules: Sequence[Rule], namespace: str, address: ClientAddress, exempt: Exempt = ()) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], namespace: str, address: ClientAddress, exempt: Exempt = (), place: object = None
+    ) -> None:
         self.rules = bind_rules(rules, namespace)
         self.messages = [bound for bound in self.rules if bound.rule.messages]
         self.address = address
         self._index = RuleIndex([bound for bound in self.rules if not bound.rule.messages])
         self._exemption = Exemption(exempt)
-        self._combined = Combined()
+        self._combined = Combined(place)
 
     def charges(
         self, request: Request, bound: Sequence[BoundRule] | None = None, beside: Sequence[Rule] = ()
@@ -84,4 +89,4 @@ def _naming_head(candidates: Sequence[BoundRule], beside: Sequence[Rule]) -> lis
 
 def _has_named_head(request: Request) -> bool:
     """Whether a rule that names HEAD has been charged already, by the policy or another decorator."""
-    return any(charges.names_head() for charges in request.already_charged)
+    return any(made.names_head() for made in request.already_charged)

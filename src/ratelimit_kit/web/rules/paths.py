@@ -48,18 +48,23 @@ class PathPatterns:
 def read_exempt_paths(option: str, patterns: Iterable[Pattern]) -> Callable[[str, str], bool]:
     """A test for a path as received: true if a pattern matches and the path is canonical, apart from a trailing slash.
 
-    The pattern must match more than the mount point, because some servers let a client choose that (SCRIPT_NAME).
+    The path may be named with the mount point or, as the mounted application sees it, without. A pattern with it must match
+    more than the mount point, because some servers let a client choose that (SCRIPT_NAME).
     """
     exact, prefixes, expressions = _read(option, patterns)
 
-    def matches(path: str, mount: str) -> bool:
-        least = len(mount.rstrip("/")) + 1 if mount else 0
-        found = (
+    def found(path: str, least: int) -> bool:
+        return (
             (path in exact and len(path) > least)
             or any(path.startswith(prefix) and len(prefix) > least for prefix in prefixes)
             or any((match := expression.search(path)) and match.end() > least for expression in expressions)
         )
-        return found and canonical(path) in {path, path.removesuffix("/")}
+
+    def matches(path: str, mount: str) -> bool:
+        mount = mount.rstrip("/")
+        within = path[len(mount) :] if mount and path.startswith(f"{mount}/") else ""
+        named = found(path, len(mount) + 1 if mount else 0) or (within != "" and found(within, 0))
+        return named and canonical(path) in {path, path.removesuffix("/")}
 
     return matches
 
