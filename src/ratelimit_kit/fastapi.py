@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Annotated, Any, TypeVar, cast, get_origin
 
 from ratelimit_kit.asgi import TRY_AGAIN_LATER, RateLimitMiddleware, Receive, Send
-from ratelimit_kit.core.calling import forwarding, is_asynchronous_generator, is_generator
+from ratelimit_kit.core.calling import forwarding, is_asynchronous_generator, is_generator, with_keyword
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
 from ratelimit_kit.guard.decorator_order import misplaced
@@ -147,7 +147,7 @@ def _checked_before(endpoint: Any, rule: Rule, page: Page) -> Any:
     name = f"{PARAMETER}_{len(signature.parameters)}"
     wrapper: Any = wraps(endpoint)(generate if is_generator(endpoint) else forwarding(endpoint, remove))
     ours = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=Depends(check), annotation=None)
-    wrapper.__signature__ = _with(signature, ours)
+    wrapper.__signature__ = with_keyword(signature, ours)
     return recorded(wrapper, endpoint, rule)
 
 
@@ -281,16 +281,8 @@ def _given_a_request(wrapper: Any, endpoint: Callable[..., Any]) -> Any:
     if any(_takes_request(parameter) for parameter in signature.parameters.values()):
         return wrapper
     ours = inspect.Parameter(PARAMETER, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
-    wrapper.__signature__ = _with(signature, ours)
+    wrapper.__signature__ = with_keyword(signature, ours)
     return wrapper
-
-
-def _with(signature: inspect.Signature, ours: inspect.Parameter) -> inspect.Signature:
-    """The signature with a keyword-only parameter more, the first of them: FastAPI asks dependencies in their order."""
-    late = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
-    before = [one for one in signature.parameters.values() if one.kind not in late]
-    after = [one for one in signature.parameters.values() if one.kind in late]
-    return signature.replace(parameters=[*before, ours, *after])
 
 
 def _has_ours(endpoint: Callable[..., Any]) -> bool:

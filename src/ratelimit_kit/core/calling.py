@@ -72,3 +72,11 @@ def forwarding(
             return
 
     return forward
+
+
+def with_keyword(signature: inspect.Signature, parameter: inspect.Parameter) -> inspect.Signature:
+    """The signature with a keyword-only parameter more, the first of them: FastAPI asks dependencies in their order."""
+    late = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+    before = [one for one in signature.parameters.values() if one.kind not in late]
+    after = [one for one in signature.parameters.values() if one.kind in late]
+    return signature.replace(parameters=[*before, parameter, *after])
