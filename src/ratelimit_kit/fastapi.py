@@ -8,7 +8,7 @@ The dependency and the decorator use the policy of the middleware that the reque
 """
 
 import inspect
-from collections.abc import Callable, Generator, Iterator, MutableMapping
+from collections.abc import Callable, Generator, MutableMapping
 from functools import wraps
 from typing import Annotated, Any, TypeVar, cast, get_origin
 
@@ -170,14 +170,11 @@ class _Middleware(RateLimitMiddleware):
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if not self._looked and "app" in scope:
             self._looked = True
-            refusal = misplaced(_endpoints(scope["app"]), "@app.get(...)")
+            routes = [route for _, route in routes_of(scope["app"].routes) if hasattr(route, "endpoint")]
+            refusal = misplaced([route.endpoint for route in routes], "@app.get(...)")
             if refusal is not None and self._refusal is None:
                 self._refusal = refusal if scope["type"] == "lifespan" else refusal.without_exit()
         await super().__call__(scope, receive, send)
-
-
-def _endpoints(application: Any) -> Iterator[Any]:
-    return (route.endpoint for _, route in routes_of(application.routes) if hasattr(route, "endpoint"))
 
 
 async def _refusal(connection: HTTPConnection, error: RateLimited) -> Response | None:
