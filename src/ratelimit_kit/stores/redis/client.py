@@ -8,12 +8,13 @@ than connections does not look like an outage.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 from ratelimit_kit.core.fork import each_in_forked_child
 from ratelimit_kit.errors import ConfigurationError, OptionError
@@ -30,17 +31,17 @@ from ratelimit_kit.stores.redis.deadline import within
 from ratelimit_kit.stores.redis.driver import (
     CLUSTERS,
     FAILURES,
-    MAX_CONNECTIONS,
     NoScriptError,
     ResponseError,
     has_private_names,
     make_client,
     reading,
+    room,
     sentinel_clients,
 )
 from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.stores.redis.pipeline.batching import Batcher
-from ratelimit_kit.stores.redis.pipeline.loop_client import MAX_LOOP_CONNECTIONS, loop_client
+from ratelimit_kit.stores.redis.pipeline.loop_client import GivenClient, LoopClient, loop_client
 from ratelimit_kit.stores.redis.pipeline.timeout import Deadline
 from ratelimit_kit.stores.redis.url import Address
 from ratelimit_kit.waiting import in_thread, is_trio
@@ -57,18 +58,18 @@ class Client:
     def __init__(self, address: Address | None, given: Any, failures: Failures) -> None:
         self._address = address
         self._failures = failures
-        self._client = given
-        self._direct = False
-        if address is not None and address.kind != "cluster":  # a cluster client connects when it is created
-            self._client = make_client(address, failures.timeout, asynchronous=False)
-            self._direct = has_private_names(self._client, asynchronous=False)
+        self._given = given
         self._renew()
         _of_this_process.add(self)
 
     def _renew(self) -> None:
-        """Start with new connections: a parent process, or its threads, may be using the others."""
+        """Start with a new client: a parent process, or its threads, may be using the other one, and hold its locks."""
+        self._client, self._direct, address = self._given, False, self._address
+        if address is not None and address.kind != "cluster":  # a cluster client connects when it is created
+            self._client = make_client(address, self._failures.timeout, asynchronous=False)
+            self._direct = has_private_names(self._client, asynchronous=False)
         self._pool = RedisConnections(
-            MAX_CONNECTIONS, self._client.connection_pool if self._direct else None, self._failures.timeout
+            room(self._client), self._client.connection_pool if self._direct else None, self._failures.timeout
         )
         self._building = Permits(1)
 
@@ -184,7 +185,11 @@ class AsyncClient:
 
     def _renew(self) -> None:
         """Start without clients: the others belong to event loops of a parent process."""
-        self._loops = PerLoop(partial(loop_client, cast("Address", self._address), self._failures, direct=self._direct))
+        if self._address is None:
+            make: Callable[[], LoopClient] = partial(GivenClient, self._given, self._failures.timeout)
+        else:
+            make = partial(loop_client, self._address, self._failures, direct=self._direct)
+        self._loops = PerLoop(make)
         self._recent: Callable[[], Batcher | None] = _none
 
     @property
@@ -199,8 +204,8 @@ class AsyncClient:
 
     async def call(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
         """Acquire a permit, then wait for the reply, each within the deadline; raises StoreError on any failure."""
-        if self._address is None:
-            return await self._through_given_client(work)
+        if self.flaw is not None:
+            raise self.flaw
         own = self._loops.get()
         permits, timeout = own.permits, self._failures.timeout
         loop = asyncio.get_running_loop()
@@ -209,12 +214,14 @@ class AsyncClient:
             async with asyncio.timeout_at(deadline if permits.locked() else None):
                 await permits.acquire()
         except TimeoutError:
-            raise self._failures.contended(MAX_LOOP_CONNECTIONS) from None
+            raise self._failures.contended(own.size) from None
         ready, client = loop.time(), own.client
+        if self._address is None:  # a client of one's own times each step itself
+            deadline = math.inf
         try:
-            async with Deadline(loop, deadline, timeout):
+            async with Deadline(loop, deadline, timeout) if self._address is not None else contextlib.nullcontext():
                 with reading():
-                    if self._address.kind == "cluster":
+                    if is_cluster(client):
                         await own.prepared()
                     return await work(client)
         except FAILURES as error:
@@ -274,15 +281,6 @@ class AsyncClient:
         await self._loops.aclose()
         if is_trio():
             await in_thread(self._client.close)
-
-    async def _through_given_client(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
-        if self.flaw is not None:
-            raise self.flaw
-        try:
-            with reading():
-                return await work(self._given)
-        except FAILURES as error:
-            raise self._failures.meaning(error) from error
 
 
 def _none() -> None:

@@ -8,7 +8,9 @@ client.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
+import os
 import weakref
 from functools import partial
 from typing import Any, Final
@@ -24,6 +26,7 @@ try:
     import redis.asyncio.cluster
     import redis.asyncio.sentinel
     import redis.cluster
+    import redis.connection
     import redis.sentinel
     from redis.backoff import NoBackoff
     from redis.exceptions import (
@@ -66,6 +69,7 @@ __all__ = [
     "make_client",
     "reading",
     "renew_if_ended",
+    "room",
     "sentinel_clients",
     "socket_of",
 ]
@@ -108,6 +112,14 @@ MAX_CONNECTIONS = 64
 """Connections per process; more threads wait for one within the deadline."""
 
 
+_ANONYMOUS: Final = (
+    {"driver_info": None}
+    if "driver_info" in inspect.signature(redis.connection.AbstractConnection).parameters
+    else {"lib_name": None, "lib_version": None}
+)
+"""Options against telling the server redis-py's name and version, which takes two trips of the deadline."""
+
+
 def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: bool = True) -> Any:
     """A client that enforces the deadline and never retries a call automatically.
 
@@ -122,6 +134,7 @@ def make_client(address: Address, timeout: float, *, asynchronous: bool, timed: 
     }
     if address.kind == "cluster":
         return _cluster(address, {**options, **address.options}, asynchronous=asynchronous)
+    options |= _ANONYMOUS
     options["max_connections"] = MAX_CONNECTIONS
     if address.kind == "sentinel":
         # Before version 8, redis-py parses a Sentinel's replies in RESP2 only. One that hangs leaves time for the others.
@@ -160,8 +173,14 @@ def _managed(client: Any, *, asynchronous: bool) -> Any:
             pool.connection_class = whole(pool.connection_class, InvalidReply)
         else:
             pool.connection_class = timed(pool.connection_class, InvalidReply)
-            weakref.finalize(client, pool.disconnect).atexit = False
+            weakref.finalize(client, _disconnect, pool, os.getpid()).atexit = False
     return client
+
+
+def _disconnect(pool: Any, pid: int) -> None:
+    """Close a pool's connections, in the process that has opened them: in a forked child, its lock may be held for ever."""
+    if os.getpid() == pid:
+        pool.disconnect()
 
 
 def _cluster(address: Address, options: dict[str, Any], *, asynchronous: bool) -> Any:
@@ -246,6 +265,12 @@ def has_private_names(client: Any, *, asynchronous: bool) -> bool:
                 name,
             )
     return not missing
+
+
+def room(client: Any) -> int:
+    """How many calls at a time have a connection each, as far as a client tells, and no more than MAX_CONNECTIONS."""
+    most = getattr(getattr(client, "connection_pool", None), "max_connections", None)
+    return min(MAX_CONNECTIONS, most) if isinstance(most, int) and most > 0 else MAX_CONNECTIONS
 
 
 def renew_if_ended(client: Any) -> None:

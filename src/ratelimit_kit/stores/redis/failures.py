@@ -7,7 +7,6 @@ import re
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreFullError, StoreUnavailableError
 from ratelimit_kit.stores.redis.driver import (
     FAILURES,
-    MAX_CONNECTIONS,
     TIMEOUTS,
     AuthenticationError,
     ClusterDownError,
@@ -117,7 +116,10 @@ class Failures:
     def meaning(self, error: BaseException) -> StoreError:
         """The store error for a redis-py error, with advice on what to do about it."""
         if isinstance(error, MaxConnectionsError) or any(words in str(error) for words in EXHAUSTED):
-            return self.contended(MAX_CONNECTIONS)
+            return StoreContendedError(
+                f"{self._name}: no connection was free, nothing was charged. Let fewer callers use it at once, or allow its pool "
+                "more connections (max_connections)"
+            )
         if "max number of clients" in str(error):  # the server is alive, and a flood must not make it fail open
             return StoreContendedError(
                 f"{self._name} accepts no more connections (maxclients), nothing was charged. Raise maxclients, or let fewer "

@@ -6,6 +6,7 @@ timed out may have been counted. See `client.py` for how the server is reached.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from time import monotonic_ns
@@ -38,6 +39,9 @@ from ratelimit_kit.stores.urls import read_url, taken_out
 
 MAX_CALENDARS: Final = 3
 """How often a decision is asked for when the server's clock is in another calendar window than was thought."""
+
+_SPECIAL: Final = re.compile(r"[\\*?\[\]]")
+"""What has a meaning in Redis's patterns, unless a backslash stands before it."""
 
 
 class RedisStore(BaseStore):
@@ -134,7 +138,7 @@ class RedisStore(BaseStore):
 
     def clear(self) -> None:
         """Delete every key with this store's prefix, on every primary; not atomic, for tests."""
-        self._client.call(partial(_delete_all, pattern=f"{self._prefix.removesuffix(f'{FORMAT}:')}*"), timed=False)
+        self._client.call(partial(_delete_all, beginning=self._prefix.removesuffix(f"{FORMAT}:")), timed=False)
         forget_all()
 
     def ping(self) -> None:
@@ -254,8 +258,8 @@ def _server_time(store: RedisStore) -> int:
         return store._decide(_trial_after(error), peek=True).time  # noqa: SLF001 - its own module
 
 
-def _delete_all(client: Any, pattern: str) -> None:
-    for key in list(client.scan_iter(match=pattern, count=1000)):
+def _delete_all(client: Any, beginning: str) -> None:
+    for key in list(client.scan_iter(match=_SPECIAL.sub(r"\\\g<0>", beginning) + "*", count=1000)):
         client.delete(key)
 
 

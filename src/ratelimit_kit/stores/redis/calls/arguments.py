@@ -58,7 +58,7 @@ class Arguments:
         """The arguments of refund.lua."""
         arguments: list[Any] = []
         for _, limit, cost in charges:
-            start = cost, charged_at is not None, charged_at or 0
+            start = min(cost, EXACT), charged_at is not None, charged_at or 0
             match limit:
                 case SlidingWindow():
                     packing = _packing(limit)

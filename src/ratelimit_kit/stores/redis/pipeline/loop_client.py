@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ratelimit_kit.stores.redis.driver import has_private_names, make_client, sentinel_clients
+from ratelimit_kit.stores.redis.driver import has_private_names, make_client, room, sentinel_clients
 from ratelimit_kit.stores.redis.failures import Failures
 from ratelimit_kit.stores.redis.pipeline.abort import abort, taken_writers
 from ratelimit_kit.stores.redis.pipeline.batching import Batcher
@@ -20,12 +20,15 @@ MAX_LOOP_CONNECTIONS = 16
 class LoopClient:
     """The client, permits and batcher of one event loop."""
 
-    def __init__(self, make: Callable[[], Any], batcher: Batcher | None, timeout: float) -> None:
+    def __init__(
+        self, make: Callable[[], Any], batcher: Batcher | None, timeout: float, size: int = MAX_LOOP_CONNECTIONS
+    ) -> None:
         self.client = make()
+        self.size = size
         self._make = make
         self._timeout = timeout
         self._failed: list[Any] = []
-        self.permits = asyncio.Semaphore(MAX_LOOP_CONNECTIONS)
+        self.permits = asyncio.Semaphore(size)
         self.batcher = batcher
         self._preparing: asyncio.Task[Any] | None = None
         self._aborted: list[Any] = []
@@ -74,6 +77,24 @@ class LoopClient:
     def _clients(self) -> list[Any]:
         own = [self.client, *self._failed, *([] if self.batcher is None else [self.batcher.client])]
         return [client for one in own for client in (one, *sentinel_clients(one))]
+
+
+class GivenClient(LoopClient):
+    """A client of one's own: it is neither closed nor replaced, and has as many permits as its pool has connections."""
+
+    def __init__(self, client: Any, timeout: float) -> None:
+        super().__init__(lambda: client, None, timeout, room(client))
+
+    def failed(self, client: Any) -> None:
+        """Go on with the same client."""
+
+    async def aclose(self) -> None:
+        """Leave the client open."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+
+    def abort(self, *, loop_closed: bool) -> None:
+        """Leave the client as it is."""
 
 
 def loop_client(address: Address, failures: Failures, *, direct: bool) -> LoopClient:
