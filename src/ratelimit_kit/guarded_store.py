@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 
 from ratelimit_kit.core.decision import Decision, as_decision
-from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import check_switch
 from ratelimit_kit.errors import StartupRefused, StoreError
 from ratelimit_kit.guard import per_request_limiters
@@ -18,7 +17,7 @@ from ratelimit_kit.guard.abort import TICK_SECONDS
 from ratelimit_kit.guard.process_guard import OnUnsafe, ProcessGuard
 from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.outage import LocalCounters, Meanwhile, Outages, refused
-from ratelimit_kit.stores import Charge, FastPath, Scope, Store, open_store, with_defaults
+from ratelimit_kit.stores import Charge, Scope, Store, open_store, with_defaults
 from ratelimit_kit.stores.denial_cache import DenialCache, Indexes
 from ratelimit_kit.waiting import asleep, sleep
 
@@ -97,7 +96,10 @@ class GuardedStore:
         if self._breaker.error is not None:
             self.outages.ended()
         if decision.allowed and self.outages.beside_until and not provisional:
-            return self.outages.counted_beside(charges, meanwhile, decision)
+            beside = self.outages.counted_beside(charges, meanwhile, decision)
+            if not beside.allowed:
+                self.refund(charges, decision)
+            return beside
         if not decision.allowed and self._denials is not None:
             self._denials.keep(charges, decision, begun, provisional)
         return decision
@@ -122,16 +124,13 @@ class GuardedStore:
         if self._breaker.error is not None:
             self.outages.ended()
         if decision.allowed and self.outages.beside_until and not provisional:
-            return self.outages.counted_beside(charges, meanwhile, decision)
+            beside = self.outages.counted_beside(charges, meanwhile, decision)
+            if not beside.allowed:
+                await self.arefund(charges, decision)
+            return beside
         if not decision.allowed and self._denials is not None:
             self._denials.keep(charges, decision, begun, provisional)
         return decision
-
-    def fast_path(self, namespace: str, limits: Sequence[Limit]) -> FastPath | None:
-        """The store's fast path for single hits; None without one, with several limits, or if an observer counts."""
-        if len(limits) != 1 or self.observer.counting:
-            return None
-        return self.backend.fast_path(namespace, limits[0])
 
     def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
         """Refund what `decision` has charged; on a failure the hit stays counted, and the failure is logged."""

@@ -23,7 +23,7 @@ from ratelimit_kit.guard.process_guard import OnUnsafe
 from ratelimit_kit.guarded_store import GuardedStore, owed
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.outage import Fallback, OnOutage, meanwhile
-from ratelimit_kit.stores import Charge, Scope, Store
+from ratelimit_kit.stores import Charge, FastPath, Scope, Store
 from ratelimit_kit.stores.keys import MAX_TEXT_LENGTH, scoped, shortened
 from ratelimit_kit.waiting import asleep, sleep
 
@@ -94,7 +94,9 @@ class Limiter:
         self._guard.start()
         if name == DEFAULT_NAME:
             _tell_of_sharing(self._store, self.limits)
-        self._fast = self._store.fast_path(self._namespace.removesuffix(":"), self.limits)
+        self._fast: FastPath | None = None
+        if self._only is not None and not self._store.observer.counting:
+            self._fast = self._store.backend.fast_path(self._namespace.removesuffix(":"), self._only)
 
     def __repr__(self) -> str:
         limits = "; ".join(str(limit) for limit in self.limits or [UNLIMITED])

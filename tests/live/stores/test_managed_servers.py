@@ -23,7 +23,7 @@ from tests.processes import Process, redis_server
 
 pytestmark = pytest.mark.live
 
-LISTED = ["+evalsha", "+eval", "+get", "+mget", "+psetex", "+del", "+time"]
+LISTED = ["+evalsha", "+eval", "+get", "+psetex", "+del", "+time"]
 """The rights that docs/reference/stores.md lists."""
 
 

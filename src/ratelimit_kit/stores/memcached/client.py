@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 from typing import Any
 
 from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.fork import each_in_forked_child
 from ratelimit_kit.errors import StoreError, StoreUnavailableError
-from ratelimit_kit.stores.memcached.commands import Step, Wait
+from ratelimit_kit.stores.memcached.commands import Ask, Read, Wait, Writes
 from ratelimit_kit.stores.memcached.connection import Connection, MemcachedConnections
 from ratelimit_kit.stores.memcached.conversations import Conversation, Job
 from ratelimit_kit.stores.memcached.failures import Call, Failures, is_silence
 from ratelimit_kit.stores.memcached.protocol import STORED, InvalidReply, gets, quick_value, store, stored
-from ratelimit_kit.stores.memcached.servers import Servers
+from ratelimit_kit.stores.memcached.servers import Request, Servers
 from ratelimit_kit.stores.memcached.turns import Turn, Turns, share, together
+
+LAST_LOOK_SECONDS = 0.01
+"""How long to look for a reply after the deadline, if one server was waited for until then and others may have replied."""
 
 MAX_CONNECTIONS = 32
 """Connections per server and process; more threads wait for one within the deadline."""
@@ -150,12 +154,16 @@ class Client:
 
     def _converse(self, conversation: Conversation, call: Call) -> Any:
         """Execute the steps of a conversation."""
-        held: dict[str, Connection] = {}
+        exchange = _Exchange(self._servers, self._pool, call, partial(self._failure, call=call))
         try:
             step = next(conversation)
             while True:
                 try:
-                    answer = self._do(step, call, held)
+                    answer = None
+                    if isinstance(step, Wait):
+                        self._wait(step.seconds, call)
+                    else:
+                        answer = exchange.do(step)
                 except StoreError as error:
                     step = conversation.throw(error)
                 else:
@@ -163,31 +171,12 @@ class Client:
         except StopIteration as end:
             return end.value
         finally:
-            for server, connection in held.items():
-                self._pool.keep(connection, server)
+            exchange.end()
 
-    def _do(self, step: Step, call: Call, held: dict[str, Connection]) -> Any:
-        if isinstance(step, Wait):
-            self._failures.pause(call, step.seconds)
-            time.sleep(step.seconds)
-            call.asked_at = time.monotonic()
-            return None
-        requests, replies = self._servers.requests(step), []
-        server = ""
-        try:
-            for server, data, _ in requests:
-                if server not in held:
-                    held[server] = self._pool.take(server, call.ends)
-                held[server].send(data, call.ends)
-            for server, _, reader in requests:
-                replies.append((server, held[server].receive(reader, call.ends)))
-        except BaseException as error:
-            while held:  # a reply may still be on its way
-                self._pool.discard(held.popitem()[1])
-            if isinstance(error, OSError | InvalidReply):
-                raise self._failure(server, error, call) from error
-            raise
-        return self._servers.answer(step, replies)
+    def _wait(self, seconds: float, call: Call) -> None:
+        self._failures.pause(call, seconds)
+        time.sleep(seconds)
+        call.asked_at = time.monotonic()
 
     def _failure(self, server: str, error: OSError | InvalidReply, call: Call) -> StoreError:
         """The error for a server; when it is away, its idle connections may all be as dead as the one that failed."""
@@ -198,6 +187,66 @@ class Client:
         if isinstance(failure, StoreUnavailableError):
             self._pool.drop(server)
         return failure
+
+
+class _Exchange:
+    """What one conversation asks of the servers, over connections that it holds until its end."""
+
+    def __init__(
+        self, servers: Servers, pool: MemcachedConnections, call: Call, failure: Callable[[str, Any], StoreError]
+    ) -> None:
+        self._servers = servers
+        self._pool = pool
+        self._call = call
+        self._failure = failure
+        self._held: dict[str, Connection] = {}
+
+    def do(self, step: Read | Writes | Ask) -> Any:
+        """Execute a step; where a server fails that may have written as others have, its failure is that of its keys."""
+        requests = self._servers.requests(step)
+        outcomes: dict[str, Any] = {}
+        try:
+            for request in requests:
+                outcomes[request.server] = self._attempt(self._send, request)
+            for request in requests:
+                if outcomes[request.server] is None:
+                    outcomes[request.server] = self._attempt(self._receive, request)
+        except BaseException:
+            while self._held:  # a reply may still be on its way
+                self._pool.discard(self._held.popitem()[1])
+            raise
+        for request in requests:
+            failure = outcomes[request.server]
+            if isinstance(failure, StoreError):
+                if len(requests) == 1 or not request.keys:
+                    raise failure
+                outcomes[request.server] = dict.fromkeys(request.keys, failure)
+        return self._servers.answer(step, list(outcomes.items()))
+
+    def end(self) -> None:
+        """Let others use the connections."""
+        for server, connection in self._held.items():
+            self._pool.keep(connection, server)
+
+    def _attempt(self, work: Callable[[Request], Any], request: Request) -> Any:
+        """What `work` returns, or the StoreError of its failure: then the connection is not used again."""
+        try:
+            return work(request)
+        except (OSError, InvalidReply) as error:
+            if request.server in self._held:
+                self._pool.discard(self._held.pop(request.server))
+            failure = self._failure(request.server, error)
+            failure.__cause__ = error
+            return failure
+
+    def _send(self, request: Request) -> None:
+        if request.server not in self._held:
+            self._held[request.server] = self._pool.take(request.server, self._call.ends)
+        self._held[request.server].send(request.data, self._call.ends)
+
+    def _receive(self, request: Request) -> dict[str, Any]:
+        ends = max(self._call.ends, time.monotonic() + LAST_LOOK_SECONDS)
+        return self._held[request.server].receive(request.reader, ends)
 
 
 _of_this_process = each_in_forked_child(Client._renew)  # noqa: SLF001 - its own module

@@ -27,11 +27,12 @@ Address = tuple[str, int] | str
 
 
 class Request(NamedTuple):
-    """What one server is sent, and what reads its reply."""
+    """What one server is sent, what reads its reply, and the keys that it is about."""
 
     server: str
     data: bytes
     reader: Reader
+    keys: Sequence[str] = ()
 
 
 class Servers:
@@ -60,12 +61,13 @@ class Servers:
             return [Request(server, *gets(some)) for server, some in self._by_server(step.keys, step.keys)]
         if isinstance(step, Writes):
             keys = [write.key for write in step.writes]
-            return [Request(server, *store(some)) for server, some in self._by_server(keys, step.writes)]
+            parts = self._by_server(keys, step.writes)
+            return [Request(server, *store(some), [write.key for write in some]) for server, some in parts]
         ask = version if step.command == "version" else stats
         return [Request(server, *ask()) for server in self.addresses]
 
     def answer(self, step: Read | Writes | Ask, replies: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-        """The result of a step; a StoreError stands for a write that its server has refused."""
+        """The result of a step; a StoreError stands for a write that its server has refused, or failed to confirm."""
         if isinstance(step, Ask):
             return dict(replies)
         merged: dict[str, Any] = {}

@@ -55,7 +55,7 @@ _URL = "Check that the server runs and that the URL is right"
 _PEER = "Check that the URL names a Redis, and what stands between it and this process"
 _CLOSED = "Check that the server runs, that the URL names a Redis, and what stands between it and this process"
 _LOGIN = "The server runs: check the user and password in the URL"
-_RIGHTS = "The server runs, but this user may not do that: it needs EVALSHA, EVAL, GET, MGET, PSETEX, DEL and TIME, SELECT for another database, CLUSTER SLOTS and COMMAND in a cluster"
+_RIGHTS = "The server runs, but this user may not do that: it needs EVALSHA, EVAL, GET, PSETEX, DEL and TIME, SELECT for another database, CLUSTER SLOTS and COMMAND in a cluster"
 _DENIED = ("ACL failure", "NOPERM", "executing the script can't")
 """What Redis says, in a script too, about a command that the user may not run."""
 
@@ -137,6 +137,10 @@ class Failures:
         if isinstance(error, TIMEOUTS):
             reason = f"no reply within {self.timeout:g} s"
         return self._unavailable(answered, _OF_SCRIPT.sub("", reason), self._advice(error, reason))
+
+    def is_about_one_key(self, error: Exception) -> bool:
+        """Whether the server has failed a call because of what it holds under a key."""
+        return type(self.meaning(error)) is StoreError
 
     def _unavailable(self, answered: bool, reason: str, advice: str) -> StoreError:  # noqa: FBT001 - one caller
         verb = "cannot be used" if answered else "does not answer"

@@ -117,7 +117,18 @@ class LoopTurn(Turn):
 class Exchange:
     """Carries out the conversation of a turn and its riders: each reply leads to the next step."""
 
-    __slots__ = ("_call", "_client", "_conversation", "_missing", "_replies", "_riders", "_step", "_timer", "_turn")
+    __slots__ = (
+        "_call",
+        "_client",
+        "_conversation",
+        "_keys",
+        "_missing",
+        "_replies",
+        "_riders",
+        "_step",
+        "_timer",
+        "_turn",
+    )
 
     def __init__(self, client: LoopClient, turn: LoopTurn, riders: Sequence[Turn]) -> None:
         self._client = client
@@ -126,6 +137,7 @@ class Exchange:
         self._call = turn.call
         self._conversation = together(turn.job, riders)
         self._step: Any = None
+        self._keys: dict[str, Sequence[str]] = {}
         self._missing: dict[str, Pending] = {}
         self._replies: list[tuple[str, dict[str, Any]]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -161,7 +173,9 @@ class Exchange:
             loop.call_later(step.seconds, self._resume)
             return None
         self._step, self._replies = step, []
-        for server, data, reader in self._client.servers.requests(step):
+        requests = self._client.servers.requests(step)
+        self._keys = {one.server: one.keys for one in requests} if len(requests) > 1 else {}
+        for server, data, reader, _ in requests:
             if self._call.left() <= 0:
                 return self._failure(server, TimeoutError())
             self._missing[server] = Pending(data, reader, self._on_reply)
@@ -173,6 +187,8 @@ class Exchange:
         self._go_on(None)
 
     def _on_reply(self, server: str, reply: Any) -> None:
+        if isinstance(reply, OSError | InvalidReply) and self._keys.get(server):  # others may have written
+            reply = dict.fromkeys(self._keys[server], self._meaning(server, reply))
         if isinstance(reply, Exception):
             self._go_on(self._failure(server, reply))
             return
@@ -189,6 +205,10 @@ class Exchange:
         """The error for a step that has failed at a server, for whose replies nobody waits any longer."""
         while self._missing:
             self._missing.popitem()[1].on_reply = None
+        return self._meaning(server, error)
+
+    def _meaning(self, server: str, error: Exception) -> Exception:
+        """What the failure of a server means, as a store error if it is not a mistake."""
         failure = error
         if isinstance(error, InvalidReply):
             failure = self._client.failures.invalid(server, str(error))

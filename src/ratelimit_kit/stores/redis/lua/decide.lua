@@ -36,10 +36,9 @@ local states, changed, answers
 local refused = peek
 if many then
   states, changed, answers = {}, {}, { now }
-  for from = 1, #KEYS, at_once do
-    for i, state in ipairs(call('MGET', unpack(KEYS, from, math.min(from + at_once - 1, #KEYS)))) do
-      states[KEYS[from + i - 1]] = state
-    end
+  for i = 1, #KEYS do -- not by MGET, which takes what is not a string for nothing, and it would be overwritten
+    local key = KEYS[i]
+    if states[key] == nil then states[key] = call('GET', key) end
   end
 end
 

@@ -42,6 +42,10 @@ class Exchange:
         """
         raise NotImplementedError
 
+    def parts(self) -> Sequence[Exchange]:
+        """The same as several commands, one for each caller who still waits; none if it is one already."""
+        return ()
+
     def fail(self, error: Callable[[], Exception]) -> None:
         """Fail every caller; a store error is an object of each one's own."""
         self.expire(math.inf, error)
@@ -75,6 +79,11 @@ class Batch(Exchange):
             if not future.done():
                 future.set_result(decision)
         return True
+
+    def parts(self) -> Sequence[Exchange]:
+        """Each decision by itself."""
+        waiting = [call for call in self.calls if not call[1].done()]
+        return [Batch(self.shape, [call]) for call in waiting] if len(self.calls) > 1 else ()
 
     def expire(self, moment: float, error: Callable[[], Exception]) -> None:
         """Fail the callers that have waited since `moment` or longer."""

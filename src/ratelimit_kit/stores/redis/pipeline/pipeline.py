@@ -107,13 +107,15 @@ class Pipeline:
         exchange = self._under_way[0]
         if isinstance(reply, NoScriptError):
             exchange.by_name = False
-            self._send_again(exchange)
+            self._send_again(exchange, [exchange])
+        elif isinstance(reply, Exception) and self.failures.is_about_one_key(reply) and (parts := exchange.parts()):
+            self._send_again(exchange, parts)  # nothing was written, and the others' keys are sound
         elif isinstance(reply, Exception):
             exchange.fail(partial(self.failures.meaning, reply))
             if self._protocol is not None and is_demoted(reply):
                 self._protocol.end()
         elif not exchange.succeed(reply):
-            self._send_again(exchange)
+            self._send_again(exchange, [exchange])
         self._under_way.popleft()
         if not self._under_way:
             self.idle_since = monotonic()
@@ -131,11 +133,13 @@ class Pipeline:
             batch.fail(partial(self.failures.told, error))
         self._owner.on_lost(protocol.connection)
 
-    def _send_again(self, batch: Exchange) -> None:
-        """Send a batch again, after the server has said that it ran nothing."""
+    def _send_again(self, exchange: Exchange, parts: Sequence[Exchange]) -> None:
+        """Send an exchange again, perhaps in parts, after the server has said that it ran nothing."""
         assert self._protocol is not None
-        self._under_way.append(batch)
-        self._protocol.send(batch.encode())
+        for part in parts:
+            part.sent, part.late = exchange.sent, exchange.late
+        self._under_way.extend(parts)
+        self._protocol.send(b"".join([part.encode() for part in parts]))
 
     def _watch(self) -> None:
         """Come back when the first caller's deadline passes, or the server was silent for too long: with one timer."""
