@@ -222,6 +222,18 @@ async def test_a_refund_reaches_what_was_counted_beside_the_store(store: Flaky) 
     assert admitted(limiter) == 5
 
 
+@pytest.mark.parametrize("error", ALIVE, ids=str)
+async def test_what_the_local_counters_deny_is_given_back_to_the_store(store: Flaky, error: Any) -> None:
+    limiter = Limiter("10/minute", store=store, on_outage="local")
+    store.error = error
+    assert admitted(limiter, 6) == 6
+    store.error = None
+    found = [limiter.hit("key").allowed for _ in range(10)] + [(await limiter.ahit("key")).allowed for _ in range(10)]
+    assert sum(found) == 4
+    (left,) = store.decide([Charge("default:key", limiter.limits[0], 0)])
+    assert left.remaining == 10 - 4
+
+
 @pytest.mark.parametrize("error", [DOWN, FULL])
 def test_threads_that_hit_together_are_admitted_as_often_as_the_limit_says(store: Flaky, error: Any) -> None:
     limiter = Limiter("50/minute", store=store, on_outage="local")

@@ -11,7 +11,7 @@ import pytest
 import redis as client_library
 
 from ratelimit_kit import Charge, FixedWindow, Limiter, RedisStore, SlidingWindow, TokenBucket
-from ratelimit_kit.errors import CostError, StoreContendedError, StoreUnavailableError
+from ratelimit_kit.errors import CostError, StoreContendedError, StoreError, StoreUnavailableError
 from ratelimit_kit.stores.redis.calls import shapes
 from ratelimit_kit.stores.redis.calls.replies import read_decisions
 from ratelimit_kit.stores.redis.pipeline.call_queue import CallQueue
@@ -252,6 +252,36 @@ async def test_who_waits_while_the_store_is_closed_hears_of_it() -> None:
             await limiter.aclose()
             with pytest.raises(StoreUnavailableError, match="closed"):
                 await waiting
+
+
+@pytest.mark.parametrize("value", ["text", "hash"])
+@pytest.mark.parametrize(
+    "limit", [SlidingWindow(5, per=60), TokenBucket(5, per=60), FixedWindow(5, per="week")], ids=str
+)
+async def test_a_key_that_holds_something_else_concerns_nobody_else_in_its_batch(
+    redis: RedisServer, limit: Any, value: str
+) -> None:
+    url = redis.url()
+    limiter = Limiter(limit, store=RedisStore(url, timeout=5), deny_cache=False)
+    key = f"rlk:2:{limit.counter}:{{default:bad}}"
+    with client_library.Redis.from_url(url) as raw:
+        if value == "hash":
+            raw.hset(key, "field", "somebody's")
+        else:
+            raw.set(key, "somebody's")
+        kept = raw.dump(key)
+        names = [f"good {number % 50}" for number in range(200)]
+        for at, name in enumerate(["good 0", "bad", "bad", *names, "bad"]):
+            names[at * 13 % len(names)] = name
+        bad = names.count("bad")
+        found = await asyncio.gather(*[limiter.ahit(name) for name in names], return_exceptions=True)
+        errors = [one for one in found if isinstance(one, BaseException)]
+        assert [type(one) for one in errors] == [StoreError] * bad
+        assert raw.dump(key) == kept
+        for name in set(names) - {"bad"}:
+            allowed = sum(bool(one) for one, of in zip(found, names, strict=True) if of == name)
+            assert allowed == min(5, names.count(name)), name
+    await limiter.aclose()
 
 
 async def test_a_mistake_is_an_error_and_not_an_outage(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:

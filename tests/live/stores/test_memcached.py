@@ -39,14 +39,14 @@ class Meddling:
     def __init__(self, store: MemcachedStore, meddle: Any) -> None:
         client: Any = store._client
         client._hit = lambda *_: None
-        self._do = client._do
+        self._requests = client._servers.requests
         self._meddle = meddle
-        client._do = self.do
+        client._servers.requests = self.requests
 
-    def do(self, step: Any, *arguments: Any) -> Any:
+    def requests(self, step: Any) -> Any:
         for write in step.writes if isinstance(step, Writes) else ():
             self._meddle(write)
-        return self._do(step, *arguments)
+        return self._requests(step)
 
 
 def test_a_state_that_others_always_change_is_given_up_and_never_fails_open(memcached: Process) -> None:

@@ -232,7 +232,7 @@ def test_a_charge_that_timed_out_is_not_sent_again() -> None:
 
 
 def test_busy_connections_do_not_fail_open(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ratelimit_kit.stores.redis.client.MAX_CONNECTIONS", 1)
+    monkeypatch.setattr("ratelimit_kit.stores.redis.driver.MAX_CONNECTIONS", 1)
     store = RedisStore(redis.url(), timeout=0.1)
     assert store._client._pool.permits.acquire(1)
     with pytest.raises(StoreContendedError, match="RLK302"):

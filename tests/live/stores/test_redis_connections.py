@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -247,11 +249,98 @@ async def test_single_connections_and_clusters_of_ones_own_are_looked_at_too() -
             await asynchronous.aclose()
 
 
+async def test_tasks_and_threads_wait_for_a_connection_of_ones_own_client(redis: RedisServer) -> None:
+    given = {"socket_timeout": 5, "socket_connect_timeout": 5, "max_connections": 10}
+    url = redis.url()
+    plain = client_library.Redis.from_url(url, retry=None, **given)
+    asynchronous = client_library.asyncio.Redis.from_url(url, retry=None, **given)
+    limiter = Limiter("100000/hour", store=RedisStore(client=plain, async_client=asynchronous, timeout=20))
+    assert all(await asyncio.gather(*[limiter.ahit("key") for _ in range(300)]))
+    with ThreadPoolExecutor(40) as pool:
+        assert all(pool.map(lambda _: limiter.hit("key"), range(400)))
+    assert limiter.peek("key").remaining == 100_000 - 700
+    plain.close()
+    await asynchronous.aclose()
+
+
+async def test_a_cluster_client_of_ones_own_is_initialized_once() -> None:
+    with cluster_servers(replicas=0) as cluster:
+        client = client_library.asyncio.RedisCluster(
+            host="127.0.0.1", port=cluster.ports[0], socket_timeout=10, retry=Retry(NoBackoff(), 0)
+        )
+        limiter = Limiter("100/hour", store=RedisStore(async_client=client, timeout=10), deny_cache=False)
+        found = [bool(one) for _ in range(4) for one in await asyncio.gather(*[limiter.ahit("key") for _ in range(60)])]
+        assert sum(found) == 100
+        await client.aclose()
+
+
+def test_a_connection_takes_no_trips_to_tell_about_redis_py(redis: RedisServer) -> None:
+    with client_library.Redis.from_url(redis.url()) as raw:
+        before = raw.info("commandstats").get("cmdstat_client|setinfo", {"calls": 0})["calls"]
+        limiter = Limiter("5/hour", store=redis.url())
+        assert limiter.hit("key")
+        assert asyncio.run(limiter.ahit("key"))
+        assert raw.info("commandstats").get("cmdstat_client|setinfo", {"calls": 0})["calls"] == before
+        limiter.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_was_forked_while_a_connection_was_opened_decides(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, inside, go_on = client_library.ConnectionPool.make_connection, Event(), Event()
+    parent = os.getpid()
+
+    def slowly(pool: Any, *given: Any) -> Any:  # redis-py holds the lock of its pool meanwhile
+        if os.getpid() == parent:
+            inside.set()
+            go_on.wait(20)
+        return make(pool, *given)
+
+    monkeypatch.setattr(client_library.ConnectionPool, "make_connection", slowly)
+    limiter = Limiter("9/hour", store=RedisStore(redis.url(), timeout=20))
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(limiter.hit, "key")
+        inside.wait(20)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(15)
+            os._exit(not limiter.hit("key"))
+        status = os.waitpid(child, 0)[1]
+        go_on.set()
+        assert opening.result()
+    assert status == 0
+    assert limiter.peek("key").remaining == 7
+    limiter.close()
+
+
+@pytest.mark.parametrize("prefix", ["shop*", "sho?", "[s]hop", "shop\\\\"])
+def test_clear_takes_a_prefix_as_it_is(redis: RedisServer, prefix: str) -> None:
+    url = redis.url()
+    mine, other = (Limiter("3/hour", store=RedisStore(url, prefix=one)) for one in (prefix, "shop"))
+    for limiter in (mine, other, Limiter("3/hour", store=RedisStore(url, prefix="shopping"))):
+        limiter.hit("key")
+    mine.store.clear()  # type: ignore[attr-defined]
+    assert mine.peek("key").remaining == 3
+    assert other.peek("key").remaining == 2
+
+
+async def test_a_refund_may_be_of_any_cost(redis: RedisServer) -> None:
+    limiter = Limiter("3/hour", "token-bucket: 3/minute", "fixed-window: 3/day", store=redis.url())
+    for refund in (lambda: limiter.refund("key", 2**1100), lambda: limiter.arefund("key", 2**1100)):
+        limiter.hit("key")
+        found = refund()
+        if found is not None:
+            await found
+        assert limiter.peek("key").remaining == 3
+    await limiter.aclose()
+
+
 def test_waiting_for_a_connection_is_no_outage(
     between: Relay, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor is a reply that comes too late because most of the deadline went by before the call was sent."""
-    monkeypatch.setattr("ratelimit_kit.stores.redis.client.MAX_CONNECTIONS", 1)
+    monkeypatch.setattr("ratelimit_kit.stores.redis.driver.MAX_CONNECTIONS", 1)
     limiter = limiter_on(between, redis)
     limiter.hit("key")
     between.answer = lambda data: [0.6 * TIMEOUT, data]

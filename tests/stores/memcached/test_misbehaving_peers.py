@@ -16,7 +16,7 @@ import pytest
 from ratelimit_kit import Charge, MemcachedStore, SlidingWindow, TokenBucket
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreFullError, StoreUnavailableError
 from ratelimit_kit.stores.memcached.states import States
-from tests.stores.memcached.peers import Peer, drips, is_silent
+from tests.stores.memcached.peers import Peer, drips, is_silent, running_peer
 
 LIMIT = TokenBucket(1000, per=3600)
 CHARGE = Charge("key", LIMIT)
@@ -243,3 +243,27 @@ def test_a_mistake_of_our_own_is_no_outage(
             with pytest.raises(AttributeError, match="mistaken"):
                 decide(store, charges)
     assert decide(store, [CHARGE])[0].remaining == 998
+
+
+@pytest.mark.parametrize(
+    "ends", [None, b"HTTP/1.1 400 Bad Request\r\n\r\n", b"ST"], ids=["closed", "garbage", "cut off"]
+)
+def test_what_other_servers_wrote_is_given_back_when_one_fails(peer: Peer, decide: Decide, ends: bytes | None) -> None:
+    with running_peer() as failing:
+        store = MemcachedStore(f"{peer.url},{failing.url.removeprefix('memcached://')}", timeout=2)
+        server_of = store._client._servers.server_of
+        keys = {server_of(store._conversations._states.key(Charge(f"{n}", LIMIT))): f"{n}" for n in range(60)}
+        here, there = [Charge(keys[one.url.removeprefix("memcached://")], LIMIT) for one in (peer, failing)]
+        assert decide(store, [here])[0].remaining == 999
+
+        def end_at_writes(line: bytes, reply: bytes) -> list[Any]:
+            if not line.startswith((b"add", b"cas")):
+                return [reply]
+            return [None] if ends is None else [ends, None]
+
+        failing.pieces = end_at_writes
+        for charges in ([here, there], [there, here]):
+            with pytest.raises(StoreUnavailableError):
+                decide(store, charges)
+            assert decide(store, [here._replace(cost=0)])[0].remaining == 999
+        store.close()
