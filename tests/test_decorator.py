@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import inspect
 import multiprocessing
 import pickle
@@ -367,3 +368,23 @@ def test_a_plain_function_has_nobody_to_await_its_key() -> None:
 
     with pytest.raises(OptionError, match="use a plain function"):
         ratelimit("5/minute", key=key)(lambda: True)()
+
+
+async def test_what_is_wrapped_is_of_the_kind_of_what_it_wraps() -> None:
+    async def work(number: int) -> int:
+        return number
+
+    class Jobs:
+        static = ratelimit("2/minute", key=lambda number: f"{number}", name="static")(staticmethod(work))
+
+        @ratelimit("2/minute", name="class")
+        @classmethod
+        async def of_class(cls, number: int) -> int:
+            return number
+
+    partly = ratelimit("2/minute", name="partly")(functools.partial(work, 3))
+    for call in (lambda: Jobs.static(3), lambda: Jobs().of_class(3), partly):
+        for _ in range(2):
+            assert await call() == 3
+        with pytest.raises(LimitExceeded):
+            await call()

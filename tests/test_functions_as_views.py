@@ -317,3 +317,61 @@ def test_a_function_that_no_framework_calls_has_no_such_advice() -> None:
     asyncio.run(aservice())
     with pytest.raises(LimitExceeded, match=r"try again in [\d.]+ s \[RLK429\]$"):
         asyncio.run(aservice())
+
+
+class BrokenError(Exception):
+    """An error of the application's own."""
+
+
+def handles_a_refusal() -> None:
+    for _ in range(3):
+        try:
+            service()
+        except LimitExceeded:
+            continue
+    raise BrokenError
+
+
+@pytest.mark.usefixtures("ratelimits_reset")
+def test_a_500_of_the_applications_own_stays_one_although_a_refusal_was_handled_before() -> None:
+    policy = Policy(Rule("99/minute", name="site"))
+    flask_app = flask.Flask("site")
+    flask_app.add_url_rule("/", view_func=lambda: handles_a_refusal() or "")
+    assert call(RateLimitMiddleware(flask_app, policy))[0].startswith("500")
+
+    async def broken(_request: Any) -> PlainTextResponse:
+        try:
+            handles_a_refusal()
+        except BrokenError:
+            return PlainTextResponse("broken", 500)
+        return PlainTextResponse("fine")
+
+    site = ASGIMiddleware(Starlette(routes=[Route("/", broken)]), policy)
+    assert TestClient(site, raise_server_exceptions=False).get("/").status_code == 500
+
+
+@pytest.mark.usefixtures("ratelimits_reset")
+def test_tasks_of_a_group_that_are_refused_are_answered_429() -> None:
+    app = FastAPI()
+    install(app, Policy(Rule("99/minute", name="site")))
+
+    @app.get("/group")
+    async def group() -> str:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(aservice())
+        return "fine"
+
+    @app.get("/mixed")
+    async def mixed() -> str:
+        async def fail() -> None:
+            raise BrokenError
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(aservice())
+            tasks.create_task(fail())
+        return "fine"
+
+    client = TestClient(app, raise_server_exceptions=False)
+    assert client.get("/group").status_code == 429
+    assert client.get("/mixed").status_code == 500

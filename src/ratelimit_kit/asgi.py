@@ -10,12 +10,13 @@ not stop the server, so a refusal is sent as `lifespan.startup.failed`.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from ratelimit_kit.errors import ConfigurationError, LimitExceeded
 from ratelimit_kit.guard.abort import lifespan_message
-from ratelimit_kit.guard.decorator_order import REFUSALS
+from ratelimit_kit.guard.decorator_order import REFUSALS, refusal_in
 from ratelimit_kit.guard.worker_detection import detected, within_lifespan
 from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
 from ratelimit_kit.web.http.messages import (
@@ -90,7 +91,11 @@ class RateLimitMiddleware:
         token = REFUSALS.set(exceeding.refusals)
         try:
             await self.app(scope, receive, exceeding.send)
-        except LimitExceeded as error:  # of the application itself, or of a function that it calls
+        except (LimitExceeded, ExceptionGroup) as raised:  # of the application itself, or of functions that it calls
+            error = refusal_in(raised)
+            if error is None:
+                await finishing.fail()
+                raise
             if exceeding.told:
                 return
             if finishing.begun and scope["type"] == "http":
@@ -202,7 +207,7 @@ class _Finishing:
         for result in self.results:
             if result.denied:  # the application may have written this refusal itself
                 headers = list(message.get("headers", ()))
-                headers += raw_fields(missing(result.limit_fields, RawFields(headers)))
+                headers += raw_fields(missing(result.limit_fields, status, RawFields(headers)))
         for result in reversed(self.results):  # the innermost first, as if each had its own middleware
             if result.touches:
                 headers = list(message.get("headers", ())) if headers is None else headers
@@ -217,11 +222,11 @@ class _Finishing:
 class _Exceeding:
     """A `send` that replaces the 500 that a framework makes of the refusal of a function which a view has called.
 
-    A 500 after a refusal is taken to be that one's: most frameworks show a middleware no exception.
+    A 500 while a refusal is being handled is taken to be that one's: most frameworks show a middleware no exception.
     """
 
     def __init__(self, policy: Policy, scope: Scope, request: Request, send: Send) -> None:
-        self.refusals: list[LimitExceeded] = []
+        self.refusals: list[weakref.ref[LimitExceeded]] = []
         self.told = False
         self._policy = policy
         self._scope = scope
@@ -232,11 +237,13 @@ class _Exceeding:
         if self.told:
             return
         if self.refusals and message["type"] == "http.response.start" and message["status"] == 500:
-            self.told = True
-            refused = await responder_of(self._policy).aexceeded(self._request, self.refusals[-1])
-            await _deny(self._scope, None, self._send, refused)
-        else:
-            await self._send(message)
+            error = self.refusals[-1]()
+            if error is not None:
+                self.told = True
+                refused = await responder_of(self._policy).aexceeded(self._request, error)
+                await _deny(self._scope, None, self._send, refused)
+                return
+        await self._send(message)
 
 
 class _Conversation:

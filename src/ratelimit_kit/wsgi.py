@@ -7,6 +7,7 @@ application twice.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ class RateLimitMiddleware:
         try:
             body = self.application(environ, exceeding)
         except LimitExceeded as error:  # of the application itself, or of a function that it calls
-            exceeding.refusals.append(error)
+            exceeding.refusals.append(weakref.ref(error))
             exceeding("500 Internal Server Error", [], sys.exc_info())
             body = ()
         except BaseException:
@@ -118,20 +119,21 @@ class _Finishing:
 class _Exceeding:
     """A `start_response` that replaces the 500 that a framework makes of the refusal of a function; `body` is the new one's.
 
-    A 500 after a refusal is taken to be that one's: most frameworks show a middleware no exception.
+    A 500 while a refusal is being handled is taken to be that one's: most frameworks show a middleware no exception.
     """
 
     def __init__(self, policy: Policy, request: Request, start_response: StartResponse) -> None:
-        self.refusals: list[LimitExceeded] = []
+        self.refusals: list[weakref.ref[LimitExceeded]] = []
         self.body: bytes | None = None
         self._policy = policy
         self._request = request
         self._start_response = start_response
 
     def __call__(self, status: str, headers: list[Header], exc_info: Any = None, /) -> Callable[[bytes], object]:
-        if not self.refusals or not status.startswith("500"):
+        error = self.refusals[-1]() if self.refusals and status.startswith("500") else None
+        if error is None:
             return self._start_response(status, headers, exc_info)
-        refused = responder_of(self._policy).exceeded(self._request, self.refusals[-1])
+        refused = responder_of(self._policy).exceeded(self._request, error)
         self.body = refused.body
         self._start_response(f"{refused.status} {refused.reason}", refused.headers, exc_info)
         return len  # what is written belonged to the other response

@@ -281,7 +281,7 @@ def test_tabs_take_turns(open_page: Opener, site: Site) -> None:
     assert min(times[11:]) - min(times[:5]) >= 1.0
     gaps = [later - earlier for earlier, later in itertools.pairwise(sorted(times[11:]))]
     assert len(gaps) >= 5
-    assert min(gaps) > 0.08  # turns are 0.25 s apart, less what a busy machine delays the sooner one
+    assert sum(gaps) > 0.6 * 0.25 * len(gaps)  # turns are 0.25 s apart; a busy machine may delay one until the next
 
 
 def test_install_is_idempotent_for_our_own_origin_and_can_be_undone(page: Page, site: Site) -> None:

@@ -88,3 +88,14 @@ def test_a_file_that_names_nothing_needs_no_allowance(folder: Path) -> None:
     (folder / "ratelimit.toml").write_text(FILE.format(option="key", value='"ip"'))
     assert main(["check", "ratelimit.toml"]) == 0
     assert str(folder) not in sys.path
+
+
+@pytest.mark.parametrize("code", ["import sys\nsys.exit()", "1 / 0", "def callable_(:", "import nothing_of_that_name"])
+def test_a_module_that_cannot_be_imported_is_a_finding(
+    folder: Path, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "broken_" + "".join(filter(str.isalnum, code))
+    (folder / f"{name}.py").write_text(code)
+    (folder / "policy.toml").write_text(FILE.format(option="key", value=f'"import:{name}:callable_"'))
+    assert main(["check", "policy.toml", "--allow-imports"]) == 1
+    assert "cannot be imported" in "".join(capsys.readouterr())

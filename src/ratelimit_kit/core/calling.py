@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
@@ -25,6 +26,8 @@ def is_asynchronous_generator(function: Any) -> bool:
 
 
 def _is(kind: Callable[[Any], bool], function: Any) -> bool:
+    while isinstance(function, staticmethod | classmethod | functools.partial):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
     return kind(function) or (not inspect.isroutine(function) and kind(getattr(type(function), "__call__", None)))  # noqa: B004 - its kind matters
 
 

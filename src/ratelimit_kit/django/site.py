@@ -127,7 +127,7 @@ def denial(result: CheckResult) -> HttpResponse:
 
 def refused(result: CheckResult, response: Any) -> Any:
     """A refusal that somebody else has written, with the fields that tell of the limits."""
-    join_to(response.headers, missing(result.limit_fields, response.headers))
+    join_to(response.headers, missing(result.limit_fields, response.status_code, response.headers))
     return unlogged(response)
 
 

@@ -71,7 +71,9 @@ def finish(response: flask.Response) -> flask.Response:
     results = flask.request.environ.pop(RESULTS, ())
     for result in results:
         if result.denied:  # first, so that what others add is not taken for the application's own
-            join_to(response.headers, missing(result.limit_fields, response.headers))  # type: ignore[arg-type]
+            join_to(
+                response.headers, missing(result.limit_fields, response.status_code, Headers(lambda: response.headers))
+            )
     for result in results:
         if not result.denied:
             seen = Response(response.status_code, Headers(lambda: response.headers), response)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from types import FrameType
@@ -35,8 +36,11 @@ _IMPORTS: Final = {
 }
 """What limits the views that a package calls; asgiref and anyio do it for others, from threads of their own."""
 
-REFUSALS: ContextVar[list[LimitExceeded] | None] = ContextVar("ratelimit_kit_refusals", default=None)
-"""The last refusal of a function during the request that is being served, for a middleware; frameworks make a 500 of it."""
+REFUSALS: ContextVar[list[weakref.ref[LimitExceeded]] | None] = ContextVar("ratelimit_kit_refusals", default=None)
+"""The last refusal of a function during the request that is being served, for a middleware; frameworks make a 500 of it.
+
+An exception that the application has handled is gone by the time of the response, and a 500 is then one of its own.
+"""
 
 MARK: Final = "_ratelimit_kit_decorated"
 
@@ -66,8 +70,17 @@ def noted(error: LimitExceeded) -> LimitExceeded:
     """The refusal of a function, noted for the request during which it was called."""
     refusals = REFUSALS.get()
     if refusals is not None:
-        refusals[:] = [error]  # a background task that a request has begun may be refused for ever
+        refusals[:] = [weakref.ref(error)]  # a background task that a request has begun may be refused for ever
     return error
+
+
+def refusal_in(raised: LimitExceeded | ExceptionGroup[Any]) -> LimitExceeded | None:
+    """The refusal that was raised, also by tasks of a group if they raised nothing else."""
+    while isinstance(raised, ExceptionGroup):
+        if raised.split(LimitExceeded)[1] is not None:
+            return None
+        raised = raised.exceptions[0]
+    return raised
 
 
 def advice_for_a_view() -> str:

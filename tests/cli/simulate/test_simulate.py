@@ -178,6 +178,14 @@ def test_the_order_of_the_lines_does_not_matter(trace: list[tuple[int, str]], ch
     assert denied(mixed) == denied(sorted(trace))
 
 
+def test_a_device_without_a_clock_logs_in_order_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "access.log"
+    line = '192.0.2.1 - - [01/Jan/1970:00:00:0{} +0100] "GET / HTTP/1.1" 200 5\n'
+    log.write_text("".join(line.format(second) for second in range(5)))
+    assert main(["simulate", str(log), "--limit", "2/minute"]) == 0
+    assert "3" in capsys.readouterr().out
+
+
 def test_a_log_that_is_too_large_to_be_put_in_order_has_to_be_sorted_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

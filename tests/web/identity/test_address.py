@@ -159,3 +159,17 @@ def test_fields_are_found_in_any_case_and_repeated_ones_joined() -> None:
     assert "accept" in headers
     assert len(headers) == 2
     assert sorted(headers) == ["accept", "x-forwarded-for"]
+
+
+@pytest.mark.parametrize(
+    "proxy", ["::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "64:ff9b::a00:1", "64:ff9b::a00:0/104", "10.0.0.1"]
+)
+@pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1"])
+def test_a_proxy_is_trusted_under_every_spelling_of_its_address(proxy: str, peer: str) -> None:
+    asked = request(peer=peer, fields={"x-forwarded-for": "203.0.113.9"})
+    assert ClientAddress([proxy]).key(asked) == "203.0.113.9"
+
+
+def test_a_mapped_network_that_is_everything_is_refused_as_such() -> None:
+    with pytest.raises(OptionError, match="escape every limit"):
+        ClientAddress(["::ffff:0:0/96"])

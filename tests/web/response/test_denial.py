@@ -26,9 +26,10 @@ def refused(denial: Any, **fields: str) -> Any:
         ("Slow down", "text/plain; charset=utf-8", b"Slow down"),
         (b"\x00", "application/octet-stream", b"\x00"),
         ({"error": "slow"}, "application/json", b'{"error": "slow"}'),
+        ({"wait": [float("inf"), float("nan"), 1.5]}, "application/json", b'{"wait": [null, null, 1.5]}'),
         (Reply("<p>Slow", "text/html; charset=utf-8"), "text/html; charset=utf-8", b"<p>Slow"),
     ],
-    ids=["text", "bytes", "mapping", "reply"],
+    ids=["text", "bytes", "mapping", "numbers that JSON lacks", "reply"],
 )
 def test_a_denial_in_other_words(words: Any, kind: str, body: bytes) -> None:
     answer = refused(lambda _: words)

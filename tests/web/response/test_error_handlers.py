@@ -129,3 +129,36 @@ def test_django_rest_framework() -> None:
         answer = [view(APIRequestFactory().get("/")) for _ in range(2)][-1]
     assert (answer.status_code, answer.data) == (429, WORDS)
     assert (answer["RateLimit"], answer["Retry-After"]) == ('"throttle.once";r=0;t=60', "60")
+
+
+ABOUT_LIMITS = ("RateLimit", "RateLimit-Policy", "Access-Control-Expose-Headers")
+
+
+@pytest.mark.parametrize(("status", "more"), [(302, {"Location": "/"}), (429, {"Cache-Control": "public, max-age=60"})])
+def test_what_others_may_see_tells_nothing_of_a_clients_limits(status: int, more: dict[str, str]) -> None:
+    app = flask.Flask("handlers")
+    ratelimit_kit.flask.RateLimit(app, policy())
+    app.register_error_handler(429, lambda _error: (WORDS, status, more))
+    app.add_url_rule("/", view_func=ratelimit_kit.flask.ratelimit("1/minute", name="login")(lambda: ""))
+    of_fastapi = fastapi.FastAPI()
+    ratelimit_kit.fastapi.install(of_fastapi, policy())
+    of_fastapi.add_exception_handler(429, lambda *_: PlainTextResponse(WORDS, status, more))
+    of_fastapi.add_api_route("/", ratelimit_kit.fastapi.ratelimit("1/minute", name="login")(lambda: ""))
+    starlette = TestClient(of_fastapi, follow_redirects=False)
+    for client in (app.test_client(), starlette):
+        client.get("/")
+        answer = client.get("/", headers={"Origin": "https://example.org"})
+        assert answer.status_code == status
+        assert not {name.lower() for name in ABOUT_LIMITS} & {name.lower() for name in answer.headers.keys()}  # noqa: SIM118 - two kinds of mappings
+
+
+def test_an_item_of_the_handlers_own_stands_beside_that_of_the_refusal() -> None:
+    app = flask.Flask("handlers")
+    ratelimit_kit.flask.RateLimit(app, policy())
+    app.register_error_handler(429, lambda _error: (WORDS, 429, {"RateLimit": '"mine";r=1;t=1'}))
+    app.add_url_rule("/", view_func=ratelimit_kit.flask.ratelimit("1/minute", name="login")(lambda: ""))
+    client = app.test_client()
+    client.get("/")
+    found = ", ".join(client.get("/").headers.getlist("RateLimit"))
+    assert '"mine";r=1' in found
+    assert '"login";r=0' in found

@@ -16,6 +16,9 @@ from ratelimit_kit.errors import OptionError
 MAX_WAITING: Final = 100_000
 """How many requests wait, in some 60 MB. A log with fewer is sorted whatever its order."""
 
+BEGINNING: Final = -(2**63)
+"""A time (microseconds) before that of any line: the clock of a device may say 1969."""
+
 
 class InOrder:
     """The requests and the malformed lines of a log, requests by their time; `disordered` counts those that came late."""
@@ -26,7 +29,7 @@ class InOrder:
 
     def __iter__(self) -> Iterator[Hit | Malformed]:
         waiting: list[tuple[int, int, Hit]] = []
-        latest = judged = 0
+        latest = judged = BEGINNING
         for line in self._lines:
             if isinstance(line, Malformed):
                 yield line

@@ -99,7 +99,10 @@ class ClientAddress:
 _LONGEST: Final = 100
 """Maximum length of an address, in characters: the longest has 45, plus a zone and a port."""
 
-_NAT64: Final = ip_network("64:ff9b::/96")
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+"""An address with this prefix is the IPv4 address in its last 32 bits (RFC 4291, 2.5.5.2)."""
+
+_NAT64: Final = IPv6Network("64:ff9b::/96")
 """An address with this prefix stands for the IPv4 address in its last 32 bits (RFC 6052)."""
 
 _LOCAL_NAT64: Final = ip_network("64:ff9b:1::/48")
@@ -196,6 +199,10 @@ def _network(text: object) -> Network:
         ) from None
     if isinstance(text, int):
         raise OptionError(f'trusted_proxies: {text!r} is not a network. For example: "10.0.0.0/8"')
+    for within in (_MAPPED, _NAT64):  # addresses of clients and proxies are read likewise
+        if isinstance(network, IPv6Network) and network.subnet_of(within):
+            first = int(network.network_address) & 0xFFFFFFFF
+            return IPv4Network((first, network.prefixlen - within.prefixlen))
     return network
 
 

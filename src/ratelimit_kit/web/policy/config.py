@@ -124,6 +124,7 @@ def _imported(option: str, value: str) -> Any:
         found: Any = import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(f"{option}={value!r} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:
+        reason = f"{error}" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise OptionError(f"{option}={value!r} cannot be imported: {reason}") from error
     return found

@@ -141,8 +141,12 @@ def _encoded(body: object) -> tuple[str, bytes]:
 
 def _translated(value: Any) -> Any:
     """The value with text for each lazy translation in it, and with plain mappings and lists around them."""
-    if isinstance(value, str | bytes):
+    if type(value) in {str, bytes}:
         return value
+    if isinstance(value, float) and not math.isfinite(
+        value
+    ):  # such as the wait under a limit of 0: JSON has no word for it
+        return None
     if isinstance(value, Mapping):
         return {_translated(name): _translated(one) for name, one in value.items()}
     if isinstance(value, list | tuple):

@@ -27,6 +27,9 @@ from ratelimit_kit.web.http.messages import Header, Response
 LISTS: Final = frozenset({"ratelimit", "ratelimit-policy", "access-control-expose-headers"})
 """Fields that are lists: another field line adds items instead of replacing them."""
 
+_ABOUT_LIMITS: Final = re.compile("(?i)^(x-)?ratelimit|^access-control-expose-headers$")
+"""The names of the fields about a client's limits."""
+
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _OURS: Final = frozenset({"RateLimit", "RateLimit-Policy"})
@@ -198,12 +201,17 @@ def replaced(fields: Sequence[Header]) -> set[str]:
     return {name.lower() for name, _ in fields} - LISTS
 
 
-def missing(fields: Sequence[Header], present: Mapping[str, str]) -> list[Header]:
-    """The fields of a refusal that a response written by somebody else lacks; that of CORS is added to one with other names."""
+def missing(fields: Sequence[Header], status: int, present: Mapping[str, str]) -> list[Header]:
+    """The fields of a refusal that a response written by somebody else lacks; items are added to those of its lists.
+
+    As in `to_add`, a redirect and a response that caches may share get none about limits.
+    """
+    told = 300 <= status < 400 or is_shared(present)
     return [
         (name, value)
         for name, value in fields
-        if name not in present or (name.lower() == "access-control-expose-headers" and present[name] != value)
+        if (name not in present or (name.lower() in LISTS and value not in present[name]))
+        and not (told and _ABOUT_LIMITS.search(name))
     ]
 
 

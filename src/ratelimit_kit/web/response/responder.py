@@ -12,7 +12,7 @@ from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.outage import is_local
 from ratelimit_kit.web.callables import AtOnce, acalled, called, check_callable
-from ratelimit_kit.web.http.messages import Header, Request
+from ratelimit_kit.web.http.messages import Header, Headers, Request
 from ratelimit_kit.web.response.denial import Denial, Own, Respond, say
 from ratelimit_kit.web.response.headers import (
     FAMILIES,
@@ -21,6 +21,7 @@ from ratelimit_kit.web.response.headers import (
     Item,
     OneLimit,
     exposing,
+    is_shared,
     no_fields,
     retry_after,
     strictness,
@@ -152,9 +153,10 @@ class Responder:
             data = b""
         if denial.helps:
             fields = [*fields, retry_after(denial.retry_after)]
-        fields = [*fields, *limits]
-        if self._is_exposed(denial.request):
-            fields.append(exposing(limits))
+        if not (300 <= status < 400 or is_shared(Headers(lambda: fields))):
+            fields = [*fields, *limits]
+            if self._is_exposed(denial.request):
+                fields.append(exposing(limits))
         return DirectResponse(status, _REASONS.get(status, "Refused"), _once(fields), data)
 
     def _together(self, request: Request, shown: Shown) -> ShownTogether:
