@@ -91,3 +91,10 @@ def test_plain_data_of_a_wrong_type_too(read: Callable[[Any], Any]) -> None:
             read(value)
         except RateLimitKitError as error:
             assert error.rlk[3:].isdigit()
+
+
+@pytest.mark.parametrize("option", ["start_without_store", "expose_headers"])
+@pytest.mark.parametrize("value", ["no", 1, None, []], ids=repr)
+def test_a_switch_is_true_or_false(option: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"{option} must be True or False"):
+        Policy(Rule("1/minute"), **{option: value})

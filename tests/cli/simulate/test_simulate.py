@@ -186,6 +186,13 @@ def test_a_device_without_a_clock_logs_in_order_too(tmp_path: Path, capsys: pyte
     assert "3" in capsys.readouterr().out
 
 
+def test_a_mark_of_the_byte_order_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "policy.toml").write_text('[[rules]]\nlimits = "2/minute"\n', encoding="utf-8-sig")
+    (tmp_path / "access.log").write_text("\n".join(map(line, range(3))), encoding="utf-8-sig")
+    assert main(["simulate", str(tmp_path / "access.log"), "--policy", str(tmp_path / "policy.toml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["requests"] == 3
+
+
 def test_a_log_that_is_too_large_to_be_put_in_order_has_to_be_sorted_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

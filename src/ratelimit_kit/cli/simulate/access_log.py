@@ -132,7 +132,7 @@ def _lines(file: IO[bytes], advance: object) -> Iterator[Hit | Malformed]:
         if counted.bytes - done >= 1 << 16:
             advance(counted.bytes - done)
             done = counted.bytes
-        text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
+        text = line.decode("utf-8", "backslashreplace").removeprefix("\ufeff").rstrip("\r\n")
         if text:
             yield read_line(number, text)
     advance(counted.bytes - done)

@@ -60,7 +60,7 @@ def check_path(path: str | Path) -> Path:
 def read_file(path: str | Path) -> Mapping[str, Any]:
     """The contents of a TOML file; OptionError if it cannot be read."""
     try:
-        text = check_path(path).read_text(encoding="utf-8")
+        text = check_path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(f"the policy file {str(path)!r} cannot be read: {reason}") from None

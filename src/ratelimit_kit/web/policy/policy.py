@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratelimit_kit.core.validation import known_options, options_of
+from ratelimit_kit.core.validation import check_switch, known_options, options_of
 from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import ConfigurationError, OptionError, StartupWarning
 from ratelimit_kit.guard.process_guard import OnUnsafe
@@ -103,7 +103,7 @@ class Policy:
             client_header=client_header,
             ipv6_prefix=ipv6_prefix,
             headers=headers,
-            expose_headers=expose_headers,
+            expose_headers=check_switch("expose_headers", expose_headers),
             exempt=exempt,
             mode=mode,
             denial=denial,
@@ -113,7 +113,7 @@ class Policy:
         )
         self._store.check_lifetime()
         self._rules = RulesInForce(ruleset)
-        self._start_without_store = start_without_store
+        self._start_without_store = check_switch("start_without_store", start_without_store)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Policy:
