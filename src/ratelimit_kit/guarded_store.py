@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from ratelimit_kit.core.decision import Decision, as_decision
+from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.core.validation import check_switch
 from ratelimit_kit.errors import StartupRefused, StoreError
 from ratelimit_kit.guard import per_request_limiters
@@ -20,6 +22,9 @@ from ratelimit_kit.outage import LocalCounters, Meanwhile, Outages, refused
 from ratelimit_kit.stores import Charge, Scope, Store, open_store, with_defaults
 from ratelimit_kit.stores.denial_cache import DenialCache, Indexes
 from ratelimit_kit.waiting import asleep, sleep
+
+TRIAL: Final = Charge("ratelimit-kit:health", TokenBucket(1_000_000, per=1))
+"""What a health check charges during an outage; the counter is gone a moment later."""
 
 
 class GuardedStore:
@@ -138,7 +143,7 @@ class GuardedStore:
             for charged_at, some in owed(charges, decision, self.local):
                 self.store.refund(some, charged_at)
         except StoreError as error:
-            self._not_given_back(error)
+            self.outages.not_given_back(error)
 
     async def arefund(self, charges: Sequence[Charge], decision: Decision) -> None:
         """Do what `refund` does."""
@@ -146,7 +151,7 @@ class GuardedStore:
             for charged_at, some in owed(charges, decision, self.local):
                 await self.store.arefund(some, charged_at)
         except StoreError as error:
-            self._not_given_back(error)
+            self.outages.not_given_back(error)
 
     def admits(self) -> bool:
         """Whether this process may use its store; waits while a sibling seems about to exit."""
@@ -172,29 +177,29 @@ class GuardedStore:
 
     def measure(self) -> float | StoreError:
         """Ping the store: the seconds until its reply, or its error; also checks for siblings."""
-        if self.guard.alert:
-            self.guard.recheck()
+        self.guard.recheck()
         begun = time.perf_counter()
         try:
             self.store.ping()
+            if self.degraded:  # only a decision shows that it decides again
+                self.store.decide([TRIAL])
+                self.outages.ended()
         except StoreError as error:
             return error
         return time.perf_counter() - begun
 
     async def ameasure(self) -> float | StoreError:
         """Do what `measure` does."""
-        if self.guard.alert:
-            self.guard.recheck()
+        self.guard.recheck()
         begun = time.perf_counter()
         try:
             await self.store.aping()
+            if self.degraded:  # only a decision shows that it decides again
+                await self.store.adecide([TRIAL])
+                self.outages.ended()
         except StoreError as error:
             return error
         return time.perf_counter() - begun
-
-    def _not_given_back(self, error: StoreError) -> None:
-        message = f"{error}. The hit stays counted, although its response does not count"
-        self.outages.tell("refund-failed", message, error)
 
 
 def owed(

@@ -124,7 +124,7 @@ class ProcessGuard:
 
     def recheck(self) -> None:
         """Check for a sibling during a health check, with the same consequences as before a decision."""
-        if self.admits() is False:
+        if self.alert and self.admits() is False:
             self.turn_away()
 
     def _ask_the_socket_locks(self, now: float, *, by_server: bool) -> bool | None:

@@ -116,6 +116,10 @@ class Outages:
             self._causes.clear()
         return begins
 
+    def not_given_back(self, error: StoreError) -> None:
+        """Report a failed refund."""
+        self.tell("refund-failed", f"{error}. The hit stays counted, although its response does not count", error)
+
     def tell(self, name: str, message: str, error: StoreError) -> None:
         """Report a failure to the observers."""
         self._on_event(Event(name, message, logging.ERROR, {"error": error.rlk}))

@@ -161,3 +161,16 @@ async def test_refused_calls_are_a_warning_for_ten_seconds(
         )
     forward(10)
     assert site.health().status == "pass"
+
+
+async def test_a_store_that_answers_pings_and_decides_nothing_is_no_store(caplog: pytest.LogCaptureFixture) -> None:
+    store = Flaky()
+    site = Policy(Rule("9/minute"), store=store, on_outage="deny", workers=1)
+    for _ in range(2):
+        store.error = FAR
+        assert site.check(request()).status == 503
+        assert (site.health().http_status, (await site.ahealth()).http_status) == (503, 503)
+        store.error = None  # and nobody asks: no traffic reaches what is not healthy
+        assert site.health().http_status == 200
+        assert site.check(request()).status == 0
+    assert "answers again" in caplog.text
