@@ -88,7 +88,7 @@ OPTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "count": lambda made: {
         "limits": "1/minute",
         "count": made(lambda user: user.plan != "gold"),
-        "key": "header:x-user",
+        "key": made(lambda user: user.plan),
     },
 }
 """Rules that admit one request of anybody, and then another one of "gold" and no other one of "tin"."""
