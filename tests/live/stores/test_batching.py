@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from typing import Any, cast
@@ -281,6 +282,23 @@ async def test_a_key_that_holds_something_else_concerns_nobody_else_in_its_batch
         for name in set(names) - {"bad"}:
             allowed = sum(bool(one) for one, of in zip(found, names, strict=True) if of == name)
             assert allowed == min(5, names.count(name)), name
+    await limiter.aclose()
+
+
+async def test_who_waits_hears_of_a_mistake_that_is_made_when_a_call_is_written(redis: RedisServer) -> None:
+    asked = itertools.count()
+
+    def clock() -> int:
+        if next(asked) > 6:
+            raise ZeroDivisionError
+        return 1_800_000_000 * 10**9
+
+    limiter = Limiter("5/minute", store=RedisStore(redis.url(), clock=clock, timeout=5), deny_cache=False)
+    found = await asyncio.gather(*[limiter.ahit("key") for _ in range(3)], return_exceptions=True)
+    for _ in range(3):
+        found += await asyncio.gather(*[limiter.ahit("key") for _ in range(3)], return_exceptions=True)
+    assert {type(one).__name__ for one in found if isinstance(one, BaseException)} == {"ZeroDivisionError"}
+    assert any(one for one in found if not isinstance(one, BaseException))
     await limiter.aclose()
 
 

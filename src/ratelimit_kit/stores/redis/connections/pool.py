@@ -36,7 +36,6 @@ class RedisConnections(ConnectionPool[Connection]):
 
     def __init__(self, size: int, library_pool: Any, timeout: float) -> None:
         super().__init__(size)
-        self._at_hand = self._idle[None]
         self._library_pool = library_pool
         self._timeout = timeout
         self._openers = Permits(MAX_OPENING)
@@ -46,18 +45,12 @@ class RedisConnections(ConnectionPool[Connection]):
 
         `read` raises InvalidReply for what is no reply to this command; `deadline` is monotonic, in seconds.
         """
-        try:
-            connection = self._at_hand.pop()
-            if not connection.is_fit():
-                self.discard(connection)
-                connection = self.take(deadline=deadline)
-        except IndexError:
-            connection = self.take(deadline=deadline)
+        connection = self.take(deadline=deadline)
         try:
             reply = connection.call(command, deadline)
             if not isinstance(reply, Exception):
                 result = read(reply)
-                self._at_hand.append(connection)
+                self.keep(connection)
                 return result
         except BaseException as error:
             self.discard(connection)

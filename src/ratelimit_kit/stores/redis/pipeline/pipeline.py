@@ -87,12 +87,10 @@ class Pipeline:
     def send(self, batches: Sequence[Exchange]) -> None:
         """Send batches in one write, without waiting."""
         if batches and self._protocol is not None:
-            packed = b"".join([batch.encode() for batch in batches])
             now = monotonic()
             for batch in batches:
                 batch.sent = now
-            self._under_way.extend(batches)
-            self._protocol.send(packed)
+            self._write(batches)
             self._watch()
 
     def close(self) -> None:
@@ -135,11 +133,23 @@ class Pipeline:
 
     def _send_again(self, exchange: Exchange, parts: Sequence[Exchange]) -> None:
         """Send an exchange again, perhaps in parts, after the server has said that it ran nothing."""
-        assert self._protocol is not None
         for part in parts:
             part.sent, part.late = exchange.sent, exchange.late
-        self._under_way.extend(parts)
-        self._protocol.send(b"".join([part.encode() for part in parts]))
+        self._write(parts)
+
+    def _write(self, exchanges: Sequence[Exchange]) -> None:
+        """Send what can be written; of a mistake in the rest those who wait for it hear."""
+        assert self._protocol is not None
+        packed = []
+        for exchange in exchanges:
+            try:
+                packed.append(exchange.encode())
+            except Exception as error:  # noqa: BLE001 - whatever it is
+                exchange.fail(partial(self.failures.told, error))
+            else:
+                self._under_way.append(exchange)
+        if packed:
+            self._protocol.send(b"".join(packed))
 
     def _watch(self) -> None:
         """Come back when the first caller's deadline passes, or the server was silent for too long: with one timer."""
