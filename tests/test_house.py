@@ -59,11 +59,14 @@ INNER_LAYERS = {
     "django": [["site", "exemption"], ["middleware", "decorator", "checks"]],
     "flask": [["requests"], ["decorators"], ["extension", "views"]],
     "guard": [
-        ["worker_count", "socket_locks", "unreachable_limits", "per_request_limiters", "decorator_order"],
-        ["worker_detection", "messages", "announce"],
-        ["abort", "server_fields"],
+        ["claims"],
+        ["worker_count", "listening"],
+        ["worker_detection", "socket_locks", "announce"],
+        ["checks", "messages"],
+        ["abort", "forks", "siblings"],
         ["process_guard"],
     ],
+    "guard/checks": [["decorator_order", "per_request_limiters", "server_fields", "unreachable_limits"]],
     "observe": [["labels", "log"], ["__init__", "opentelemetry", "prometheus"]],
     "outage": [["policy", "breaker"], ["local", "outcomes"], ["outages"]],
     "stores": [

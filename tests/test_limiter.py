@@ -340,10 +340,11 @@ async def test_a_limiter_without_options_takes_the_fast_path_while_its_guard_is_
     decide, adecide = limiter._store.decide, limiter._store.adecide
     monkeypatch.setattr(limiter._store, "decide", lambda *given: asked.append("hit") or decide(*given))
     monkeypatch.setattr(limiter._store, "adecide", lambda *given: asked.append("ahit") or adecide(*given))
-    assert limiter._guard.alert
-    for calm, expected in ((True, []), (False, ["hit", "ahit"])):
-        monkeypatch.setattr(limiter._guard, "is_calm", lambda calm=calm: calm)
+    assert not limiter._guard.alert
+    for alert, expected in ((False, []), (True, ["hit", "ahit"])):
+        limiter._guard.alert = alert
         limiter.hit("key")
+        limiter._guard.alert = alert
         await limiter.ahit("key")
         assert asked == expected
     assert limiter.peek("key").remaining == 94

@@ -27,7 +27,7 @@ from ratelimit_kit.core.decision import Decision
 from ratelimit_kit.core.limit import Limit, Unlimited
 from ratelimit_kit.core.validation import options_of, refuse_unknown
 from ratelimit_kit.errors import LimitExceeded, OptionError
-from ratelimit_kit.guard.decorator_order import advice_for_a_view, noted
+from ratelimit_kit.guard.checks.decorator_order import advice_for_a_view, noted
 from ratelimit_kit.guard.process_guard import OnUnsafe
 from ratelimit_kit.limiter import Limiter
 from ratelimit_kit.observe import Observer

@@ -25,6 +25,9 @@
     │   ├── OtherPortWarning      RLK254     a sibling on another port counts separately
     │   ├── UntrustedProxyWarning RLK255     there is a proxy in front that is not trusted: all its clients share one quota
     │   ├── ModeWarning           RLK256     the mode is "shadow" or "off": no request is refused
+    │   ├── RecycledWorkersWarning RLK257    a server recycles its workers, and the counters in them
+    │   ├── HelperProcessWarning  RLK258     a process that the application has started counts separately
+    │   ├── BlindGuardWarning     RLK259     siblings of this process cannot be seen
     │   ├── LooseFallbackWarning  RLK263     a fallback admits more in an outage than the limits that it replaces
     │   ├── MissingFieldWarning   RLK261     a trusted proxy's field does not arrive: all its clients share one quota
     │   └── MergedFieldsWarning   RLK262     the server mixes up a client's X_Forwarded_For and the proxy's field
@@ -54,48 +57,40 @@ class RateLimitKitError(Exception):
     rlk = "RLK000"
     code: str | int | None
 
+    def __init_subclass__(cls, rlk: str = "") -> None:
+        super().__init_subclass__()
+        cls.rlk = rlk or cls.rlk
+
     def __init__(self, message: str) -> None:
         super().__init__(message if re.search(r"\[RLK\d{3}\]$", message) else f"{message} [{self.rlk}]")
         self.code = self.rlk
 
 
-class ConfigurationError(RateLimitKitError):
+class ConfigurationError(RateLimitKitError, rlk="RLK100"):
     """A configuration is not valid."""
 
-    rlk = "RLK100"
 
-
-class QuotaError(ConfigurationError, ValueError):
+class QuotaError(ConfigurationError, ValueError, rlk="RLK101"):
     """The text or the numbers of a limit are not valid."""
 
-    rlk = "RLK101"
 
-
-class CostError(RateLimitKitError, ValueError):
+class CostError(RateLimitKitError, ValueError, rlk="RLK102"):
     """This cost can never be admitted, however long the caller waits."""
 
-    rlk = "RLK102"
 
-
-class OptionError(ConfigurationError, ValueError, TypeError):
+class OptionError(ConfigurationError, ValueError, TypeError, rlk="RLK103"):
     """An option is unknown, misspelt or contradicts another.
 
     It is a TypeError too, because Python raises that for an unknown keyword.
     """
 
-    rlk = "RLK103"
 
-
-class StoreURLError(ConfigurationError, ValueError):
+class StoreURLError(ConfigurationError, ValueError, rlk="RLK104"):
     """A store URL is not valid."""
 
-    rlk = "RLK104"
 
-
-class DependencyError(ConfigurationError, ImportError):
+class DependencyError(ConfigurationError, ImportError, rlk="RLK105"):
     """A client library is not installed."""
-
-    rlk = "RLK105"
 
     @classmethod
     def missing(cls, what: str, needs: str, extra: str) -> DependencyError:
@@ -103,19 +98,15 @@ class DependencyError(ConfigurationError, ImportError):
         return cls(f"{what} needs {needs}, which is not installed: pip install 'ratelimit-kit[{extra}]'")
 
 
-class IdentityError(ConfigurationError):
+class IdentityError(ConfigurationError, rlk="RLK106"):
     """A rule's key returns nothing usable for a request."""
 
-    rlk = "RLK106"
 
-
-class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - the name says what happened
+class StartupRefused(ConfigurationError, SystemExit, rlk="RLK200"):  # noqa: N818 - the name says what happened
     """The server must not start.
 
     As a SystemExit with status 3 it stops servers instead of starting a crash loop; as a ConfigurationError it can be caught.
     """
-
-    rlk = "RLK200"
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -128,160 +119,120 @@ class StartupRefused(ConfigurationError, SystemExit):  # noqa: N818 - the name s
         return plain
 
 
-class UnsafeWorkersError(StartupRefused):
+class UnsafeWorkersError(StartupRefused, rlk="RLK201"):
     """A store counts per process, and several worker processes would use it."""
 
-    rlk = "RLK201"
 
-
-class LateWorkersError(StartupRefused):
+class LateWorkersError(StartupRefused, rlk="RLK202"):
     """A running server adds workers to a per-process store: the added ones do not serve requests."""
 
-    rlk = "RLK202"
 
-
-class UnsafeCacheError(StartupRefused):
+class UnsafeCacheError(StartupRefused, rlk="RLK203"):
     """A Django cache cannot count: it is not shared, not atomic, or stores nothing."""
 
-    rlk = "RLK203"
 
-
-class StoreUnreachableError(StartupRefused):
+class StoreUnreachableError(StartupRefused, rlk="RLK204"):
     """The store does not reply when the application starts."""
 
-    rlk = "RLK204"
 
-
-class ReplicaError(StartupRefused):
+class ReplicaError(StartupRefused, rlk="RLK205"):
     """The store is a replica, which does not accept writes, so every decision would fail."""
 
-    rlk = "RLK205"
 
-
-class NoTimeoutError(StartupRefused):
+class NoTimeoutError(StartupRefused, rlk="RLK206"):
     """A client without a timeout: if the store hangs, every request hangs."""
 
-    rlk = "RLK206"
 
-
-class UnreachableLimitError(StartupRefused):
+class UnreachableLimitError(StartupRefused, rlk="RLK207"):
     """Another limit of the same rule always refuses first, so this one has no effect."""
 
-    rlk = "RLK207"
 
-
-class LostCountersError(StartupRefused):
+class LostCountersError(StartupRefused, rlk="RLK208"):
     """A limiter with its own counters is built in every request, and lost after it."""
 
-    rlk = "RLK208"
 
-
-class UnusedRulesError(StartupRefused):
+class UnusedRulesError(StartupRefused, rlk="RLK209"):
     """Rules are configured, but nothing applies them: no request would be limited."""
 
-    rlk = "RLK209"
 
-
-class MisplacedDecoratorError(StartupRefused):
+class MisplacedDecoratorError(StartupRefused, rlk="RLK210"):
     """A limit was written above its route: the framework serves the bare view, without the limit."""
 
-    rlk = "RLK210"
 
-
-class StartupWarning(RateLimitKitError, UserWarning):  # noqa: N818 - it is a warning
+class StartupWarning(RateLimitKitError, UserWarning, rlk="RLK250"):  # noqa: N818 - it is a warning
     """Something that an operator should change, although all limits hold for now."""
 
-    rlk = "RLK250"
 
-
-class EvictionWarning(StartupWarning):
+class EvictionWarning(StartupWarning, rlk="RLK251"):
     """The store may evict counters to make room: their clients then start with a full quota."""
 
-    rlk = "RLK251"
 
-
-class SplitSlotsWarning(StartupWarning):
+class SplitSlotsWarning(StartupWarning, rlk="RLK252"):
     """The counters of one request are on several nodes of a cluster, and are decided one after the other."""
 
-    rlk = "RLK252"
 
-
-class ClockOffsetWarning(StartupWarning):
+class ClockOffsetWarning(StartupWarning, rlk="RLK253"):
     """This machine's clock and the store's differ."""
 
-    rlk = "RLK253"
 
-
-class OtherPortWarning(StartupWarning):
+class OtherPortWarning(StartupWarning, rlk="RLK254"):
     """Another process of the same supervisor serves the application on another port, with its own counters."""
 
-    rlk = "RLK254"
 
-
-class UntrustedProxyWarning(StartupWarning):
+class UntrustedProxyWarning(StartupWarning, rlk="RLK255"):
     """There seems to be a proxy in front, but no proxy is trusted: all its clients share one address. Logged once."""
 
-    rlk = "RLK255"
 
-
-class ModeWarning(StartupWarning):
+class ModeWarning(StartupWarning, rlk="RLK256"):
     """The mode is "shadow" or "off", so no request is refused; someone chose that, and may have forgotten it."""
 
-    rlk = "RLK256"
+
+class RecycledWorkersWarning(StartupWarning, rlk="RLK257"):
+    """The server replaces its worker after a while, and each time every client starts with a full quota."""
 
 
-class MissingFieldWarning(StartupWarning):
+class HelperProcessWarning(StartupWarning, rlk="RLK258"):
+    """A process that the application has started (a pool, a task queue) counts with counters of its own. Logged once."""
+
+
+class BlindGuardWarning(StartupWarning, rlk="RLK259"):
+    """This process cannot see whether others serve the same application, each with its own counters. Logged once."""
+
+
+class MissingFieldWarning(StartupWarning, rlk="RLK261"):
     """A trusted proxy sends no field with its client's address, or the server drops it: all its clients share one."""
 
-    rlk = "RLK261"
 
-
-class MergedFieldsWarning(StartupWarning):
+class MergedFieldsWarning(StartupWarning, rlk="RLK262"):
     """The server merges X-Forwarded-For and X_Forwarded_For, so a client can write into the proxy's field."""
 
-    rlk = "RLK262"
 
-
-class LooseFallbackWarning(StartupWarning):
+class LooseFallbackWarning(StartupWarning, rlk="RLK263"):
     """A fallback admits more than the limits that it replaces, so that an outage would loosen them."""
 
-    rlk = "RLK263"
 
-
-class StoreError(RateLimitKitError):
+class StoreError(RateLimitKitError, rlk="RLK300"):
     """The store did not decide."""
 
-    rlk = "RLK300"
 
-
-class StoreUnavailableError(StoreError):
+class StoreUnavailableError(StoreError, rlk="RLK301"):
     """The store failed, or missed the deadline; a charge may or may not have been made."""
 
-    rlk = "RLK301"
 
-
-class StoreContendedError(StoreError):
+class StoreContendedError(StoreError, rlk="RLK302"):
     """The store is alive, but too busy; nothing was charged."""
 
-    rlk = "RLK302"
 
-
-class StoreFullError(StoreError):
+class StoreFullError(StoreError, rlk="RLK304"):
     """The store is alive, but has no room for another counter; nothing was charged."""
 
-    rlk = "RLK304"
 
-
-class ReloadError(RateLimitKitError):
+class ReloadError(RateLimitKitError, rlk="RLK303"):
     """A changed policy file cannot be applied: the current rules stay in force. Logged, never raised."""
 
-    rlk = "RLK303"
 
-
-class LimitExceeded(RateLimitKitError):  # noqa: N818 - the usual name
+class LimitExceeded(RateLimitKitError, rlk="RLK429"):  # noqa: N818 - the usual name
     """A call was refused by `decision` (None if rebuilt from text, as by Celery); `uncounted` if the store did not decide."""
-
-    rlk = "RLK429"
 
     def __init__(self, decision: Any, what: str = "", uncounted: bool = False, advice: str = "") -> None:  # noqa: FBT001, FBT002 - for pickle
         self.decision, self.what, self.uncounted, self._advice = decision, what, uncounted, advice

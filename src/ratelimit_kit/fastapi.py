@@ -16,8 +16,8 @@ from ratelimit_kit.asgi import TRY_AGAIN_LATER, RateLimitMiddleware, Receive, Se
 from ratelimit_kit.core.calling import forwarding, is_asynchronous_generator, is_generator, with_keyword
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import DependencyError, OptionError
-from ratelimit_kit.guard.decorator_order import misplaced
-from ratelimit_kit.guard.per_request_limiters import place_in_request
+from ratelimit_kit.guard.checks.decorator_order import misplaced
+from ratelimit_kit.guard.checks.per_request_limiters import place_in_request
 from ratelimit_kit.web.http import asgi as scope
 from ratelimit_kit.web.http.messages import ALREADY_CHARGED, APPLICATION, POLICY, RESULTS, AlreadyCharged
 from ratelimit_kit.web.http.routes import paths_to, routes_of

@@ -14,8 +14,7 @@ from ratelimit_kit.core.decision import Decision, as_decision
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.core.validation import check_switch
 from ratelimit_kit.errors import StartupRefused, StoreError
-from ratelimit_kit.guard import per_request_limiters
-from ratelimit_kit.guard.abort import TICK_SECONDS
+from ratelimit_kit.guard.checks import per_request_limiters
 from ratelimit_kit.guard.process_guard import OnUnsafe, ProcessGuard
 from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.outage import LocalCounters, Meanwhile, Outages, refused
@@ -83,7 +82,7 @@ class GuardedStore:
 
     def decide(self, charges: Sequence[Charge], meanwhile: Meanwhile, provisional: Indexes = ()) -> Decision:
         """Decide with at most one call of the store, else by `meanwhile`; `provisional` charges are often given back."""
-        if self.guard.alert and not self.guard.is_calm() and not self.admits():
+        if self.guard.alert and not self.admits():
             self.guard.turn_away()
             return refused(charges)
         if self._fast is not None and (decision := self._fast(charges)) is not None:
@@ -111,7 +110,7 @@ class GuardedStore:
 
     async def adecide(self, charges: Sequence[Charge], meanwhile: Meanwhile, provisional: Indexes = ()) -> Decision:
         """Do what `decide` does."""
-        if self.guard.alert and not self.guard.is_calm() and not await self.aadmits():
+        if self.guard.alert and not await self.aadmits():
             self.guard.turn_away()
             return refused(charges)
         if self._fast is not None and (decision := self._fast(charges)) is not None:
@@ -159,7 +158,7 @@ class GuardedStore:
             answer = self.guard.admits()
             if answer is not None:
                 return answer
-            sleep(TICK_SECONDS)
+            sleep(self.guard.pause)
 
     async def aadmits(self) -> bool:
         """Do what `admits` does."""
@@ -167,13 +166,13 @@ class GuardedStore:
             answer = self.guard.admits()
             if answer is not None:
                 return answer
-            await asleep(TICK_SECONDS)
+            await asleep(self.guard.pause)
 
     async def abegin(self) -> StartupRefused | None:
         """The error for a server that asks whether this process can start, if a sibling is already serving."""
-        if self.guard.alert and not await self.aadmits() and self.guard.refusal_to_begin is None:
-            self.guard.tell()
-        return self.guard.refusal_to_begin
+        if self.guard.alert:
+            await self.aadmits()
+        return self.guard.begin()
 
     def measure(self) -> float | StoreError:
         """Ping the store: the seconds until its reply, or its error; also checks for siblings."""

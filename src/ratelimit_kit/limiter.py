@@ -112,11 +112,7 @@ class Limiter:
 
         Raises CostError for a cost that can never be admitted, and StoreError depending on `on_outage`.
         """
-        if (
-            self._fast is None
-            or (self._guard.alert and not self._guard.is_calm())
-            or (decision := self._fast(key, cost)) is None
-        ):
+        if self._fast is None or self._guard.alert or (decision := self._fast(key, cost)) is None:
             if self._store.observer.counting:
                 return self._tell(self._charges(key, cost))
             return self._store.decide(self._charges(key, cost), self._meanwhile)
@@ -124,11 +120,7 @@ class Limiter:
 
     async def ahit(self, key: str, cost: int = 1) -> Decision:
         """Do what `hit` does."""
-        if (
-            self._fast is None
-            or (self._guard.alert and not self._guard.is_calm())
-            or (decision := self._fast(key, cost)) is None
-        ):
+        if self._fast is None or self._guard.alert or (decision := self._fast(key, cost)) is None:
             if self._store.observer.counting:
                 return await self._atell(self._charges(key, cost))
             return await self._store.adecide(self._charges(key, cost), self._meanwhile)

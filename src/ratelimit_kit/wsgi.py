@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ratelimit_kit.errors import LimitExceeded
-from ratelimit_kit.guard.decorator_order import REFUSALS
+from ratelimit_kit.guard.checks.decorator_order import REFUSALS
 from ratelimit_kit.web.http.messages import POLICY, Header, Headers, Request, Response
 from ratelimit_kit.web.http.wsgi import request_of
 from ratelimit_kit.web.policy.policy import Policy, responder_of, started

@@ -9,7 +9,7 @@ import pytest
 
 from ratelimit_kit import Limiter, MemoryStore, Policy, Rule
 from ratelimit_kit.errors import ConfigurationError, OptionError
-from ratelimit_kit.guard import per_request_limiters
+from ratelimit_kit.guard.checks import per_request_limiters
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,8 @@ import pytest
 
 from ratelimit_kit import MemoryStore, Policy, Rule
 from ratelimit_kit.asgi import RateLimitMiddleware as Asgi
-from ratelimit_kit.guard import server_fields, worker_detection
+from ratelimit_kit.guard import worker_detection
+from ratelimit_kit.guard.checks import server_fields
 from ratelimit_kit.wsgi import RateLimitMiddleware as Wsgi
 from tests.web.rules.test_costs import Heard
 

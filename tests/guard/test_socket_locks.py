@@ -6,155 +6,148 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Generator, Iterator
+from typing import TypeVar
 
 import pytest
 
-from ratelimit_kit.guard import socket_locks
+from ratelimit_kit.guard import claims, socket_locks
+from ratelimit_kit.guard.socket_locks import Sibling
+from tests.guard import in_child
+
+T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(socket_locks, "_held", {})
-    monkeypatch.setattr(socket_locks, "_sockets", set())
-    monkeypatch.setattr(socket_locks, "_listens", lambda pid, address: True)
+def _own_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(claims, "_held", {})
+    monkeypatch.setattr(socket_locks, "_claimed", set())
     yield
-    socket_locks._forget()
+    claims._release_all()
 
 
-def in_child(work: Callable[[], object]) -> str:
-    """The result of `work` in a forked child, as text."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(write, repr(work()).encode())
-        os._exit(0)
-    os.close(write)
-    os.waitpid(child, 0)
-    with os.fdopen(read, "rb") as answer:
-        return answer.read().decode()
+def whole(look: Generator[None, None, T]) -> T:
+    """What a look returns, without pauses."""
+    while True:
+        try:
+            next(look)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
-def test_only_listening_sockets_have_addresses(tmp_path: Path) -> None:
-    before = socket_locks.listening_addresses()
-    with (
-        socket.socket() as plain,
-        socket.create_server(("127.0.0.1", 0)) as server,
-        socket.socket(socket.AF_UNIX) as local,
-    ):
-        plain.bind(("127.0.0.1", 0))
-        local.bind(str(tmp_path / "socket"))
-        local.listen()
-        port = server.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)):
-            assert set(socket_locks.listening_addresses()) - set(before) == {
-                f"127.0.0.1:{port}",
-                str(tmp_path / "socket"),
-            }
-    assert socket_locks.listening_addresses() == before
+@pytest.fixture
+def address() -> Iterator[str]:
+    """An address on which this process listens, and so do its children."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_forked_sibling_cannot_have_the_lock_and_learns_who_has_it() -> None:
-    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
-    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None  # its own lock
-    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) == repr(
-        socket_locks.Sibling(os.getpid(), os.getppid(), "127.0.0.1:1")
-    )
-    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:2"])) == "None"
+def test_a_forked_sibling_cannot_have_the_lock_and_learns_who_has_it(address: str) -> None:
+    def look() -> Sibling | None:
+        return whole(socket_locks.on_the_same_socket([address]))
+
+    assert look() is None
+    assert look() is None  # its own lock
+    assert in_child(look) == repr(Sibling(os.getpid(), os.getppid(), address))
+    assert in_child(lambda: whole(socket_locks.on_the_same_socket(["127.0.0.1:2"]))) == "None"
 
 
-def test_the_lock_goes_with_its_process() -> None:
-    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) == "None"
-    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
-
-
-def test_a_child_that_ends_leaves_the_parents_lock_alone() -> None:
-    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
-    in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:3"]))
-    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) != "None"
+def test_a_process_that_listens_no_more_is_no_sibling(address: str) -> None:
+    assert whole(socket_locks.on_the_same_socket([address])) is None
+    assert whole(socket_locks._listens(os.getpid(), address))
+    assert not whole(socket_locks._listens(os.getpid(), "127.0.0.1:2"))
+    assert whole(socket_locks._listens(os.getpid(), "/run/a.sock"))  # not visible
+    assert whole(socket_locks._listens(0, address))
 
 
 def test_the_lock_goes_with_its_address() -> None:
     """A thousand test servers in one process, each on a port of its own, hold one lock."""
     for port in range(1, 1001):
-        assert socket_locks.on_the_same_socket([f"127.0.0.1:{port}"]) is None
-    assert len(socket_locks._held) == 1
-    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) == "None"
-    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1000"])) != "None"
+        assert whole(socket_locks.on_the_same_socket([f"127.0.0.1:{port}"])) is None
+    assert len(claims._held) == 1
+    assert whole(socket_locks.on_the_same_socket([])) is None
+    assert len(claims._held) == 1  # a moment without a socket is no reason to give up the proof
 
 
-def test_another_command_of_the_same_parent_is_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = (
-        "import sys, os; from ratelimit_kit.guard import socket_locks\n"
-        "print(socket_locks.on_another_port()); sys.stdout.flush(); sys.stdin.read()"
-    )
+class Started:
+    """Processes of this parent that hold the name of their command, and what each of them has found."""
 
-    def start(*words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    def __init__(self) -> None:
+        self.all: list[subprocess.Popen[str]] = []
+
+    def start(self, *words: str, replica: bool = False, **env: str) -> str:
+        code = (
+            "import os\nfrom ratelimit_kit.guard import socket_locks\n"
+            f"print(socket_locks.on_another_port(os.getppid(), replica={replica}), flush=True)\ninput()"
+        )
+        one = subprocess.Popen(
             [sys.executable, "-c", code, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TMPDIR": str(socket_locks.tempfile.gettempdir())},
+            env={**os.environ, **env},
         )
+        self.all.append(one)
+        assert one.stdout is not None
+        return one.stdout.readline().strip()
 
-    children = [start("--port", "8001")]
-    answers = []
-    try:
-        assert children[0].stdout is not None
-        answers.append(children[0].stdout.readline().strip())
-        for words in (["--port", "8002"], ["--app", "other"]):
-            children.append(start(*words))
-            stdout = children[-1].stdout
-            assert stdout is not None
-            answers.append(stdout.readline().strip())
-    finally:
-        for child in children:
-            child.communicate("")
-    assert answers == ["None", f"Sibling(pid={children[0].pid}, parent={os.getpid()}, where='another port')", "None"]
+    def holder(self, number: int = 0) -> str:
+        return repr(Sibling(self.all[number].pid, os.getpid(), "another port"))
 
 
-def test_looking_at_sockets_leaves_them_as_they_are() -> None:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)
-    try:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            server.setblocking(True)
-            socket_locks.listening_addresses()
-            assert os.get_blocking(server.fileno())
-    finally:
-        socket.setdefaulttimeout(before)
+@pytest.fixture
+def started() -> Iterator[Started]:
+    started = Started()
+    yield started
+    for one in started.all:
+        one.communicate("\n")
 
 
-def test_a_process_that_listens_no_more_is_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert socket_locks._listens(os.getpid(), address)
-    assert not socket_locks._listens(os.getpid(), address)
+def test_the_same_command_of_one_parent_on_another_port_is_found(started: Started) -> None:
+    assert started.start("--port", "8001") == "None"
+    assert started.start("--port", "8002") == started.holder()
+    assert started.start("--port", "8003", SITE="other") == started.holder()
 
 
-def test_without_any_folder_there_is_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nowhere() -> str:
-        raise FileNotFoundError
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (["--bind=127.0.0.1:8001"], ["--bind=127.0.0.1:8002"], True),
+        (["unix:/run/site1.sock"], ["unix:/run/site2.sock"], True),
+        (["--port", "8001"], ["--app", "other"], False),
+        (["app1:app", "--port", "8001"], ["app2:app", "--port", "8002"], False),
+    ],
+    ids=["bind", "socket-files", "another-option", "another-application"],
+)
+def test_only_numbers_of_ports_and_sockets_may_differ(
+    one: list[str], other: list[str], same: bool, started: Started
+) -> None:
+    assert started.start(*one) == "None"
+    assert started.start(*other) == (started.holder() if same else "None")
 
-    monkeypatch.setattr("tempfile.gettempdir", nowhere)
-    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
 
-
-@pytest.mark.parametrize("trouble", ["open", "file", "link"])
-def test_a_folder_that_cannot_be_trusted_holds_no_lock(trouble: str, tmp_path: Path) -> None:
-    folder = tmp_path / f"ratelimit_kit-{os.getuid()}"
-    if trouble == "open":
-        folder.mkdir()
-        folder.chmod(0o777)
-    elif trouble == "file":
-        folder.touch()
-    else:
-        (tmp_path / "elsewhere").mkdir(0o700)
-        folder.symlink_to(tmp_path / "elsewhere")
-    assert socket_locks.on_the_same_socket(["127.0.0.1:1"]) is None
-    assert in_child(lambda: socket_locks.on_the_same_socket(["127.0.0.1:1"])) == "None"
-    assert not socket_locks._held
+@pytest.mark.parametrize(
+    ("env", "same"),
+    [
+        ({"PORT": "8002"}, True),
+        ({"SUPERVISOR_PROCESS_NAME": "web_01"}, True),
+        ({"INVOCATION_ID": "0f3c"}, True),
+        ({"MEMORY_PRESSURE_WATCH": "/sys/fs/cgroup/site@8002.service/memory.pressure"}, True),
+        ({"DATABASE_URL": "postgres://host/db2"}, False),
+        ({"DJANGO_SETTINGS_MODULE": "other.settings"}, False),
+    ],
+    ids=lambda value: str(value) if isinstance(value, bool) else next(iter(value)),
+)
+def test_a_replica_has_the_same_environment_whatever_its_numbers(
+    env: dict[str, str], same: bool, started: Started
+) -> None:
+    first = {
+        "PORT": "8001",
+        "SUPERVISOR_PROCESS_NAME": "web_00",
+        "INVOCATION_ID": "9a71",
+        "MEMORY_PRESSURE_WATCH": "/sys/fs/cgroup/site@8001.service/memory.pressure",
+        "DATABASE_URL": "postgres://host/db1",
+        "DJANGO_SETTINGS_MODULE": "site.settings",
+    }
+    assert started.start("--port", "1", replica=True, **first) == "None"
+    assert started.start("--port", "2", replica=True, **{**first, **env}) == (started.holder() if same else "None")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ratelimit_kit import FixedWindow, Limiter, MemoryStore, Policy, Rule, SlidingWindow, TokenBucket, parse
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import UnreachableLimitError
-from ratelimit_kit.guard.unreachable_limits import unreachable
+from ratelimit_kit.guard.checks.unreachable_limits import unreachable
 from ratelimit_kit.testing import ManualClock
 
 

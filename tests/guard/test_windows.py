@@ -19,7 +19,7 @@ import pytest
 import ratelimit_kit
 from ratelimit_kit import Limiter, Policy, Rule
 from ratelimit_kit.errors import StoreURLError, UnsafeWorkersError
-from ratelimit_kit.guard import announce, socket_locks
+from ratelimit_kit.guard import announce, claims, socket_locks
 from ratelimit_kit.guard.abort import refuse
 from ratelimit_kit.guard.worker_count import Workers
 from ratelimit_kit.stores import open_store
@@ -44,8 +44,8 @@ ABSENT: dict[ModuleType, str] = {
 MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 
 GUARDED = {
-    "guard/announce.py": "asks nothing of the system without fcntl",
-    "guard/socket_locks.py": "likewise",
+    "guard/claims.py": "asks nothing of the system without fcntl",
+    "guard/listening.py": "likewise",
     "core/fork.py": "looks first",
     "stores/pool.py": "likewise",
     "stores/memcached/connection.py": "the URL of a UNIX socket has been refused",
@@ -61,8 +61,8 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 patch.delattr(module, name, raising=False)
         for name in MODULES:
             patch.setitem(sys.modules, name, None)
-        patch.setattr(socket_locks, "fcntl", None)
-        patch.setattr(announce, "fcntl", None)
+        patch.setattr(claims, "fcntl", None)
+        patch.setattr(claims, "_take", claims._by_file)
         yield
 
 
@@ -75,8 +75,8 @@ def test_a_process_counts_and_looks_for_no_siblings(serving: bool) -> None:
         limiter = Limiter("1/minute")
         assert [limiter.hit("key").allowed for _ in range(2)] == [True, False]
         assert socket_locks.listening_addresses() == []
-        assert socket_locks.on_the_same_socket(["127.0.0.1:80"]) is None
-        assert socket_locks.on_another_port() is None
+        with pytest.raises(claims.NoProofError, match="this system has no record locks"):
+            claims.claim("name")
 
 
 @pytest.mark.usefixtures("windows")

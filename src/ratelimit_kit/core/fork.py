@@ -15,6 +15,12 @@ def in_forked_child(renew: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=renew)
 
 
+def around_fork(before: Callable[[], None], after: Callable[[], None]) -> None:
+    """Call `before` before every fork, and `after` afterwards in the parent."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=after)
+
+
 def each_in_forked_child(renew: Callable[[Any], None]) -> WeakSet[Any]:
     """A set whose living members are passed to `renew` in every forked child."""
     members: WeakSet[Any] = WeakSet()

@@ -12,7 +12,7 @@ from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.flask.decorators import is_exempt
 from ratelimit_kit.flask.requests import EXTENSION, decided, exceeded, fail, finish, policies_in_force, translate
 from ratelimit_kit.guard.abort import refuse
-from ratelimit_kit.guard.decorator_order import misplaced
+from ratelimit_kit.guard.checks.decorator_order import misplaced
 from ratelimit_kit.web.policy.policy import Policy, started
 
 LOOKED = "ratelimit_kit.looked"

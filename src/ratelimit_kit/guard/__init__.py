@@ -1,7 +1,7 @@
-"""Startup checks: an unsafe setup is refused before the first request.
+"""The process guard: a store that counts per process is used by one process, or the server does not start.
 
-`worker_count` and `worker_detection` find out how many processes there are, and `socket_locks` detects siblings without
-their help. `process_guard` applies the result to one store, `messages` and `announce` report it, and `abort` ends the
-server. `unreachable_limits` and `per_request_limiters` check limits, `decorator_order` checks decorated
-views, and `server_fields` warns about servers that merge header fields.
+`worker_count` and `worker_detection` find out how many processes there are. `siblings` searches for others without a
+server's help, by the `socket_locks` that they hold (`claims`) on the addresses where they listen (`listening`), and `forks`
+tells helpers from servers. `process_guard` applies the result to one store, `messages` and `announce` report it, and
+`abort` ends the server. `checks` has what else is checked at start.
 """

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from ratelimit_kit.errors import ConfigurationError, StartupRefused
 from ratelimit_kit.guard.announce import is_first
-from ratelimit_kit.guard.per_request_limiters import within_request
+from ratelimit_kit.guard.checks.per_request_limiters import within_request
 from ratelimit_kit.guard.worker_count import Workers
 from ratelimit_kit.guard.worker_detection import collected, detected, is_child, within_lifespan
 from ratelimit_kit.waiting import asleep
@@ -24,7 +24,7 @@ STAND_BY_SECONDS = 2.0
 """How long a worker waits for the server to stop it after the refusal of the first one."""
 
 GRACE_SECONDS = 0.5
-"""How long it gives the first one to print if it cannot see whether it is being stopped."""
+"""How long it gives the first one to print, and that one the others to see that it has, if no server tells them."""
 
 LATE_SECONDS = 5.0
 """How long a worker added to a running server waits, because the server restarts it immediately."""
@@ -59,10 +59,10 @@ def refuse(error: StartupRefused) -> NoReturn:
     if worker.respawns:
         raise error.without_exit() from None
     speaks = _speaks(worker, error)
-    if speaks or worker.late:
+    if speaks:
         _print(error)
     end = time.monotonic() + _wait(worker, speaks=speaks)
-    while not worker.is_stopping() and time.monotonic() < end:
+    while _stays(worker, end):
         time.sleep(TICK_SECONDS)
     if _leaves_quietly(worker):
         error.code = 0
@@ -77,10 +77,10 @@ async def lifespan_message(error: ConfigurationError) -> str:
     worker = detected() or ALONE
     if not _leaves_quietly(worker):
         return str(error) if _speaks(worker, error) else ""
-    if worker.late:
+    if worker.late and _speaks(worker, error):
         _print(error)
     end = time.monotonic() + _wait(worker, speaks=False)
-    while not worker.is_stopping() and time.monotonic() < end:
+    while _stays(worker, end):
         await asleep(TICK_SECONDS)
     os._exit(0)  # the server would take a SystemExit raised here for "no lifespan", and serve requests
 
@@ -88,11 +88,23 @@ async def lifespan_message(error: ConfigurationError) -> str:
 def leave(error: StartupRefused) -> NoReturn:
     """End a worker added to a running server before it serves requests: print why, and wait as `refuse` does."""
     worker = detected() or ALONE
-    _print(error)
+    if _speaks(worker, error):
+        _print(error)
     end = time.monotonic() + LATE_SECONDS
-    while not worker.is_stopping() and time.monotonic() < end:
+    while _stays(worker, end):
         time.sleep(TICK_SECONDS)
     os._exit(0)
+
+
+def fail_to_boot(error: StartupRefused) -> NoReturn:
+    """End a worker that gunicorn has just forked as one that cannot boot, so that gunicorn stops: print why once."""
+    worker = detected() or ALONE
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # still the arbiter's handler, which would not end this process
+    if worker.speaks:
+        _print(error)
+    else:
+        time.sleep(STAND_BY_SECONDS)
+    os._exit(error.code if worker.speaks and isinstance(error.code, int) else 0)
 
 
 def _leaves_quietly(worker: Workers) -> bool:
@@ -102,19 +114,29 @@ def _leaves_quietly(worker: Workers) -> bool:
 
 def _speaks(worker: Workers, error: ConfigurationError) -> bool:
     """Whether this worker prints the reason: the first, or the fastest if none can see that the server stops them."""
-    if worker.stopping is None and worker.count > 1 and is_child():
+    if _agrees(worker):
         first = is_first(str(error))
         if first is not None:
             return first
-    return worker.speaks
+    return worker.speaks or worker.late
+
+
+def _agrees(worker: Workers) -> bool:
+    """Whether several workers may be printing at this moment, and their numbers do not say which is first."""
+    return bool(worker.place) or (worker.stopping is None and worker.count > 1 and is_child())
 
 
 def _wait(worker: Workers, *, speaks: bool) -> float:
     if worker.late:
         return LATE_SECONDS
-    if speaks:
+    if speaks and not _agrees(worker):
         return 0.0
     return GRACE_SECONDS if worker.stopping is None else STAND_BY_SECONDS
+
+
+def _stays(worker: Workers, end: float) -> bool:
+    """Whether a refused worker still waits: not once it is told to exit, or its replacement could serve."""
+    return time.monotonic() < end and not worker.is_stopping() and not worker.has_the_place()
 
 
 def _print(error: ConfigurationError) -> None:

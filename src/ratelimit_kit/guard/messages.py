@@ -5,8 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from ratelimit_kit.errors import LateWorkersError, OtherPortWarning, UnsafeWorkersError
-from ratelimit_kit.guard.socket_locks import Sibling
+from ratelimit_kit.errors import (
+    BlindGuardWarning,
+    HelperProcessWarning,
+    LateWorkersError,
+    OtherPortWarning,
+    RecycledWorkersWarning,
+    UnsafeWorkersError,
+)
+from ratelimit_kit.guard.socket_locks import OTHER_PORT, Sibling
 from ratelimit_kit.guard.worker_count import Workers
 
 _log = logging.getLogger("ratelimit_kit")
@@ -33,19 +40,47 @@ _REMEDY: Final = (
 
 
 def added(store: str, workers: Workers) -> LateWorkersError:
-    """The error for a worker that a running server was told to add."""
+    """The error for a worker that a running server was told to add, or that it runs beside its workers."""
+    told = workers.found if workers.beside else f"a running server was told to have {workers.count} workers"
+    which = "this process" if workers.beside else "all but one of them"
     return LateWorkersError(
-        f"{store} counts per process, and a running server with {workers.initial} was told to have "
-        f"{workers.count} workers: the added one does not serve, because each client would get more than its quota. "
-        'Remove it again (gunicorn: kill -TTOU), or use store="redis://..."'
+        f"{store} counts per process, and {told}: {which} may not decide, because each client would get more than "
+        'its quota. Remove them again (gunicorn: kill -TTOU), or use store="redis://..."'
     )
 
 
 def sibling(store: str, found: Sibling) -> LateWorkersError:
-    """The error for another process that serves on the same socket."""
+    """The error for another process that serves on the same socket, or a replica on another port."""
     return LateWorkersError(
         f"{store} counts per process, and process {found.pid or 'unknown'} serves the same application on {found.where}: "
         'each client would get its quota from each. Use store="redis://...", or run one process'
+        + ("; if the two are separate sites, set workers=1" if found.where == OTHER_PORT else "")
+    )
+
+
+def helper(store: str, *, refuses: bool) -> HelperProcessWarning:
+    """The warning for a process that the application has started, and that decides; it may refuse to."""
+    consequence = ". By on_unsafe='deny' this process refuses every hit" if refuses else ""
+    return HelperProcessWarning(
+        f"this process was started by the application (a pool, a task queue) and has counters of its own: {store} counts per "
+        f'process, and each process admits its full quota. Use store="redis://...", or set workers=1 if only one of '
+        f"them decides{consequence}"
+    )
+
+
+def recycled(store: str, setting: str) -> RecycledWorkersWarning:
+    """The warning for a server that replaces its worker; `setting` says after what."""
+    return RecycledWorkersWarning(
+        f"{store} counts per process, and the server recycles its worker ({setting}): each time, every client gets a new "
+        'quota. Use store="redis://...", or leave that setting out'
+    )
+
+
+def blind(store: str, reason: str) -> BlindGuardWarning:
+    """The warning for a process that cannot see whether it has siblings."""
+    return BlindGuardWarning(
+        f"this process cannot see whether others serve the same application: {reason}. {store} counts per process: if there "
+        'are others, each client gets its quota from each. Use store="redis://...", or set workers=1 if there are none'
     )
 
 

@@ -2,38 +2,37 @@
 
 It checks twice. When a limiter is built, several workers that the user declares or the server shows are
 refused. Before the first decision of a process (and again in each forked child), it checks the server once
-more, and the socket locks: a process that finds a sibling admits nothing more.
+more, and searches for siblings: a process that finds one admits nothing more. After a decision that it has allowed no hit
+asks it again, unless the search raises an alarm.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from ratelimit_kit.core.events import Event, Listener
-from ratelimit_kit.core.fork import in_forked_child
+from ratelimit_kit.core.fork import around_fork, in_forked_child
 from ratelimit_kit.core.validation import check_switch, nearest
-from ratelimit_kit.errors import LateWorkersError, OptionError, StartupRefused
-from ratelimit_kit.guard import messages, per_request_limiters, socket_locks
-from ratelimit_kit.guard.abort import end_the_server, end_this_process, leave, refuse
+from ratelimit_kit.errors import (
+    HelperProcessWarning,
+    LateWorkersError,
+    OptionError,
+    StartupRefused,
+    StartupWarning,
+)
+from ratelimit_kit.guard import forks, messages
+from ratelimit_kit.guard.abort import end_the_server, end_this_process, fail_to_boot, leave, refuse
+from ratelimit_kit.guard.siblings import RECHECK_SECONDS, Search
 from ratelimit_kit.guard.worker_count import Workers, declared
-from ratelimit_kit.guard.worker_detection import detected
+from ratelimit_kit.guard.worker_detection import detected, recycling, tested
 
 OnUnsafe = Literal["shutdown", "deny", "warn"]
-
-OVERLAP_SECONDS = 5.0
-"""How long a process waits for a sibling to exit: two generations overlap in a graceful reload."""
-
-RECHECK_SECONDS = 1.0
-"""Interval between checks while a process does not listen yet, or waits for a sibling to exit."""
-
-WATCH_SECONDS = 10.0
-"""How long a process keeps checking after the first check."""
 
 
 class ProcessGuard:
@@ -72,19 +71,13 @@ class ProcessGuard:
 
     def _renew(self) -> None:
         self.alert = self._declared.per_process
-        self.problem: StartupRefused | None = None
-        self._told = self._leaving = False
-        self._looks = _Looks()
+        self.problem: StartupRefused | HelperProcessWarning | None = None
+        self._last = _LastLook()
 
     @property
     def closed(self) -> bool:
         """Whether this process admits nothing because of a sibling."""
         return self.problem is not None and self._on_unsafe != "warn"
-
-    @property
-    def refusal_to_begin(self) -> StartupRefused | None:
-        """The reason not to start, for a server that asks; None if this process may start."""
-        return self.problem if self._on_unsafe == "shutdown" else None
 
     def start(self) -> None:
         """Raise UnsafeWorkersError if several workers are declared or detected; other processes are not searched for.
@@ -94,6 +87,7 @@ class ProcessGuard:
         error = self.refusal()
         if error is None:
             self._declared.log_if_allowed()
+            self._tell_once(self._declared.recycled())
         elif isinstance(error, LateWorkersError) and self._on_unsafe != "shutdown":
             self._found(error)
             self.tell()
@@ -104,121 +98,128 @@ class ProcessGuard:
         """The error that `start` would raise, or None."""
         return self._declared.refusal()
 
-    def is_calm(self) -> bool:
-        """Whether the last check found nothing, and the next one is not due."""
-        return self.problem is None and time.monotonic() < self._looks.next
-
     def admits(self) -> bool | None:
         """Whether this process may decide; None if a sibling may be about to exit: then ask again a little later."""
-        now = time.monotonic()
-        if now < self._looks.next:
+        if self.problem is not None and time.monotonic() < self._last.valid_until:
             return not self.closed
         if self._declared.settles():
             return self._settled()
         seen = detected()
-        if seen is not None and seen.count > 1:
-            self._looks.per_request = seen.per_request
-            self._looks.next = math.inf  # the number no longer changes for this process
+        if seen is not None and seen.count > 1 and not seen.has_the_place():
+            self._last.end = None if seen.beside else end_the_server if seen.per_request else end_this_process
+            self._last.valid_until = math.inf  # the number no longer changes for this process
             return self._found(self._declared.several(seen, late=seen.late))
-        return self._ask_the_socket_locks(now, by_server=seen is not None)
+        if forks.is_helper() and not forks.serves(policy=self._serves):
+            return self._helps()
+        return self._has_no_sibling()
+
+    @property
+    def pause(self) -> float:
+        """How many seconds to wait before asking again."""
+        return search.pause
 
     def recheck(self) -> None:
         """Check for a sibling during a health check, with the same consequences as before a decision."""
-        if self.alert and self.admits() is False:
+        if (self.alert or self.problem is not None) and self.admits() is False:
             self.turn_away()
 
-    def _ask_the_socket_locks(self, now: float, *, by_server: bool) -> bool | None:
-        """Look for a sibling: several servers with one worker each may share a socket, so their numbers are not enough.
+    def begin(self) -> StartupRefused | None:
+        """The reason not to start, for a server that asks; None if this process may start.
 
-        Another worker of the same server can only be a predecessor or successor.
+        The first request checks again: most servers begin to listen only when their application has started.
         """
-        self._looks.first = now if self._looks.first is None else self._looks.first
-        addresses = socket_locks.listening_addresses()
-        sibling = socket_locks.on_the_same_socket(addresses)
-        if not addresses or sibling is None or (by_server and sibling.parent == os.getppid()):
-            return self._alone(now, listens=bool(addresses), locked=sibling is None, by_server=by_server)
-        if not self._serves and not per_request_limiters.within_request():
-            return self._settled()  # a child that inherited a socket but does other work
-        self._looks.since = now if self._looks.since is None else self._looks.since
-        if now < self._looks.since + OVERLAP_SECONDS and self.problem is None:
-            return None
-        self._looks.next = now + RECHECK_SECONDS
-        return self._found(messages.sibling(self._store, sibling))
-
-    def _alone(self, now: float, *, listens: bool, locked: bool, by_server: bool) -> bool:
-        """Continue, and keep checking for a while: the serving socket may begin to listen after another one."""
-        self._looks.since = None
-        if self.problem is not None:
-            self._settled()
-            self.alert = True
-        self._looks.next = now + RECHECK_SECONDS
-        looked_enough = listens and locked and now >= (self._looks.first or now) + WATCH_SECONDS
-        no_other_port = by_server or (listens and self._has_other_ports(now) is None)
-        if no_other_port and looked_enough:
-            self._settled()
-        return True
-
-    def _has_other_ports(self, now: float) -> bool | None:
-        """Whether a sibling listens on another port; once it has stayed for a while, log a warning and return None."""
-        if self._looks.warned or "PYTEST_XDIST_WORKER" in os.environ:
-            return None
-        sibling = socket_locks.on_another_port()
-        if sibling is None:
-            return None
-        if now < (self._looks.first or now) + OVERLAP_SECONDS:
-            return True
-        self._looks.warned = True
-        warning = messages.other_port(self._store, sibling)
-        self._listener(Event("other-port", str(warning), logging.WARNING, {"warning": warning.rlk, "pid": sibling.pid}))
+        self.rearm()
+        if self._on_unsafe == "shutdown" and isinstance(self.problem, StartupRefused):
+            return self.problem
+        self.tell()
         return None
+
+    def rearm(self) -> None:
+        """Check again before the next decision."""
+        self.alert = self._declared.per_process
+
+    def _has_no_sibling(self) -> bool | None:
+        """Look for a sibling: several servers with one worker each may share a socket, so their numbers are not enough."""
+        search.advance(again=self.problem is None and search.sibling is None)
+        self._tell_once(messages.other_port(self._store, search.other_port) if search.other_port else None)
+        self._tell_once(messages.blind(self._store, search.blind) if search.blind and search.listens else None)
+        answer = search.answer()
+        if answer is None and self.problem is None:
+            return None
+        if answer:
+            self._settled()
+            self.alert = search.sibling is not None  # a replica that may be about to exit
+            search.goes_on()
+            return True
+        self._last.valid_until = time.monotonic() + RECHECK_SECONDS
+        if search.sibling is None:  # the look that was begun is not finished yet
+            return not self.closed
+        return self._found(messages.sibling(self._store, search.sibling))
+
+    def _helps(self) -> bool:
+        """Say that the counters of a process which the application has started are its own; its parent is not touched."""
+        warning = messages.helper(self._store, refuses=self._on_unsafe == "deny")
+        if not tested():
+            self._tell_once(warning)
+        if self._on_unsafe != "deny":
+            return self._settled()
+        self._last.valid_until, self._last.told = math.inf, True
+        return self._found(warning)
 
     def _settled(self) -> bool:
         if self.problem is not None:
             self._listener(Event("sole-worker", f"{self._store} is used by one process again.", logging.WARNING))
         self.problem = None
-        self._told = False
+        self._last.told = False
         self.alert = False
         return True
 
+    def _tell_once(self, warning: StartupWarning | None) -> None:
+        """Report a warning, once per process, however many limiters it applies to."""
+        if warning is not None and warning.rlk not in _told:
+            _told.add(warning.rlk)
+            self._listener(Event("startup-warning", str(warning), logging.WARNING, {"warning": warning.rlk}))
+
     def tell(self) -> None:
         """Report what was found, once."""
-        if self.problem is not None and not self._told:
-            self._told = True
+        if self.problem is not None and not self._last.told:
+            self._last.told = True
             message = f"{self.problem} By on_unsafe={self._on_unsafe!r} {messages.CONSEQUENCES[self._on_unsafe]}."
             self._listener(Event("late-workers", message, logging.CRITICAL, {"error": self.problem.rlk}))
 
     def turn_away(self) -> None:
         """Log why this process must not decide, and end it if `on_unsafe` says so."""
         self.tell()
-        if self._on_unsafe == "shutdown" and not self._leaving:
-            self._leaving = True
-            (end_the_server if self._looks.per_request else end_this_process)()
+        if self._on_unsafe == "shutdown" and self._last.end is not None:
+            end, self._last.end = self._last.end, None
+            end()
 
-    def leave_if_added(self) -> None:
-        """In a forked child: exit before serving if a running server adds this worker to a preloaded application."""
-        error = self.refusal() if self._on_unsafe == "shutdown" else None
+    def leave_if_refused(self) -> None:
+        """In a worker that gunicorn has just forked, with an application made before: exit before it serves."""
+        error = self.refusal()
         if isinstance(error, LateWorkersError):
-            leave(error)
+            if self._on_unsafe == "shutdown":
+                leave(error)
+        elif error is not None:
+            fail_to_boot(error)
 
-    def _found(self, error: StartupRefused) -> bool:
+    def _found(self, error: StartupRefused | HelperProcessWarning) -> bool:
         if self.problem is None:
             self.problem = error
         if self._on_unsafe == "warn":
             self.tell()
+            self.alert = False  # health checks look again
         return not self.closed
 
 
-class _Looks:
-    """The state of the search for siblings; times are in seconds of the monotonic clock."""
+class _LastLook:
+    """What the last look has led to; `valid_until` is in seconds of the monotonic clock."""
 
     def __init__(self) -> None:
-        self.first: float | None = None
-        self.since: float | None = None
-        """Since when this process has been waiting for a sibling to exit."""
-        self.next = 0.0
-        self.warned = False
-        self.per_request = False
-        """Whether the server forks a process for each request."""
+        self.valid_until = 0.0
+        self.told = False
+        self.end: Callable[[], None] | None = end_this_process
+        """How this process is ended, unless it is being ended."""
 
 
 class _Declared:
@@ -242,13 +243,18 @@ class _Declared:
             return None
         seen = detected()
         found = declared(self._workers) or seen
-        if found is None or found.count <= 1:
+        if found is None or found.count <= 1 or found.beside or found.has_the_place():
             return None
         return self.several(found, late=found is seen and seen.late)
 
     def several(self, found: Workers, *, late: bool) -> StartupRefused:
         """The error for several workers; `late` if a running server adds this one."""
         return messages.added(self._store, found) if late else messages.several(self._store, found, self._remedy)
+
+    def recycled(self) -> StartupWarning | None:
+        """The warning for a server that replaces its worker, with the counters in it, after a while."""
+        setting = recycling() if self.per_process and not self._allowed else ""
+        return messages.recycled(self._store, setting) if setting else None
 
     def log_if_allowed(self) -> None:
         """Log that an option allows a per-process store, if it has an effect."""
@@ -258,14 +264,38 @@ class _Declared:
 
 _guards: weakref.WeakSet[ProcessGuard] = weakref.WeakSet()
 
+_told: set[str] = set()
+"""The codes of the warnings that this process has reported."""
+
+
+def _alarm() -> None:
+    """Have each guard asked again before the next decision."""
+    for guard in list(_guards):
+        guard.rearm()
+
+
+search = Search(_alarm)
+
 
 def _renew_all() -> None:
     """Start over in a forked child: what was found for the parent may not hold here."""
-    for guard in _guards:
+    global search  # noqa: PLW0603 - a child searches for its own siblings
+    search = Search(_alarm)
+    _told.clear()
+    for guard in list(_guards):
         guard._renew()  # noqa: SLF001 - its own module
     if "gunicorn.arbiter" in sys.modules:
         for guard in list(_guards):
-            guard.leave_if_added()
+            guard.leave_if_refused()
 
 
+def _before_fork() -> None:
+    search.before_fork()
+
+
+def _after_fork() -> None:
+    search.after_fork()
+
+
+around_fork(_before_fork, _after_fork)
 in_forked_child(_renew_all)

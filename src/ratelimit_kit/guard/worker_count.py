@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ratelimit_kit.core.validation import read_digits
 from ratelimit_kit.environment import WORKERS, variable
 from ratelimit_kit.errors import OptionError
+from ratelimit_kit.guard import claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,10 @@ class Workers:
     process has been told to exit. `respawns` is true if the server would keep restarting this worker
     when it exits. `initial` is the number of workers at startup, if the server shows it.
     `exact` is false if the server starts as many as it needs; `per_request` is true if each
-    request has a process of its own.
+    request has a process of its own. `manager` is the process that starts the workers and replaces them, one
+    generation after the other. `recycles` says after what the server replaces a worker, if it does. `place` names what
+    one worker of a server that was reloaded with more of them may have. `beside` is true for a process that the server
+    runs beside its workers, and restarts.
     """
 
     count: int
@@ -30,11 +34,22 @@ class Workers:
     initial: int | None = None
     exact: bool = True
     per_request: bool = False
+    manager: int | None = None
+    recycles: str = ""
+    place: str = ""
+    beside: bool = False
 
     @property
     def times(self) -> str:
         """How many times its quota each client would get, for messages."""
         return f"{self.count} x" if self.exact else "several times"
+
+    def has_the_place(self) -> bool:
+        """Whether this process is the one that may serve, of several that a reloaded server was told to have."""
+        try:
+            return bool(self.place) and claims.claim("place", self.place) is None
+        except claims.NoProofError:
+            return False
 
     def is_stopping(self) -> bool:
         """Whether this process is known to have been told to exit."""

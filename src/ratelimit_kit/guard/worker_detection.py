@@ -47,7 +47,9 @@ def _uwsgi() -> Workers | None:
         return None
     number = module.worker_id()
     found = f"uWSGI is starting {module.numproc} workers (processes = {module.numproc})"
-    return Workers(module.numproc, found, number=number or 1, respawns=number > 0)
+    manager = module.masterpid() or None  # without a master, nothing replaces a worker
+    recycles = _first_set(module.opt, "max-requests", "max-worker-lifetime", "reload-on-rss", "evil-reload-on-rss")
+    return Workers(module.numproc, found, number=number or 1, respawns=number > 0, manager=manager, recycles=recycles)
 
 
 def _mod_wsgi() -> Workers | None:
@@ -82,20 +84,39 @@ def _forking() -> Workers | None:
     count = max(2, server.max_children)
     name = "werkzeug" if type(server).__module__.startswith("werkzeug.") else type(server).__name__
     found = f"{name} is serving with up to {count} processes, one for each request"
-    return Workers(count, found, per_request=True)
+    return Workers(count, found, per_request=True, manager=os.getppid())
 
 
 def _gunicorn() -> Workers | None:
-    """Find gunicorn's Arbiter, which holds the merged settings; a worker is forked below its call."""
+    """Find gunicorn's Arbiter, which holds the merged settings; a worker is forked below its call.
+
+    After a reload (HUP) there are workers with other settings than the arbiter's, or replacements of added ones.
+    """
     arbiter = _arbiter()
     if arbiter is None:
         return None
     count = max(arbiter.num_workers or 0, arbiter.cfg.workers)
-    worker = next(_locals_of(sys.modules["gunicorn.workers.base"].Worker), None)
     found = f"gunicorn is starting {count} workers ({_source(count, 'WEB_CONCURRENCY', 'GUNICORN_CMD_ARGS')})"
+    if _runs("gunicorn.dirty.worker", "DirtyWorker"):
+        found = f"gunicorn runs dirty workers beside {count} for HTTP"
+        return Workers(count + 1, found, number=count + 1, initial=count, beside=True)
+    recycles = _first_set(arbiter.cfg, "max_requests")
+    worker = next(_locals_of(sys.modules["gunicorn.workers.base"].Worker), None)
     if worker is None:
-        return Workers(count, found)
-    return Workers(count, found, number=worker.age, stopping=lambda: not worker.alive, initial=arbiter.cfg.workers)
+        return Workers(count, found, recycles=recycles)
+    reloaded = count > 1 and (
+        worker.age > count or any(other.cfg is not arbiter.cfg for other in list(arbiter.WORKERS.values()))
+    )
+    return Workers(
+        count,
+        found,
+        number=worker.age,
+        stopping=lambda: not worker.alive,
+        initial=1 if reloaded else arbiter.cfg.workers,
+        manager=arbiter.pid,
+        recycles=recycles,
+        place=f"{arbiter.pid} {id(arbiter.cfg)}" if reloaded else "",
+    )
 
 
 def _arbiter() -> Any:
@@ -117,10 +138,11 @@ def _spawned() -> Workers | None:
     target = getattr(getattr(process, "_target", None), "__module__", "")
     if server not in {"uvicorn", "hypercorn"} or target.partition(".")[0] != server:
         return None  # a program that starts servers itself does not count them
+    manager, recycles = parent_by_multiprocessing(), _first_set(config, "limit_max_requests", "max_requests")
     if getattr(config, "should_reload", False) or getattr(config, "use_reloader", False) or config.workers <= 1:
-        return Workers(1, f"{server} runs one worker")
+        return Workers(1, f"{server} runs one worker", manager=manager, recycles=recycles)
     found = f"{server} is starting {config.workers} workers ({_source(config.workers, 'WEB_CONCURRENCY', 'UVICORN_WORKERS')})"
-    return Workers(config.workers, found, number=_process_number())
+    return Workers(config.workers, found, number=_process_number(), manager=manager, recycles=recycles)
 
 
 def _granian() -> Workers | None:
@@ -132,7 +154,9 @@ def _granian() -> Workers | None:
     if server is None:
         return None
     found = f"granian is starting {server.workers} workers ({_source(server.workers, 'GRANIAN_WORKERS')})"
-    return Workers(server.workers, found, number=_process_number())
+    recycles = _first_set(server, "workers_lifetime", "workers_rss")
+    manager = parent_by_multiprocessing()
+    return Workers(server.workers, found, number=_process_number(), manager=manager, recycles=recycles)
 
 
 def _fastapi() -> Workers | None:
@@ -159,6 +183,37 @@ def is_child() -> bool:
 def _process() -> Any:
     """The multiprocessing object of this process, or None if multiprocessing did not start it."""
     return sys.modules["multiprocessing.process"].current_process() if is_child() else None
+
+
+def parent_by_multiprocessing() -> int | None:
+    """The process that has started this one with multiprocessing, if it still runs; else None."""
+    parent: Any = sys.modules["multiprocessing.process"].parent_process() if is_child() else None
+    return parent.pid if parent is not None and parent.is_alive() else None
+
+
+def _first_set(settings: object, *names: str) -> str:
+    """The first of these settings with a value, as it would be written; "" if there is none."""
+    for name in names:
+        value = settings.get(name) if isinstance(settings, dict) else getattr(settings, name, None)
+        if value:
+            return f"{name} = {value.decode() if isinstance(value, bytes) else value}"
+    return ""
+
+
+def _runs(module: str, name: str) -> bool:
+    """Whether an object of a class of a module that is imported is on the call stack."""
+    found = sys.modules.get(module)
+    return found is not None and next(_locals_of(getattr(found, name)), None) is not None
+
+
+def recycling() -> str:
+    """After what the server of this process replaces it, in the words of its setting; "" if it is not seen to."""
+    seen = detected()
+    if seen is not None:
+        return seen.recycles if not seen.replaces_another else ""
+    module = sys.modules.get("uvicorn.server")
+    server = None if module is None else next(_locals_of(module.Server), None)
+    return "" if server is None else _first_set(server.config, "limit_max_requests")
 
 
 def _source(count: int, *variables: str) -> str:

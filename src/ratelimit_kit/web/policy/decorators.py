@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ratelimit_kit.core.calling import is_asynchronous
-from ratelimit_kit.guard.decorator_order import note
+from ratelimit_kit.guard.checks.decorator_order import note
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.rules.charges import BoundRule
 from ratelimit_kit.web.rules.pages import Page, mark

@@ -21,9 +21,9 @@ from ratelimit_kit.errors import (
     StoreError,
     StoreUnreachableError,
 )
-from ratelimit_kit.guard import server_fields as fields
 from ratelimit_kit.guard.abort import refuse, replaces_another
-from ratelimit_kit.guard.unreachable_limits import loose_fallback, unreachable
+from ratelimit_kit.guard.checks import server_fields as fields
+from ratelimit_kit.guard.checks.unreachable_limits import loose_fallback, unreachable
 from ratelimit_kit.guard.worker_detection import tested
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import BaseStore, Charge

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from ratelimit_kit.guard import per_request_limiters
+from ratelimit_kit.guard.checks import per_request_limiters
 from ratelimit_kit.web.rules.rule import Rule
 
 RULES: Final = "_ratelimit_kit_rules"

@@ -12,6 +12,7 @@ import weakref
 from types import FrameType
 from typing import Any
 
+from ratelimit_kit.core.fork import in_forked_child
 from ratelimit_kit.errors import ConfigurationError, LostCountersError
 
 _REQUEST_THREADS = frozenset({"WorkerThread.run", "SyncToAsync.thread_handler"})
@@ -44,7 +45,16 @@ def built(owner: object) -> ConfigurationError | None:
 
 
 def within_request() -> bool:
-    """Whether a caller on the stack is serving a request."""
+    """Whether a caller on the stack is serving a request; the parent's request is none of a forked child's."""
+    return not _forked_in_request and _has_request()
+
+
+def is_forked_in_request() -> bool:
+    """Whether this process was forked by a function that serves a request, and so does not serve itself."""
+    return bool(_forked_in_request)
+
+
+def _has_request() -> bool:
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
     while frame is not None:
         if _begins_a_request(frame):
@@ -60,6 +70,8 @@ def is_built_in_request() -> bool:
 
 def place_in_request() -> tuple[str, int] | None:
     """The file and line that builds a limiter in a request; None outside a request, or while importing a module."""
+    if _forked_in_request:
+        return None
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
     place: tuple[str, int] | None = None
     while frame is not None:
@@ -88,3 +100,15 @@ def _is_request(value: object) -> bool:
     if type(value) is not dict:
         return False
     return "wsgi.url_scheme" in value or (value.get("type") in _SCOPES and "path" in value)
+
+
+_forked_in_request: list[bool] = []
+
+
+def _note() -> None:
+    """In a forked child: a request on the call stack is its parent's."""
+    if _has_request():
+        _forked_in_request[:] = [True]
+
+
+in_forked_child(_note)

@@ -1,0 +1,48 @@
+"""Tells helper processes from servers: whether the application started this process, to do other work than serve.
+
+A pool in a view, a Celery worker's child or a process of a script has the parent's counters in a copy, and often its
+listening sockets too. It serves nobody, so it is no sibling; but what it counts, nobody else sees.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ratelimit_kit.core.fork import in_forked_child
+from ratelimit_kit.guard.checks import per_request_limiters
+from ratelimit_kit.guard.worker_detection import detected, parent_by_multiprocessing
+
+_forked_from: list[int] = []
+"""The process that has forked this one, if one did since this module was imported."""
+
+
+def is_helper() -> bool:
+    """Whether a process that still runs, and is not the server's, has started this one by a fork or by multiprocessing.
+
+    A process whose parent has ended took its place, as a daemon does.
+    """
+    started_by = _parent()
+    if started_by is None:
+        return False
+    seen = detected()
+    return seen is None or seen.manager != started_by
+
+
+def _parent() -> int | None:
+    """The process that has started this one, if it still runs."""
+    if _forked_from:
+        return _forked_from[0] if _forked_from[0] == os.getppid() else None
+    return parent_by_multiprocessing()
+
+
+def serves(*, policy: bool) -> bool:
+    """Whether this process decides about a request of its own; a `policy` decides about nothing else."""
+    return not per_request_limiters.is_forked_in_request() and (policy or per_request_limiters.within_request())
+
+
+def _note() -> None:
+    """In a forked child: who its parent is, whatever becomes of it."""
+    _forked_from[:] = [os.getppid()]
+
+
+in_forked_child(_note)

@@ -1,0 +1,213 @@
+"""The search for sibling processes: one for the whole process, whatever the number of its limiters.
+
+A decision does at most one short slice of a look. In the first seconds a thread goes on, because the serving socket may
+begin to listen after another one, or after the first decision; it raises an alarm only when it finds something.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import Final
+
+from ratelimit_kit.guard import claims, listening, socket_locks
+from ratelimit_kit.guard.socket_locks import OTHER_PORT, Sibling
+from ratelimit_kit.guard.worker_detection import detected, tested
+
+OVERLAP_SECONDS: Final = 5.0
+"""How long a process waits for a sibling to exit: two generations overlap in a graceful reload."""
+
+RECHECK_SECONDS: Final = 1.0
+"""Interval between looks in the first seconds, and while there is a sibling that does not exit."""
+
+WAITING_SECONDS: Final = 0.1
+"""Interval between looks while a decision waits for a sibling to exit."""
+
+WATCH_SECONDS: Final = 10.0
+"""How long after the first look a thread keeps looking."""
+
+PAUSE_SECONDS: Final = 0.001
+"""What that thread leaves to others after each slice."""
+
+TICK_SECONDS: Final = 0.02
+"""How often a decision that waits asks again."""
+
+
+class Search:
+    """What is known about siblings of this process.
+
+    `sibling` is what the last look has found, `blind` says why none can be found, `other_port` is one that serves
+    elsewhere and has stayed for a while. `listens` is whether this process does.
+    """
+
+    def __init__(self, alarm: Callable[[], None]) -> None:
+        self.sibling: Sibling | None = None
+        self.other_port: Sibling | None = None
+        self.blind = ""
+        self.listens = False
+        self._alarm = alarm
+        self._times = _Times()
+        self._look: Generator[None, None, None] | None = None
+        self._watcher = _Watcher(self)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a look has begun that another slice must finish."""
+        return self._look is not None
+
+    @property
+    def pause(self) -> float:
+        """How many seconds a decision waits before it does the next slice, or asks again."""
+        return 0.0 if self.is_unfinished else TICK_SECONDS
+
+    def advance(self, *, again: bool = True) -> None:
+        """Do one slice of a look; begin one if none has begun, and it is time or `again` says so."""
+        with self._watcher.lock:
+            now = time.monotonic()
+            if self._look is None:
+                if not again and now < self._times.due:
+                    return
+                self._times.begin(now)
+                self._look = self._looks()
+            if next(self._look, self) is self:
+                self._look = None
+
+    def answer(self) -> bool | None:
+        """Whether this process may decide; None while a look is unfinished, or a sibling may be about to exit."""
+        if self.sibling is None:
+            return None if self.is_unfinished else True
+        waited = time.monotonic() >= self._times.since + OVERLAP_SECONDS
+        return False if waited else (True if self.sibling.where == OTHER_PORT else None)
+
+    def goes_on(self) -> None:
+        """Go on looking in a thread for the first seconds, where there are threads."""
+        if time.monotonic() < self._times.first + WATCH_SECONDS and not tested():
+            self._watcher.start()
+
+    def before_fork(self) -> None:
+        """Have no thread while this process forks."""
+        self._watcher.pause()
+
+    def after_fork(self) -> None:
+        """Go on as before the fork."""
+        self._watcher.resume()
+
+    def round(self) -> bool:
+        """Do a whole look with pauses, and raise the alarm if it finds something; whether there should be another."""
+        self.advance()
+        while self.is_unfinished:
+            time.sleep(PAUSE_SECONDS)
+            self.advance()
+        if self.sibling or self.other_port or self.blind:
+            self._alarm()
+        return time.monotonic() < self._times.first + WATCH_SECONDS
+
+    def _looks(self) -> Generator[None, None, None]:
+        """One look, from the first descriptor to what it means."""
+        found = None
+        try:
+            addresses = set()
+            for address in listening.addresses():
+                if address is None:
+                    yield
+                else:
+                    addresses.add(address)
+            self.listens = bool(addresses)
+            found = yield from socket_locks.on_the_same_socket(sorted(addresses))
+            if found is not None and _is_predecessor(found):
+                found = None
+            elif found is None and addresses:
+                found = self._elsewhere()
+        except claims.NoProofError as error:
+            self.blind = str(error)
+        self._times.end(found is not None)
+        self.sibling = found
+
+    def _elsewhere(self) -> Sibling | None:
+        """A replica on another port; what may be another site there is remembered once it has stayed for a while."""
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            return None
+        manager = _manager()
+        parent = os.getppid() if manager is None else claims.parent_of(manager)
+        replica = None if os.isatty(0) else socket_locks.on_another_port(parent, replica=True)
+        other = socket_locks.on_another_port(parent)
+        if replica is not None:
+            return None if _is_predecessor(replica) else replica
+        if other is not None and not _is_predecessor(other) and self._times.are_late():
+            self.other_port = other
+        return None
+
+
+class _Times:
+    """When this process has looked, in seconds of the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.first = 0.0
+        self.since = 0.0
+        """Since when there has been a sibling."""
+        self.due = 0.0
+        self._has_sibling = False
+
+    def begin(self, now: float) -> None:
+        self.first = self.first or now
+
+    def end(self, sibling: bool) -> None:  # noqa: FBT001 - used in this module only
+        now = time.monotonic()
+        if sibling and not self._has_sibling:
+            self.since = now
+        self._has_sibling = sibling
+        waits = sibling and now < self.since + OVERLAP_SECONDS
+        self.due = now + (WAITING_SECONDS if waits else RECHECK_SECONDS)
+
+    def are_late(self) -> bool:
+        """Whether two generations would not overlap any more."""
+        return time.monotonic() >= self.first + OVERLAP_SECONDS
+
+
+class _Watcher:
+    """The thread that goes on looking. It stops for the moment of a fork: Python warns of forks beside threads."""
+
+    def __init__(self, search: Search) -> None:
+        self.lock = threading.Lock()
+        self._search = search
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Start it, unless it runs or this system has no threads."""
+        with self.lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._stop = threading.Event()
+                thread = threading.Thread(target=self._run, name="ratelimit_kit guard", daemon=True)
+                with contextlib.suppress(RuntimeError):  # no threads on this system, or at the end of the interpreter
+                    thread.start()
+                    self._thread = thread
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.0 if self._search.is_unfinished else RECHECK_SECONDS):
+            if not self._search.round():
+                return
+
+    def pause(self) -> None:
+        """End it before a fork."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._stop.set()
+            self._thread.join(RECHECK_SECONDS)
+
+    def resume(self) -> None:
+        """Start it again in the parent, if a fork has ended it."""
+        if self._thread is not None and self._stop.is_set():
+            self.start()
+
+
+def _is_predecessor(found: Sibling) -> bool:
+    """Whether a sibling is another worker of the same server: its workers replace each other."""
+    return found.parent == os.getppid() == _manager()
+
+
+def _manager() -> int | None:
+    seen = detected()
+    return None if seen is None else seen.manager

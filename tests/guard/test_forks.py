@@ -1,0 +1,74 @@
+"""Which processes are helpers of an application, and which are servers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from typing import Any
+
+import pytest
+
+from ratelimit_kit.guard import forks
+from ratelimit_kit.guard.checks import per_request_limiters
+from ratelimit_kit.guard.worker_count import Workers
+from tests.guard import in_child
+
+
+def test_who_was_not_forked_is_no_helper() -> None:
+    assert forks.is_helper() == (multiprocessing.parent_process() is not None)
+
+
+def test_a_forked_child_is_a_helper_until_its_parent_has_ended() -> None:
+    assert in_child(forks.is_helper) == "True"
+
+    def orphan() -> str:
+        read, write = os.pipe()
+        if os.fork() == 0:  # the daemon: its parent ends at once
+            if os.fork() == 0:
+                parent = forks._forked_from[0]
+                while os.getppid() == parent:
+                    pass
+                os.write(write, str(forks.is_helper()).encode())
+            os._exit(0)
+        os.wait()
+        return os.read(read, 10).decode()
+
+    assert in_child(orphan) == repr("False")
+
+
+@pytest.mark.parametrize("manager", ["its parent", "another process", "nobody"])
+def test_a_server_s_worker_is_none(manager: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = {"its parent": os.getpid(), "another process": os.getppid(), "nobody": None}[manager]
+    monkeypatch.setattr(forks, "detected", lambda: Workers(1, "one worker", manager=pid))
+    assert in_child(forks.is_helper) == str(manager != "its parent")
+
+
+def helps(connection: Any) -> None:
+    connection.send(forks.is_helper())
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_whatever_multiprocessing_starts_is_a_helper(method: str) -> None:
+    context = multiprocessing.get_context(method)
+    here, there = context.Pipe()
+    process = context.Process(target=helps, args=(there,))  # type: ignore[attr-defined]
+    process.start()
+    assert here.recv() is True
+    process.join()
+
+
+def test_a_child_forked_in_a_view_serves_nobody() -> None:
+    def application(environ: dict[str, str], start_response: Any) -> str:
+        assert forks.serves(policy=False)
+        return in_child(lambda: (forks.serves(policy=True), per_request_limiters.within_request()))
+
+    assert application({"wsgi.url_scheme": "http"}, print) == "(False, False)"
+
+
+def test_a_child_that_gets_a_request_of_its_own_serves() -> None:
+    def application(environ: dict[str, str], start_response: Any) -> bool:
+        return forks.serves(policy=False)
+
+    assert in_child(lambda: application({"wsgi.url_scheme": "http"}, print)) == "True"
+    assert in_child(lambda: forks.serves(policy=False)) == "False"
+    assert in_child(lambda: forks.serves(policy=True)) == "True"

@@ -1,0 +1,96 @@
+"""The addresses on which this process listens, read without a change to its sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from ratelimit_kit.guard import claims, listening
+from ratelimit_kit.guard.socket_locks import listening_addresses
+
+
+def test_only_listening_sockets_have_addresses(tmp_path: Path) -> None:
+    before = listening_addresses()
+    with (
+        socket.socket() as plain,
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
+        socket.socket(socket.AF_UNIX) as local,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as packets,
+    ):
+        plain.bind(("127.0.0.1", 0))
+        local.bind(str(tmp_path / "socket"))
+        local.listen()
+        abstract.bind(f"\0site {os.getpid()}")
+        abstract.listen()
+        packets.bind(f"\0packets {os.getpid()}")
+        packets.listen()
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            assert set(listening_addresses()) - set(before) == {
+                f"127.0.0.1:{port}",
+                f"::1:{six.getsockname()[1]}",
+                str(tmp_path / "socket"),
+                f"\0site {os.getpid()}",
+            }
+    assert listening_addresses() == before
+
+
+def test_the_names_that_it_holds_are_none_of_them() -> None:
+    before = listening_addresses()
+    assert claims.claim("listening") is None
+    assert listening_addresses() == before
+    claims.release("listening")
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_looking_at_sockets_leaves_them_as_they_are(blocking: bool) -> None:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(blocking)
+            listening_addresses()
+            assert os.get_blocking(server.fileno()) is blocking
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def test_descriptors_that_the_system_does_not_list_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(folder: str) -> None:
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr(listening.os, "scandir", nothing)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert f"127.0.0.1:{server.getsockname()[1]}" in listening_addresses()
+
+
+def test_an_address_of_a_bsd_begins_with_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening.sys, "platform", "darwin")
+    assert listening._read(bytes([16, socket.AF_INET, 0x1F, 0x90, 127, 0, 0, 1]) + bytes(8)) == "127.0.0.1:8080"
+    assert listening._read(bytes([20, socket.AF_UNIX]) + b"/run/a.sock\0\0\0") == "/run/a.sock"
+
+
+def test_a_long_look_pauses_whenever_a_slice_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count()
+    monkeypatch.setattr(listening.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(listening, "SLICE_SECONDS", 2)
+    monkeypatch.setattr(listening, "descriptors", lambda: range(3200))
+    assert list(listening.addresses()).count(None) == 3200 // listening.STEPS // 2
+
+
+def test_a_python_that_cannot_ask_the_kernel_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "ctypes", None)
+    with pytest.raises(claims.NoProofError, match="ctypes"):
+        listening_addresses()
+
+
+def test_without_the_module_that_windows_has_not_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "fcntl", None)
+    with socket.create_server(("127.0.0.1", 0)):
+        assert listening_addresses() == []
