@@ -66,7 +66,7 @@ def hold(*identity: str) -> subprocess.Popen[str]:
 def test_a_process_that_is_killed_leaves_its_name_although_a_child_of_it_runs() -> None:
     code = (
         "import os, time\nfrom ratelimit_kit.guard import claims\nclaims.claim('killed')\n"
-        "if os.fork() == 0:\n    time.sleep(60)\nprint('held', flush=True)\ntime.sleep(60)"
+        "if os.fork() == 0:\n    print('forked', flush=True)\ntime.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, process_group=0) as holder:
         assert holder.stdout is not None

@@ -57,6 +57,11 @@ _lock = Lock()
 """One thread at a time: closing a descriptor of a file that another thread has locked would release its lock."""
 
 
+def are_possible() -> bool:
+    """Whether this system has them: not Windows, where processes share no sockets."""
+    return fcntl is not None
+
+
 def claim(*identity: str) -> Holder | None:
     """Hold a name until this process ends or releases it; return the other process that holds it, else None.
 

@@ -39,7 +39,7 @@ def addresses() -> Iterator[str | None]:
 
     None at all on Windows, where processes do not share them. Raises NoProofError if they cannot be read.
     """
-    if claims.fcntl is None:
+    if not claims.are_possible():
         return
     if ctypes is None:
         raise claims.NoProofError("this Python has no ctypes, without which it cannot look at its sockets")

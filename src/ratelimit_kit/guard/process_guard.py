@@ -279,8 +279,7 @@ search = Search(_alarm)
 
 def _renew_all() -> None:
     """Start over in a forked child: what was found for the parent may not hold here."""
-    global search  # noqa: PLW0603 - a child searches for its own siblings
-    search = Search(_alarm)
+    search.renew()
     _told.clear()
     for guard in list(_guards):
         guard._renew()  # noqa: SLF001 - its own module
@@ -289,13 +288,5 @@ def _renew_all() -> None:
             guard.leave_if_refused()
 
 
-def _before_fork() -> None:
-    search.before_fork()
-
-
-def _after_fork() -> None:
-    search.after_fork()
-
-
-around_fork(_before_fork, _after_fork)
+around_fork(search.before_fork, search.after_fork)
 in_forked_child(_renew_all)

@@ -44,11 +44,15 @@ class Search:
     """
 
     def __init__(self, alarm: Callable[[], None]) -> None:
+        self._alarm = alarm
+        self.renew()
+
+    def renew(self) -> None:
+        """Know nothing: a forked child has siblings of its own, and no thread."""
         self.sibling: Sibling | None = None
         self.other_port: Sibling | None = None
         self.blind = ""
         self.listens = False
-        self._alarm = alarm
         self._times = _Times()
         self._look: Generator[None, None, None] | None = None
         self._watcher = _Watcher(self)
