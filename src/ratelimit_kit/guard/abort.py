@@ -76,7 +76,12 @@ async def lifespan_message(error: ConfigurationError) -> str:
     """
     worker = detected() or ALONE
     if not _leaves_quietly(worker):
-        return str(error) if _speaks(worker, error) else ""
+        speaks = _speaks(worker, error)
+        if _agrees(worker):
+            await asleep(
+                GRACE_SECONDS if speaks else 2 * GRACE_SECONDS
+            )  # the server stops all when the first one fails
+        return str(error) if speaks else ""
     if worker.late and _speaks(worker, error):
         _print(error)
     end = time.monotonic() + _wait(worker, speaks=False)

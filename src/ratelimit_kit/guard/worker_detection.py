@@ -104,7 +104,7 @@ def _gunicorn() -> Workers | None:
     worker = next(_locals_of(sys.modules["gunicorn.workers.base"].Worker), None)
     if worker is None:
         return Workers(count, found, recycles=recycles)
-    reloaded = count > 1 and (
+    reloaded = arbiter.cfg.workers > 1 and (
         worker.age > count or any(other.cfg is not arbiter.cfg for other in list(arbiter.WORKERS.values()))
     )
     return Workers(
@@ -211,9 +211,9 @@ def recycling() -> str:
     seen = detected()
     if seen is not None:
         return seen.recycles if not seen.replaces_another else ""
-    module = sys.modules.get("uvicorn.server")
-    server = None if module is None else next(_locals_of(module.Server), None)
-    return "" if server is None else _first_set(server.config, "limit_max_requests")
+    module = sys.modules.get("uvicorn.config")
+    config = None if module is None else next(_locals_of(module.Config), None)
+    return "" if config is None else _first_set(config, "limit_max_requests")
 
 
 def _source(count: int, *variables: str) -> str:

@@ -1,13 +1,12 @@
 """The same mistake with a Limiter, which is built when the module is imported."""
 
-import os
-
 from fastapi import FastAPI, HTTPException
+from given_store import given_store
 
 from ratelimit_kit import Limiter
 
 app = FastAPI()
-limiter = Limiter("10/minute", store=os.environ.get("STORE_URL", "memory://"))
+limiter = Limiter("10/minute", store=given_store())
 
 
 @app.get("/")

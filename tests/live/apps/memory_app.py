@@ -2,6 +2,8 @@
 
 import os
 
+from given_store import given_store
+
 from ratelimit_kit import Policy, Rule
 from ratelimit_kit.asgi import HealthApplication as ASGIHealthApplication
 from ratelimit_kit.asgi import RateLimitMiddleware as ASGIMiddleware
@@ -11,7 +13,7 @@ from ratelimit_kit.wsgi import HealthApplication, RateLimitMiddleware
 def make_policy():
     return Policy(
         Rule("10/minute", key="ip"),
-        store=os.environ.get("STORE_URL", "memory://"),
+        store=given_store(),
         exempt=["/healthz"],
         on_unsafe=os.environ.get("ON_UNSAFE", "shutdown"),
         allow_per_process="ALLOW_PER_PROCESS" in os.environ,

@@ -160,21 +160,6 @@ def test_a_reload_of_one_worker_is_no_false_alarm(options: list[str]) -> None:
         assert "RLK2" not in process.text()
 
 
-def test_a_recycled_worker_is_no_false_alarm() -> None:
-    port = free_port()
-    with running(serving(port, "--max-requests", "3"), port, cwd=APPS) as process:
-        statuses: list[int] = []
-
-        def asked_until_recycled() -> bool:
-            with contextlib.suppress(OSError):
-                statuses.append(request(port, method="GET").status)
-            return process.text().count("Booting worker") >= 5
-
-        until(asked_until_recycled, process)
-        assert set(statuses) == {200}
-        assert "RLK2" not in process.text()
-
-
 RELOADERS = {
     "gunicorn": [GUNICORN, "--reload", WSGI, "--bind", "127.0.0.1:{port}"],
     "uvicorn": [UVICORN, "--reload", ASGI, "--port", "{port}"],
@@ -187,7 +172,8 @@ RELOADERS = {
 @pytest.mark.parametrize("command", RELOADERS.values(), ids=RELOADERS.keys())
 def test_a_reloader_that_reloads_is_no_false_alarm(command: list[str], tmp_path: Path) -> None:
     port = free_port()
-    shutil.copy(APPS / "memory_app.py", tmp_path)
+    for name in ("memory_app.py", "given_store.py"):
+        shutil.copy(APPS / name, tmp_path)
     with running([word.replace("{port}", str(port)) for word in command], port, cwd=tmp_path, wait=False) as process:
         pids: list[str] = []
         until(lambda: bool(pids) or _ask(port, pids), process)
@@ -245,38 +231,12 @@ def _ask(port: int, pids: list[str]) -> bool:
     return False
 
 
-def test_siblings_on_two_ports_are_warned_of_and_serve() -> None:
-    ports = free_port(), free_port()
-    command = [sys.executable, "two_ports.py", *map(str, ports)]
-    with running(command, ports[0], cwd=APPS) as process:
-        until(lambda: all(_serves(port) for port in ports), process)
-        until(lambda: all(_serves(port) for port in ports) and "[RLK254]" in process.text(), process)
-        assert process.text().count("[RLK254]") == 1
-        assert "RLK202" not in process.text()
-
-
-def test_two_applications_on_a_host_are_no_siblings() -> None:
-    ports = free_port(), free_port()
-    command = [sys.executable, "two_ports.py", *map(str, ports), ASGI, "fastapi_app:app"]
-    with running(command, ports[0], cwd=APPS) as process:
-        end = time.monotonic() + 6  # longer than the wait for a sibling
-        until(lambda: all(_serves(port) for port in ports) and time.monotonic() > end, process)
-        assert "RLK2" not in process.text()
-
-
-def _serves(port: int) -> bool:
-    try:
-        return request(port, method="GET").status in {200, 429}
-    except OSError:
-        return False
-
-
 SCRIPTS = {
     "shell": "from memory_app import application, _policy; assert _policy._store.admits(); print('fine')",
     "interactive": "import code; code.interact(local={}, banner='fine', readfunc=lambda _: exec('raise EOFError'))",
     "fork": "import os; from memory_app import _policy; _policy._store.admits()\n"
-    "child = os.fork()\nassert _policy._store.admits()\n"
-    "if child: assert os.waitpid(child, 0)[1] == 0; print('fine')",
+    "if not (child := os.fork()): os._exit(0)\n"
+    "assert os.waitpid(child, 0)[1] == 0; assert _policy._store.admits(); print('fine')",
 }
 
 
@@ -318,7 +278,7 @@ def test_parallel_test_workers_are_no_servers(tmp_path: Path) -> None:
     assert "RLK2" not in done.stdout + done.stderr
 
 
-def test_celery_workers_are_no_servers(redis: RedisServer) -> None:
+def test_celery_workers_are_no_servers_and_say_that_they_count_separately(redis: RedisServer) -> None:
     env = {"BROKER_URL": redis.url()}
     command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--concurrency", "2", "--loglevel", "INFO"]
     ask = (
@@ -331,7 +291,8 @@ def test_celery_workers_are_no_servers(redis: RedisServer) -> None:
             [sys.executable, "-c", ask], cwd=APPS, env=env, capture_output=True, text=True, check=False
         )
         assert done.stdout.strip() == "True", done.stderr
-        assert "RLK2" not in process.text()
+        assert 1 <= process.text().count("[RLK258]") <= 2, process.text()  # once in each process that decides
+        assert process.text().count("RLK2") == process.text().count("[RLK258]")
 
 
 def test_who_asks_for_the_result_of_a_refused_task_catches_the_librarys_own_error(redis: RedisServer) -> None:

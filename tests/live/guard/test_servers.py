@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.servers import LIFESPAN, SEVERAL, SINGLE, Case
+from tests.live.servers import APPS, LIFESPAN, SEVERAL, SINGLE, Case
 from tests.processes import Process, RedisServer, Response, free_port, need, request, running
 
 pytestmark = pytest.mark.live
@@ -151,6 +151,14 @@ def allowed(process: Process, seconds: float = 15) -> str:
         assert time.monotonic() < end, process.text()
         time.sleep(0.05)
     return process.text()
+
+
+@pytest.mark.parametrize("case", params([case for case in (*SEVERAL, *SINGLE) if case.folder == APPS]))
+def test_a_store_of_the_host_is_never_refused(case: Case) -> None:
+    with started(case, STORE_URL="host") as process:
+        statuses = [answer(process).status, *(request(process.port, "/", method="GET").status for _ in range(19))]
+        assert "RLK2" not in process.text()
+    assert set(statuses) <= {200, 429}
 
 
 @pytest.mark.parametrize("case", params([*SEVERAL, *SINGLE]))
