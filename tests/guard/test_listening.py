@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ratelimit_kit.guard import claims, listening
+from ratelimit_kit.guard.listening import Address
 from ratelimit_kit.guard.socket_locks import listening_addresses
 
 
@@ -72,8 +73,22 @@ def test_descriptors_that_the_system_does_not_list_are_tried(monkeypatch: pytest
 
 def test_an_address_of_a_bsd_begins_with_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening.sys, "platform", "darwin")
-    assert listening._read(bytes([16, socket.AF_INET, 0x1F, 0x90, 127, 0, 0, 1]) + bytes(8)) == "127.0.0.1:8080"
-    assert listening._read(bytes([20, socket.AF_UNIX]) + b"/run/a.sock\0\0\0") == "/run/a.sock"
+    raw = bytes([16, socket.AF_INET, 0x1F, 0x90, 127, 0, 0, 1]) + bytes(8)
+    assert listening._read(raw, 0) == Address("127.0.0.1:8080")
+    local = listening._read(bytes([20, socket.AF_UNIX]) + b"/run/a.sock\0\0\0", 0)
+    assert local == Address("/run/a.sock", f"socket:[{os.fstat(0).st_ino}]")
+
+
+def test_a_path_that_another_socket_has_taken_over_is_another_address(tmp_path: Path) -> None:
+    """gunicorn's control socket has one path for all servers of a user."""
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        for one in (first, second):
+            path.unlink(missing_ok=True)
+            one.bind(str(path))
+            one.listen()
+        found = {address for address in listening.addresses() if address and address.text == str(path)}
+        assert len(found) == 2
 
 
 def test_a_long_look_pauses_whenever_a_slice_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

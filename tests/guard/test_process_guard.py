@@ -14,6 +14,7 @@ from ratelimit_kit import Limiter, MemoryStore, Policy, Rule, Scope
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.errors import HelperProcessWarning, LateWorkersError, OptionError, UnsafeWorkersError
 from ratelimit_kit.guard import abort, claims, forks, messages, process_guard, siblings, socket_locks
+from ratelimit_kit.guard.listening import Address
 from ratelimit_kit.guard.siblings import OVERLAP_SECONDS, RECHECK_SECONDS, Search
 from ratelimit_kit.guard.socket_locks import OTHER_PORT, Sibling
 from ratelimit_kit.guard.worker_count import Workers
@@ -48,12 +49,12 @@ class World:
         self.time = 100.0
         self.killed: list[tuple[int, int]] = []
 
-    def addresses_in_slices(self) -> Iterator[str | None]:
+    def addresses_in_slices(self) -> Iterator[Address | None]:
         self.looks += 1
         yield from [None] * self.pauses
-        yield from self.addresses
+        yield from map(Address, self.addresses)
 
-    def on_the_same_socket(self, addresses: list[str]) -> Generator[None, None, Sibling | None]:
+    def on_the_same_socket(self, addresses: list[Address]) -> Generator[None, None, Sibling | None]:
         yield from ()
         return self.sibling if addresses else None
 
@@ -294,7 +295,7 @@ def test_a_server_without_a_manager_has_no_predecessor(world: World) -> None:
 def test_a_process_that_cannot_see_siblings_says_so_once(
     listens: bool, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def blind(addresses: list[str]) -> Generator[None, None, None]:
+    def blind(addresses: list[Address]) -> Generator[None, None, None]:
         yield from ()
         if addresses:
             raise claims.NoProofError("user 7 holds the name")

@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 
 from ratelimit_kit.guard import claims, socket_locks
+from ratelimit_kit.guard.listening import Address
 from ratelimit_kit.guard.socket_locks import Sibling
 from tests.guard import in_child
 
@@ -36,34 +37,34 @@ def whole(look: Generator[None, None, T]) -> T:
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
+def address() -> Iterator[Address]:
     """An address on which this process listens, and so do its children."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"127.0.0.1:{server.getsockname()[1]}"
+        yield Address(f"127.0.0.1:{server.getsockname()[1]}")
 
 
-def test_a_forked_sibling_cannot_have_the_lock_and_learns_who_has_it(address: str) -> None:
+def test_a_forked_sibling_cannot_have_the_lock_and_learns_who_has_it(address: Address) -> None:
     def look() -> Sibling | None:
         return whole(socket_locks.on_the_same_socket([address]))
 
     assert look() is None
     assert look() is None  # its own lock
-    assert in_child(look) == repr(Sibling(os.getpid(), os.getppid(), address))
-    assert in_child(lambda: whole(socket_locks.on_the_same_socket(["127.0.0.1:2"]))) == "None"
+    assert in_child(look) == repr(Sibling(os.getpid(), os.getppid(), address.text))
+    assert in_child(lambda: whole(socket_locks.on_the_same_socket([Address("127.0.0.1:2")]))) == "None"
 
 
-def test_a_process_that_listens_no_more_is_no_sibling(address: str) -> None:
+def test_a_process_that_listens_no_more_is_no_sibling(address: Address) -> None:
     assert whole(socket_locks.on_the_same_socket([address])) is None
     assert whole(socket_locks._listens(os.getpid(), address))
-    assert not whole(socket_locks._listens(os.getpid(), "127.0.0.1:2"))
-    assert whole(socket_locks._listens(os.getpid(), "/run/a.sock"))  # not visible
+    assert not whole(socket_locks._listens(os.getpid(), Address("127.0.0.1:2")))
+    assert not whole(socket_locks._listens(os.getpid(), Address("/run/a.sock", "socket:[1]")))
     assert whole(socket_locks._listens(0, address))
 
 
 def test_the_lock_goes_with_its_address() -> None:
     """A thousand test servers in one process, each on a port of its own, hold one lock."""
     for port in range(1, 1001):
-        assert whole(socket_locks.on_the_same_socket([f"127.0.0.1:{port}"])) is None
+        assert whole(socket_locks.on_the_same_socket([Address(f"127.0.0.1:{port}")])) is None
     assert len(claims._held) == 1
     assert whole(socket_locks.on_the_same_socket([])) is None
     assert len(claims._held) == 1  # a moment without a socket is no reason to give up the proof

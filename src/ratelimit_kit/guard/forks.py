@@ -15,6 +15,9 @@ from ratelimit_kit.guard.worker_detection import detected, parent_by_multiproces
 _forked_from: list[int] = []
 """The process that has forked this one, if one did since this module was imported."""
 
+_this: list[int] = [os.getpid()]
+"""This process: in a forked child, it is the parent's number until the child has noted its own."""
+
 
 def is_helper() -> bool:
     """Whether a process that still runs, and is not the server's, has started this one by a fork or by multiprocessing.
@@ -41,8 +44,8 @@ def serves(*, policy: bool) -> bool:
 
 
 def _note() -> None:
-    """In a forked child: who its parent is, whatever becomes of it."""
-    _forked_from[:] = [os.getppid()]
+    """In a forked child: who its parent is, even if that has ended already."""
+    _forked_from[:], _this[:] = _this, [os.getpid()]
 
 
 in_forked_child(_note)

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ratelimit_kit.guard import claims
 
@@ -34,7 +34,17 @@ SIZE: Final = 256
 """Bytes for an address: more than any that is a file's name."""
 
 
-def addresses() -> Iterator[str | None]:
+class Address(NamedTuple):
+    """Where a socket listens. `link` names the socket of a UNIX address, as its processes' descriptors do in /proc.
+
+    A program that is started again may take over the path of a UNIX socket; only who shares the socket shares clients.
+    """
+
+    text: str
+    link: str = ""
+
+
+def addresses() -> Iterator[Address | None]:
     """The addresses of this process's own listening stream sockets, and None wherever a slice ends.
 
     None at all on Windows, where processes do not share them. Raises NoProofError if they cannot be read.
@@ -46,7 +56,7 @@ def addresses() -> Iterator[str | None]:
     kernel, part = _Kernel(), Slice()
     for descriptor in descriptors():
         address = kernel.address(descriptor)
-        if address is not None and not claims.is_own(address):
+        if address is not None and not claims.is_own(address.text):
             yield address
         if part.is_over():
             yield None
@@ -89,12 +99,12 @@ class _Kernel:
         self._value, self._size = ctypes.c_int(), ctypes.c_uint()
         self._text = ctypes.create_string_buffer(SIZE)
 
-    def address(self, descriptor: int) -> str | None:
+    def address(self, descriptor: int) -> Address | None:
         """The address of a listening stream socket; None for any other descriptor."""
         if self._ask(descriptor, socket.SO_ACCEPTCONN) and self._ask(descriptor, socket.SO_TYPE) == socket.SOCK_STREAM:
             self._size.value = SIZE
             if self._name(descriptor, self._text, ctypes.byref(self._size)) == 0:
-                return _read(self._text.raw[: self._size.value])
+                return _read(self._text.raw[: self._size.value], descriptor)
         return None
 
     def _ask(self, descriptor: int, option: int) -> int:
@@ -103,13 +113,14 @@ class _Kernel:
         return self._value.value if self._option(descriptor, socket.SOL_SOCKET, option, value, size) == 0 else 0
 
 
-def _read(raw: bytes) -> str | None:
-    """The text of a sockaddr: the family is its first field, on BSDs after a byte with the length."""
+def _read(raw: bytes, descriptor: int) -> Address | None:
+    """What a sockaddr says: the family is its first field, on BSDs after a byte with the length."""
     family = int.from_bytes(raw[:2], sys.byteorder) if sys.platform == "linux" else raw[1]
     if family == socket.AF_INET:
-        return f"{socket.inet_ntop(family, raw[4:8])}:{int.from_bytes(raw[2:4], 'big')}"
+        return Address(f"{socket.inet_ntop(family, raw[4:8])}:{int.from_bytes(raw[2:4], 'big')}")
     if family == socket.AF_INET6:
-        return f"{socket.inet_ntop(family, raw[8:24])}:{int.from_bytes(raw[2:4], 'big')}"
+        return Address(f"{socket.inet_ntop(family, raw[8:24])}:{int.from_bytes(raw[2:4], 'big')}")
     if family == socket.AF_UNIX and len(raw) > 2:
-        return os.fsdecode(raw[2:] if raw[2] == 0 else raw[2:].partition(b"\0")[0])
+        path = raw[2:] if raw[2] == 0 else raw[2:].partition(b"\0")[0]
+        return Address(os.fsdecode(path), f"socket:[{os.fstat(descriptor).st_ino}]")
     return None

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from ratelimit_kit.core.fork import in_forked_child
 from ratelimit_kit.guard import claims, listening
+from ratelimit_kit.guard.listening import Address
 
 SOCKET: Final = "socket"
 COMMAND: Final = "command"
@@ -28,7 +29,7 @@ OTHER_PORT: Final = "another port"
 VOLATILE: Final = frozenset({"INVOCATION_ID", "SUPERVISOR_PROCESS_NAME", "PS", "_"})
 """Variables in which systemd, supervisord, honcho and shells give each process a value of its own."""
 
-_claimed: set[str] = set()
+_claimed: set[Address] = set()
 """The addresses for which this process holds the name."""
 
 
@@ -44,7 +45,7 @@ class Sibling(NamedTuple):
     where: str
 
 
-def on_the_same_socket(addresses: list[str]) -> Look:
+def on_the_same_socket(addresses: list[Address]) -> Look:
     """Hold the name of every address; return the first sibling that holds one and still listens on it, else None.
 
     Names of addresses on which this process listens no more are let go: tests may serve on a thousand ports.
@@ -59,12 +60,12 @@ def on_the_same_socket(addresses: list[str]) -> Look:
         if holder is None:
             _claimed.add(address)
         elif (yield from _listens(holder.pid, address)):
-            return Sibling(*holder, address)
+            return Sibling(*holder, address.text)
     return None
 
 
-def _identity(address: str) -> tuple[str, ...]:
-    return SOCKET, _namespace(), address
+def _identity(address: Address) -> tuple[str, ...]:
+    return SOCKET, _namespace(), *address
 
 
 def on_another_port(parent: int, *, replica: bool = False) -> Sibling | None:
@@ -98,19 +99,16 @@ def _folder() -> str:
 
 def listening_addresses() -> list[str]:
     """The addresses of this process's own listening stream sockets, found without a pause."""
-    return sorted({address for address in listening.addresses() if address is not None})
+    return sorted({address.text for address in listening.addresses() if address is not None})
 
 
-def _listens(pid: int, address: str) -> Generator[None, None, bool]:
+def _listens(pid: int, address: Address) -> Generator[None, None, bool]:
     """Whether a process still listens on an address: an exiting one may take long to finish its last requests.
 
     True if that is not visible.
     """
-    port = address.rpartition(":")[2]
-    if not port.isdigit():
-        return True
     try:
-        sockets = yield from _listening_on(int(port))
+        sockets = {address.link} if address.link else (yield from _listening_on(int(address.text.rpartition(":")[2])))
         part = listening.Slice()
         with os.scandir(f"/proc/{pid}/fd") as entries:
             for entry in entries:

@@ -15,13 +15,13 @@ ACTIVATED = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.exe
 how, ports, command = sys.argv[1], sys.argv[2].split(","), sys.argv[3:]
 children = []
 if how == "socket":
-    listening = socket.create_server(("127.0.0.1", int(ports[0])))
-    os.dup2(listening.fileno(), 3, inheritable=True)
+    listening = socket.create_server(("127.0.0.1", int(ports[0]))).detach()
+    os.dup2(listening, 3)
     os.environ["LISTEN_FDS"] = "1"
     for _ in range(2):
         children.append(subprocess.Popen([sys.executable, "-c", ACTIVATED, *command], pass_fds=[3]))
-    listening.close()
-    os.close(3)
+    for descriptor in {listening, 3}:
+        os.close(descriptor)
 else:
     for port in ports:
         children.append(subprocess.Popen([word.replace("{port}", port) for word in command]))
