@@ -13,7 +13,7 @@ CORRECTNESS := tests/core tests/stores tests/web tests/django tests/test_*.py te
   tests/live/web/test_responses.py tests/live/cli/test_commands.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-servers test-slow-paths test-versions test-minimum test-nightly faults rollback bench bench-quick soak cost claims coverage lint types unit docs servers node clean same-python
+.PHONY: help demo test test-fast test-servers test-slow-paths test-versions test-minimum test-nightly faults rollback bench bench-quick soak cost guard-cost claims coverage lint types unit docs servers node clean same-python
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -29,7 +29,7 @@ test-fast: $(VENV)/developed ## Unit tests without servers, in about a minute
 test-servers: $(VENV)/developed ## The guard on every server, however its workers are given, and what they do to fields; writes the tables in the docs
 	@sh scripts/install_servers.sh all
 	SERVER_TABLE=docs/reference/servers-table.md FIELD_TABLE=docs/how-to/fields-table.md \
-	  $(BIN)/python -m pytest -q tests/live/guard/test_servers.py tests/live/guard/test_server_fields.py
+	  $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/live/guard/test_servers.py tests/live/guard/test_shared_stores.py tests/live/guard/test_server_fields.py
 
 test-slow-paths: $(VENV)/developed servers ## The correctness tests with each fast path switched off
 	for path in denials batching memory; do \
@@ -65,6 +65,9 @@ soak: $(PEERS)/installed servers ## A million live keys, five minutes of mixed t
 
 cost: $(PEERS)/installed servers ## What a key costs a Redis server; writes benchmarks/cost.md
 	$(PEERS)/bin/python -m benchmarks.cost --write benchmarks/cost.md
+
+guard-cost: $(VENV)/developed servers ## What the process guard costs a process; writes the table in the docs
+	$(BIN)/python -m benchmarks.guard_cost --write docs/explanation/guard-cost-table.md
 
 $(PEERS)/installed: benchmarks/requirements.txt pyproject.toml
 	@$(PYTHON) -m venv $(PEERS)

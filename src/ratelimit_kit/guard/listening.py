@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from ratelimit_kit.guard import claims
@@ -21,10 +22,10 @@ try:
 except ImportError:  # a Python that was built without libffi
     ctypes = None  # type: ignore[assignment]
 
-SLICE_SECONDS: Final = 0.0005
+SLICE_SECONDS: Final = 0.00025
 """How long a look may take without a pause: a hit or an event loop may be waiting for it."""
 
-STEPS: Final = 32
+STEPS: Final = 16
 """After how many steps of a look the clock is read."""
 
 MAX_GUESSED: Final = 65_536
@@ -90,11 +91,16 @@ def descriptors() -> Iterator[int]:
     yield from range(min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MAX_GUESSED))
 
 
+@cache
+def _library() -> Any:
+    return ctypes.CDLL(None)
+
+
 class _Kernel:
     """The two system calls."""
 
     def __init__(self) -> None:
-        library: Any = ctypes.CDLL(None)
+        library = _library()
         self._option, self._name = library.getsockopt, library.getsockname
         self._value, self._size = ctypes.c_int(), ctypes.c_uint()
         self._text = ctypes.create_string_buffer(SIZE)

@@ -17,7 +17,8 @@ folder = Path(tempfile.mkdtemp(prefix="apache-"))
 folder.chmod(0o755)
 for name in ("ratelimit_kit", "wrapt", "redis"):
     shutil.copytree(Path(find_spec(name).origin).parent, folder / name)
-shutil.copy(Path(__file__).with_name("memory_app.py"), folder)
+for name in ("memory_app.py", "given_store.py"):
+    shutil.copy(Path(__file__).with_name(name), folder)
 user = "User www-data\nGroup www-data" if os.getuid() == 0 else ""
 mode = f"WSGIDaemonProcess site processes={processes} python-path={folder}\nWSGIProcessGroup site"
 (folder / "apache.conf").write_text(f"""
