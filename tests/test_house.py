@@ -60,13 +60,14 @@ INNER_LAYERS = {
     "flask": [["requests"], ["decorators"], ["extension", "views"]],
     "guard": [
         ["claims"],
-        ["worker_count", "listening"],
-        ["worker_detection", "socket_locks", "announce"],
+        ["workers", "listening"],
+        ["platforms", "socket_locks", "announce"],
         ["checks", "messages"],
-        ["abort", "forks", "siblings"],
+        ["abort", "declarations", "forks", "siblings"],
         ["process_guard"],
     ],
     "guard/checks": [["decorator_order", "per_request_limiters", "server_fields", "unreachable_limits"]],
+    "guard/workers": [["count"], ["detection"], ["servers"]],
     "observe": [["labels", "log"], ["__init__", "opentelemetry", "prometheus"]],
     "outage": [["policy", "breaker"], ["local", "outcomes"], ["outages"]],
     "stores": [

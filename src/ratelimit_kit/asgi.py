@@ -17,7 +17,7 @@ from typing import Any
 from ratelimit_kit.errors import ConfigurationError, LimitExceeded
 from ratelimit_kit.guard.abort import lifespan_message
 from ratelimit_kit.guard.checks.decorator_order import REFUSALS, refusal_in
-from ratelimit_kit.guard.worker_detection import detected, within_lifespan
+from ratelimit_kit.guard.workers.detection import detected, within_lifespan
 from ratelimit_kit.web.http.asgi import RawFields, Scope, raw_fields, request_of
 from ratelimit_kit.web.http.messages import (
     ALREADY_CHARGED,

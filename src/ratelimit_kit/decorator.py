@@ -28,7 +28,7 @@ from ratelimit_kit.core.limit import Limit, Unlimited
 from ratelimit_kit.core.validation import options_of, refuse_unknown
 from ratelimit_kit.errors import LimitExceeded, OptionError
 from ratelimit_kit.guard.checks.decorator_order import advice_for_a_view, noted
-from ratelimit_kit.guard.process_guard import OnUnsafe
+from ratelimit_kit.guard.declarations import OnUnsafe
 from ratelimit_kit.limiter import Limiter
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.outage import Fallback, OnOutage, is_local
@@ -53,6 +53,7 @@ def ratelimit(
     on_outage: OnOutage = "raise",
     fallback: Fallback | None = None,
     workers: int | None = None,
+    hosts: int | None = None,
     allow_per_process: bool = False,
     on_unsafe: OnUnsafe = "shutdown",
     observer: Observer | Sequence[Observer] | None = None,
@@ -91,6 +92,7 @@ def ratelimit(
             on_outage=on_outage,
             fallback=fallback,
             workers=workers,
+            hosts=hosts,
             allow_per_process=allow_per_process,
             on_unsafe=on_unsafe,
             observer=observer,

@@ -2,6 +2,7 @@
 
 RATELIMIT_KIT_STORE    the store, instead of the configured one
 RATELIMIT_KIT_WORKERS  the number of worker processes on all hosts together
+RATELIMIT_KIT_HOSTS    the number of hosts on which they run
 RATELIMIT_KIT_MODE     enforce, shadow or off: the switch for a rollback, overrides every other setting
 """
 
@@ -17,9 +18,10 @@ from ratelimit_kit.errors import OptionError
 PREFIX: Final = "RATELIMIT_KIT_"
 STORE: Final = PREFIX + "STORE"
 WORKERS: Final = PREFIX + "WORKERS"
+HOSTS: Final = PREFIX + "HOSTS"
 MODE: Final = PREFIX + "MODE"
 
-KNOWN: Final = (STORE, WORKERS, MODE)
+KNOWN: Final = (STORE, WORKERS, HOSTS, MODE)
 
 _OF_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
 """What Kubernetes sets in every container for a service whose name begins like our variables."""

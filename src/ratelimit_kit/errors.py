@@ -17,7 +17,8 @@
     │       ├── UnreachableLimitError  RLK207   another limit always refuses first
     │       ├── LostCountersError      RLK208   a limiter is built in each request, with new counters
     │       ├── UnusedRulesError       RLK209   rules that no integration applies
-    │       └── MisplacedDecoratorError RLK210  a decorator above its route, which registered the bare view
+    │       ├── MisplacedDecoratorError RLK210  a decorator above its route, which registered the bare view
+    │       └── PlatformError          RLK211   a store that is not shared, on a platform that multiplies processes
     ├── StartupWarning                 logged at start, which continues (also a UserWarning)
     │   ├── EvictionWarning       RLK251     the store may evict counters
     │   ├── SplitSlotsWarning     RLK252     the counters of one request are on several nodes of a cluster
@@ -157,6 +158,10 @@ class UnusedRulesError(StartupRefused, rlk="RLK209"):
 
 class MisplacedDecoratorError(StartupRefused, rlk="RLK210"):
     """A limit was written above its route: the framework serves the bare view, without the limit."""
+
+
+class PlatformError(StartupRefused, rlk="RLK211"):
+    """A store counts per process or per host, and the platform runs several instances, or may."""
 
 
 class StartupWarning(RateLimitKitError, UserWarning, rlk="RLK250"):  # noqa: N818 - it is a warning

@@ -15,7 +15,8 @@ from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.core.validation import check_switch
 from ratelimit_kit.errors import StartupRefused, StoreError
 from ratelimit_kit.guard.checks import per_request_limiters
-from ratelimit_kit.guard.process_guard import OnUnsafe, ProcessGuard
+from ratelimit_kit.guard.declarations import Processes
+from ratelimit_kit.guard.process_guard import ProcessGuard
 from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.outage import LocalCounters, Meanwhile, Outages, refused
 from ratelimit_kit.stores import Charge, Scope, Store, open_store, with_defaults
@@ -36,14 +37,13 @@ class GuardedStore:
         self,
         store: str | Store | None,
         observer: Observer | Sequence[Observer] | None = None,
+        processes: Processes | None = None,
         *,
-        workers: int | None = None,
-        allow_per_process: bool = False,
-        on_unsafe: OnUnsafe = "shutdown",
         serves: bool = False,
         deny_cache: bool = True,
     ) -> None:
         check_switch("deny_cache", deny_cache)
+        said = processes or Processes()
         self.store = open_store(store)
         self.backend = with_defaults(self.store)
         self.observer = listening(observer)
@@ -51,16 +51,15 @@ class GuardedStore:
         self.guard = ProcessGuard(
             self.backend.title,
             self.observer.on_event,
+            said,
             per_process=self.store.scope is Scope.PROCESS,
+            per_host=self.store.scope is Scope.HOST,
             serves=serves,
-            workers=workers,
-            allow_per_process=allow_per_process,
-            on_unsafe=on_unsafe,
             remedy=self.backend.remedy,
         )
         self._fast = self.backend.fast_decide()
         self._denials = DenialCache() if deny_cache and self.backend.denials_cacheable else None
-        self.outages = Outages(repr(self.store), self.observer.on_event, workers)
+        self.outages = Outages(repr(self.store), self.observer.on_event, said.workers)
         self._breaker = self.outages.breaker
         self.local = self.outages.local
         self._has_own_counters = self.guard.alert and (store is None or isinstance(store, str))

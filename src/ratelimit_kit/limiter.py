@@ -19,7 +19,7 @@ from ratelimit_kit.core.grammar import read_limits
 from ratelimit_kit.core.limit import UNLIMITED, Limit, Unlimited, check_room
 from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.guard.process_guard import OnUnsafe
+from ratelimit_kit.guard.declarations import OnUnsafe, Processes
 from ratelimit_kit.guarded_store import GuardedStore, owed
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.outage import Fallback, OnOutage, meanwhile
@@ -69,6 +69,7 @@ class Limiter:
         on_outage: OnOutage = "raise",
         fallback: Fallback | None = None,
         workers: int | None = None,
+        hosts: int | None = None,
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
         observer: Observer | Sequence[Observer] | None = None,
@@ -83,9 +84,7 @@ class Limiter:
         self._store = GuardedStore(
             store,
             observer,
-            workers=workers,
-            allow_per_process=allow_per_process,
-            on_unsafe=on_unsafe,
+            Processes(workers, hosts, allow_per_process, on_unsafe),
             deny_cache=deny_cache,
         )
         check_room(self.limits, self._store.backend.max_numbers, self._store.backend.title)

@@ -10,7 +10,7 @@ import pytest
 
 from ratelimit_kit.guard import forks
 from ratelimit_kit.guard.checks import per_request_limiters
-from ratelimit_kit.guard.worker_count import Workers
+from ratelimit_kit.guard.workers.count import Workers
 from tests.guard import in_child
 
 

@@ -13,11 +13,12 @@ import pytest
 from ratelimit_kit import Limiter, MemoryStore, Policy, Rule, Scope
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.errors import HelperProcessWarning, LateWorkersError, OptionError, UnsafeWorkersError
-from ratelimit_kit.guard import abort, claims, forks, messages, process_guard, siblings, socket_locks
+from ratelimit_kit.guard import abort, claims, declarations, forks, messages, process_guard, siblings, socket_locks
+from ratelimit_kit.guard.declarations import Processes
 from ratelimit_kit.guard.listening import Address
 from ratelimit_kit.guard.siblings import OVERLAP_SECONDS, RECHECK_SECONDS, Search
 from ratelimit_kit.guard.socket_locks import OTHER_PORT, Sibling
-from ratelimit_kit.guard.worker_count import Workers
+from ratelimit_kit.guard.workers.count import Workers
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import Charge
 from tests.guard import in_child
@@ -78,8 +79,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.setattr(process_guard, "search", Search(process_guard._alarm))
     monkeypatch.setattr(process_guard, "_told", set())
-    for module in (process_guard, siblings):
+    for module in (process_guard, siblings, declarations):
         monkeypatch.setattr(module, "detected", lambda: world.seen)
+    for module in (process_guard, siblings):
         monkeypatch.setattr(module.time, "monotonic", lambda: world.time)
     monkeypatch.setattr(siblings.listening, "addresses", world.addresses_in_slices)
     monkeypatch.setattr(socket_locks, "on_the_same_socket", world.on_the_same_socket)
@@ -195,7 +197,7 @@ def test_on_unsafe_decides_what_follows(world: World, on_unsafe: Any, caplog: py
 @pytest.mark.parametrize("on_unsafe", ["deny", "warn"])
 def test_a_process_that_is_alone_again_goes_on(world: World, on_unsafe: Any, caplog: pytest.LogCaptureFixture) -> None:
     world.sibling = SIBLING
-    guarded = GuardedStore("memory://", on_unsafe=on_unsafe, serves=True)
+    guarded = GuardedStore("memory://", None, Processes(on_unsafe=on_unsafe), serves=True)
     guarded.decide(CHARGE, "raise")
     assert guarded.guard.problem is not None
     world.sibling = None
@@ -211,7 +213,7 @@ def test_a_process_that_is_alone_again_goes_on(world: World, on_unsafe: Any, cap
 
 def test_a_look_that_is_not_finished_leaves_a_closed_process_closed(world: World) -> None:
     world.sibling = SIBLING
-    guarded = GuardedStore("memory://", on_unsafe="deny", serves=True)
+    guarded = GuardedStore("memory://", None, Processes(on_unsafe="deny"), serves=True)
     assert not guarded.admits()
     world.sibling, world.pauses = None, 1
     world.time += RECHECK_SECONDS
@@ -224,7 +226,7 @@ def test_a_replica_on_another_port_is_a_sibling_once_it_has_stayed(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.replica = ELSEWHERE
-    guarded = GuardedStore("memory://", on_unsafe="deny", serves=True)
+    guarded = GuardedStore("memory://", None, Processes(on_unsafe="deny"), serves=True)
     assert guarded.decide(CHARGE, "raise").allowed
     assert guarded.guard.alert
     world.time += OVERLAP_SECONDS
@@ -335,7 +337,7 @@ def test_a_child_that_serves_is_no_helper(world: World, caplog: pytest.LogCaptur
 def test_recycled_workers_are_warned_of(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(process_guard, "recycling", lambda: "max_requests = 20")
+    monkeypatch.setattr(declarations, "recycling", lambda: "max_requests = 20")
     for options in ({"allow_per_process": True}, {"workers": 1}, {}):
         Limiter("5/minute", **options)  # type: ignore[arg-type]
     assert caplog.text.count("[RLK257]") == 1
@@ -375,7 +377,7 @@ def test_a_fork_of_an_application_made_before_it_cannot_boot(world: World, monke
 @pytest.mark.parametrize("options", [{"workers": 1}, {"allow_per_process": True}], ids=str)
 def test_the_users_word_is_taken_without_a_look(world: World, options: Any) -> None:
     world.sibling, world.helper, world.serves = SIBLING, True, False
-    assert GuardedStore("memory://", **options).decide(CHARGE, "raise").allowed
+    assert GuardedStore("memory://", None, Processes(**options)).decide(CHARGE, "raise").allowed
     assert world.looks == 0
 
 

@@ -21,7 +21,7 @@ from ratelimit_kit import Limiter, Policy, Rule
 from ratelimit_kit.errors import StoreURLError, UnsafeWorkersError
 from ratelimit_kit.guard import announce, claims, socket_locks
 from ratelimit_kit.guard.abort import refuse
-from ratelimit_kit.guard.worker_count import Workers
+from ratelimit_kit.guard.workers.count import Workers
 from ratelimit_kit.stores import open_store
 from ratelimit_kit.wsgi import RateLimitMiddleware
 from tests.test_wsgi import call, hello
@@ -86,7 +86,7 @@ def test_several_workers_are_refused_as_elsewhere(
     with pytest.raises(UnsafeWorkersError, match="RLK201"):
         Limiter("5/minute", workers=2)
     two = Workers(2, "uvicorn is starting 2 workers (--workers 2)", number=1)
-    for place in ("abort", "process_guard"):
+    for place in ("abort", "declarations", "process_guard"):
         monkeypatch.setattr(f"ratelimit_kit.guard.{place}.detected", lambda: two)
     monkeypatch.setattr("ratelimit_kit.guard.abort.is_child", lambda: True)
     assert announce.is_first("no") is None

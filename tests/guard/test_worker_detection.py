@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from ratelimit_kit.errors import ConfigurationError, LateWorkersError, OptionError, UnsafeWorkersError
-from ratelimit_kit.guard import abort, messages, process_guard, worker_detection
-from ratelimit_kit.guard.worker_count import Workers, declared
-from ratelimit_kit.guard.worker_detection import detected, within_lifespan
+from ratelimit_kit.guard import abort, declarations, messages, process_guard
+from ratelimit_kit.guard.declarations import Processes
+from ratelimit_kit.guard.workers import detection
+from ratelimit_kit.guard.workers.count import Workers, declared
+from ratelimit_kit.guard.workers.detection import detected, within_lifespan
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores.memory.store import MemoryStore
 
@@ -25,8 +27,8 @@ def see(monkeypatch: pytest.MonkeyPatch) -> See:
     """Make the server show these workers."""
 
     def show(workers: Workers | None) -> None:
-        monkeypatch.setattr(process_guard, "detected", lambda: workers)
-        monkeypatch.setattr(abort, "detected", lambda: workers)
+        for module in (process_guard, declarations, abort):
+            monkeypatch.setattr(module, "detected", lambda: workers)
 
     monkeypatch.setattr(messages, "_said", set())
     monkeypatch.setattr(abort, "STAND_BY_SECONDS", 0.05)
@@ -36,14 +38,14 @@ def see(monkeypatch: pytest.MonkeyPatch) -> See:
 
 
 def begin(workers: int | None = None, **options: Any) -> GuardedStore:
-    guarded = GuardedStore(MemoryStore(), workers=workers, **options)
+    guarded = GuardedStore(MemoryStore(), None, Processes(workers=workers, **options))
     guarded.guard.start()
     return guarded
 
 
 @pytest.fixture(autouse=True)
 def _nothing_was_seen_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_detection, "_seen", [])
+    monkeypatch.setattr(detection, "_seen", [])
 
 
 def test_nothing_is_seen_outside_of_a_server() -> None:

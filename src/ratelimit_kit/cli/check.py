@@ -15,12 +15,14 @@ from ratelimit_kit.cli.findings import FIXES
 from ratelimit_kit.cli.source import add_allowance, allowed
 from ratelimit_kit.cli.terminal import print_json, shown, shown_lines
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StartupWarning, StoreError
+from ratelimit_kit.guard import platforms
 from ratelimit_kit.web.policy.config import read_file
 from ratelimit_kit.web.policy.policy import Policy
 
 EPILOG = f"""\
 examples:
   ratelimit-kit check ratelimit.toml --workers 4
+  ratelimit-kit check ratelimit.toml --platform kubernetes
   ratelimit-kit check ratelimit.toml --live --strict       before a deployment, where the store can be reached
   ratelimit-kit check ratelimit.toml --rules               see what was read
 
@@ -41,6 +43,12 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a TOML file as Policy.from_file reads it")
     parser.add_argument("--workers", type=int, metavar="N", help="check for N worker processes")
+    parser.add_argument(
+        "--platform",
+        choices=[platform.name for platform in platforms.PLATFORMS],
+        metavar="NAME",
+        help=f"check for a start on a platform: {', '.join(platform.name for platform in platforms.PLATFORMS)}",
+    )
     parser.add_argument("--live", action="store_true", help="check the store too")
     parser.add_argument("--rules", action="store_true", help="print the rules as they were read")
     parser.add_argument("--strict", action="store_true", help="let warnings fail as well")
@@ -94,7 +102,8 @@ def _findings(options: argparse.Namespace, rules: list[dict[str, Any]]) -> Itera
         }
         for named in policy.rules
     ]
-    yield from policy.findings(live=options.live)
+    platform = platforms.named(options.platform) if options.platform else None
+    yield from policy.findings(live=options.live, platform=platform)
     if options.live:
         with contextlib.suppress(StoreError, StartupRefused):
             policy.store.close()

@@ -22,6 +22,7 @@ CHECKS = {
     "RLK105": "client library",
     "RLK201": "workers",
     "RLK202": "workers",
+    "RLK211": "platform",
     "RLK256": "mode",
     "RLK203": "cache",
     "RLK204": "server",
@@ -36,6 +37,7 @@ CHECKS = {
 FIXES = {
     "RLK201": 'store = "redis://127.0.0.1:6379/0" in the policy (or run one worker process)',
     "RLK202": 'store = "redis://127.0.0.1:6379/0" in the policy (or run one worker process)',
+    "RLK211": 'store = "redis://127.0.0.1:6379/0" in the policy (or run one instance, and declare it)',
     "RLK203": 'a Redis or Memcached cache in CACHES, and "store": "django-cache://" with its alias in RATELIMIT_KIT',
     "RLK205": "the primary's address in the store's URL, or redis+sentinel://..., which follows it",
     "RLK206": "redis.Redis(..., socket_timeout=0.25, socket_connect_timeout=0.25), or give the store a URL",

@@ -16,8 +16,8 @@ from typing import NoReturn
 from ratelimit_kit.errors import ConfigurationError, StartupRefused
 from ratelimit_kit.guard.announce import is_first
 from ratelimit_kit.guard.checks.per_request_limiters import within_request
-from ratelimit_kit.guard.worker_count import Workers
-from ratelimit_kit.guard.worker_detection import collected, detected, is_child, within_lifespan
+from ratelimit_kit.guard.workers.count import Workers
+from ratelimit_kit.guard.workers.detection import collected, detected, is_child, within_lifespan
 from ratelimit_kit.waiting import asleep
 
 STAND_BY_SECONDS = 2.0

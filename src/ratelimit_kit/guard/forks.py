@@ -10,7 +10,7 @@ import os
 
 from ratelimit_kit.core.fork import in_forked_child
 from ratelimit_kit.guard.checks import per_request_limiters
-from ratelimit_kit.guard.worker_detection import detected, parent_by_multiprocessing
+from ratelimit_kit.guard.workers.detection import detected, parent_by_multiprocessing
 
 _forked_from: list[int] = []
 """The process that has forked this one, if one did since this module was imported."""

@@ -10,11 +10,13 @@ from ratelimit_kit.errors import (
     HelperProcessWarning,
     LateWorkersError,
     OtherPortWarning,
+    PlatformError,
     RecycledWorkersWarning,
     UnsafeWorkersError,
 )
+from ratelimit_kit.guard.platforms import Finding
 from ratelimit_kit.guard.socket_locks import OTHER_PORT, Sibling
-from ratelimit_kit.guard.worker_count import Workers
+from ratelimit_kit.guard.workers.count import Workers
 
 _log = logging.getLogger("ratelimit_kit")
 
@@ -37,6 +39,27 @@ _REMEDY: Final = (
     'Use store="redis://...", or run one worker. If there really is only one process, say so with workers=1 '
     "or RATELIMIT_KIT_WORKERS=1."
 )
+
+
+def several_hosts(store: str, hosts: Workers, *, per_process: bool) -> PlatformError:
+    """The error for several declared hosts."""
+    return PlatformError(
+        f"{store} counts per {_unit(per_process)}, and {hosts.found}: each client would get {hosts.times} its quota. "
+        'Use store="redis://..."'
+    )
+
+
+def platform(store: str, found: Finding, *, per_process: bool) -> PlatformError:
+    """The error for a platform that multiplies processes, or may."""
+    option, variable = ("workers", "RATELIMIT_KIT_WORKERS") if per_process else ("hosts", "RATELIMIT_KIT_HOSTS")
+    return PlatformError(
+        f"{store} counts per {_unit(per_process)}, and {found.text}: each client would get its quota from each instance. "
+        f'Use store="redis://..."; if there is only one instance, and never more, say so with {option}=1 or {variable}=1'
+    )
+
+
+def _unit(per_process: bool) -> str:  # noqa: FBT001 - used in this module only
+    return "process" if per_process else "host"
 
 
 def added(store: str, workers: Workers) -> LateWorkersError:

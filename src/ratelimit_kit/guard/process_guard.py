@@ -14,25 +14,21 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
-from typing import Literal, get_args
 
 from ratelimit_kit.core.events import Event, Listener
 from ratelimit_kit.core.fork import around_fork, in_forked_child
-from ratelimit_kit.core.validation import check_switch, nearest
 from ratelimit_kit.errors import (
     HelperProcessWarning,
     LateWorkersError,
-    OptionError,
     StartupRefused,
     StartupWarning,
 )
 from ratelimit_kit.guard import forks, messages
 from ratelimit_kit.guard.abort import end_the_server, end_this_process, fail_to_boot, leave, refuse
+from ratelimit_kit.guard.declarations import Declarations, Processes
+from ratelimit_kit.guard.platforms import Platform
 from ratelimit_kit.guard.siblings import RECHECK_SECONDS, Search
-from ratelimit_kit.guard.worker_count import Workers, declared
-from ratelimit_kit.guard.worker_detection import detected, recycling, tested
-
-OnUnsafe = Literal["shutdown", "deny", "warn"]
+from ratelimit_kit.guard.workers.detection import detected, tested
 
 
 class ProcessGuard:
@@ -47,25 +43,18 @@ class ProcessGuard:
         self,
         store: str,
         listener: Listener,
+        said: Processes,
         *,
         per_process: bool,
+        per_host: bool = False,
         serves: bool,
-        workers: int | None,
-        allow_per_process: bool,
-        on_unsafe: OnUnsafe,
         remedy: str = "",
     ) -> None:
-        if on_unsafe not in get_args(OnUnsafe):
-            raise OptionError(
-                f"on_unsafe={on_unsafe!r} is not a valid choice; {nearest(on_unsafe, get_args(OnUnsafe))}"
-            )
+        self._declared = Declarations(store, said, per_process=per_process, per_host=per_host, remedy=remedy)
         self._store = store
-        self._declared = _Declared(
-            store, per_process, workers, check_switch("allow_per_process", allow_per_process), remedy
-        )
         self._serves = serves
         self._listener = listener
-        self._on_unsafe = on_unsafe
+        self._on_unsafe = said.on_unsafe
         self._renew()
         _guards.add(self)
 
@@ -94,9 +83,9 @@ class ProcessGuard:
         else:
             refuse(error)
 
-    def refusal(self) -> StartupRefused | None:
-        """The error that `start` would raise, or None."""
-        return self._declared.refusal()
+    def refusal(self, platform: Platform | None = None) -> StartupRefused | None:
+        """The error that `start` would raise, or None; on another platform if one is given."""
+        return self._declared.refusal(platform)
 
     def admits(self) -> bool | None:
         """Whether this process may decide; None if a sibling may be about to exit: then ask again a little later."""
@@ -220,46 +209,6 @@ class _LastLook:
         self.told = False
         self.end: Callable[[], None] | None = end_this_process
         """How this process is ended, unless it is being ended."""
-
-
-class _Declared:
-    """What the user and the server declare about the workers that would use a store."""
-
-    def __init__(self, store: str, per_process: bool, workers: int | None, allowed: bool, remedy: str) -> None:  # noqa: FBT001 - used in this module only
-        declared(workers)
-        self.per_process = per_process
-        self._store = store
-        self._workers = workers
-        self._allowed = allowed
-        self._remedy = remedy
-
-    def settles(self) -> bool:
-        """Whether the user's declaration makes the search for siblings unnecessary."""
-        return self._allowed or declared(self._workers) is not None
-
-    def refusal(self) -> StartupRefused | None:
-        """The error if several workers are declared or detected."""
-        if self._allowed or not self.per_process:
-            return None
-        seen = detected()
-        found = declared(self._workers) or seen
-        if found is None or found.count <= 1 or found.beside or found.has_the_place():
-            return None
-        return self.several(found, late=found is seen and seen.late)
-
-    def several(self, found: Workers, *, late: bool) -> StartupRefused:
-        """The error for several workers; `late` if a running server adds this one."""
-        return messages.added(self._store, found) if late else messages.several(self._store, found, self._remedy)
-
-    def recycled(self) -> StartupWarning | None:
-        """The warning for a server that replaces its worker, with the counters in it, after a while."""
-        setting = recycling() if self.per_process and not self._allowed else ""
-        return messages.recycled(self._store, setting) if setting else None
-
-    def log_if_allowed(self) -> None:
-        """Log that an option allows a per-process store, if it has an effect."""
-        if self.per_process:
-            messages.allowed(self._store, declared(self._workers), detected(), accepted=self._allowed)
 
 
 _guards: weakref.WeakSet[ProcessGuard] = weakref.WeakSet()

@@ -15,7 +15,7 @@ from typing import Final
 
 from ratelimit_kit.guard import claims, listening, socket_locks
 from ratelimit_kit.guard.socket_locks import OTHER_PORT, Sibling
-from ratelimit_kit.guard.worker_detection import detected, tested
+from ratelimit_kit.guard.workers.detection import detected, tested
 
 OVERLAP_SECONDS: Final = 5.0
 """How long a process waits for a sibling to exit: two generations overlap in a graceful reload."""

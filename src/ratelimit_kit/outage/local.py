@@ -16,8 +16,8 @@ from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.errors import QuotaError
-from ratelimit_kit.guard.worker_count import declared
-from ratelimit_kit.guard.worker_detection import detected
+from ratelimit_kit.guard.workers.count import declared
+from ratelimit_kit.guard.workers.detection import detected
 from ratelimit_kit.outage.policy import Meanwhile
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.memory.store import MemoryStore

@@ -23,6 +23,7 @@ from ratelimit_kit.cli.simulate import EPILOG
 from ratelimit_kit.cli.simulate.access_log import Hit, Malformed, read_line, seconds
 from ratelimit_kit.cli.simulate.order import InOrder
 from ratelimit_kit.cli.simulate.replay import Replay
+from ratelimit_kit.guard.declarations import Processes
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.testing import ManualClock
@@ -167,7 +168,9 @@ def test_requests_are_judged_in_the_order_of_their_times(simulated: Simulated) -
 @given(st.lists(st.tuples(st.integers(0, 200), st.sampled_from(["192.0.2.1", "192.0.2.2"])), min_size=1), st.randoms())
 def test_the_order_of_the_lines_does_not_matter(trace: list[tuple[int, str]], chance: random.Random) -> None:
     def denied(lines: list[tuple[int, str]]) -> tuple[int, int]:
-        replay = Replay(RuleSet([Rule("3/minute")], GuardedStore(MemoryStore(), workers=1), "simulate").matching)
+        replay = Replay(
+            RuleSet([Rule("3/minute")], GuardedStore(MemoryStore(), None, Processes(workers=1)), "simulate").matching
+        )
         for hit in InOrder([read_line(number, line(*one)) for number, one in enumerate(lines)]):
             assert isinstance(hit, Hit)
             replay.hit(hit)
@@ -254,7 +257,7 @@ def test_no_line_breaks_the_reading(text: str) -> None:
     found = read_line(1, text)
     assert isinstance(found, Hit | Malformed)
     if isinstance(found, Hit):
-        rules = RuleSet([Rule("5/minute")], GuardedStore(MemoryStore(), workers=1), "simulate")
+        rules = RuleSet([Rule("5/minute")], GuardedStore(MemoryStore(), None, Processes(workers=1)), "simulate")
         Replay(rules.matching).hit(found)
 
 

@@ -21,7 +21,7 @@ from ratelimit_kit.cli.findings import CHECKS, Finding, of_error
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.environment import WORKERS
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StoreError, StoreUnreachableError
-from ratelimit_kit.guard.worker_count import declared
+from ratelimit_kit.guard.workers.count import declared
 from ratelimit_kit.stores import Charge, Scope, Store, open_store, with_defaults
 from ratelimit_kit.web.policy.policy import Policy
 from ratelimit_kit.web.rules.rule import Rule

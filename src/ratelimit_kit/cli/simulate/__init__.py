@@ -19,6 +19,7 @@ from ratelimit_kit.cli.source import add_allowance, allowed
 from ratelimit_kit.cli.terminal import complain, print_json
 from ratelimit_kit.core.validation import options_of
 from ratelimit_kit.errors import OptionError
+from ratelimit_kit.guard.declarations import Processes
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores.memory.store import MemoryStore
 from ratelimit_kit.web.policy.config import read_file, renewed_by
@@ -91,7 +92,7 @@ def _matching(options: argparse.Namespace) -> Matching:
     """The rules to try, matched to requests."""
     if bool(options.limit) == (options.policy is not None):
         raise OptionError("say what to try: --limit 100/minute, or --policy FILE")
-    rules = RuleSet([], GuardedStore(MemoryStore(), workers=1), NAMESPACE)
+    rules = RuleSet([], GuardedStore(MemoryStore(), None, Processes(workers=1)), NAMESPACE)
     if options.policy is not None:
         config = allowed(read_file(options.policy), options.policy, options)
         return renewed_by(config, options_of(Policy.__init__), rules).matching

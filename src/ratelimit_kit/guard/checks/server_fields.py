@@ -10,7 +10,8 @@ import sys
 from typing import Final
 
 from ratelimit_kit.errors import MergedFieldsWarning, MissingFieldWarning, StartupWarning
-from ratelimit_kit.guard.worker_detection import gunicorn_setting, packages_that_led_here
+from ratelimit_kit.guard.workers.detection import gunicorn_setting
+from ratelimit_kit.guard.workers.servers import server as running_server
 
 _MERGING: Final = {
     "granian": "granian",
@@ -21,13 +22,10 @@ _MERGING: Final = {
 }
 """Servers that treat underscores and hyphens alike, as tested; gunicorn does so only if configured to."""
 
-_LOADING: Final = ("gunicorn", "granian", "hypercorn", "uvicorn", "waitress", "cheroot")
-"""Servers whose own code loads the application, and so is on the call stack."""
-
 
 def finding(header: str) -> StartupWarning | None:
     """The warning if the server of this process makes the field `header` of a trusted proxy unreliable."""
-    server = _server()
+    server = running_server()
     given = {word.partition("=")[0] for word in sys.argv}
     told = {"--trusted-proxy", "--trusted-proxy-headers"} <= given
     if server == "waitress" and not told:
@@ -46,19 +44,6 @@ def finding(header: str) -> StartupWarning | None:
             f"underscores_in_headers off) and Apache do; in Caddy write: request_header -{other}; in HAProxy: http-request "
             f"del-header {other}; in Traefik set it to nothing (customRequestHeaders). Or serve with gunicorn"
         )
-    return None
-
-
-def _server() -> str | None:
-    """The server that runs this process, found on the call stack or by a module that only the server loads."""
-    if "uwsgi" in sys.modules:
-        return "uwsgi"
-    for name in packages_that_led_here():
-        if name in _LOADING:
-            return name
-    for module in ("waitress.server", "cheroot.wsgi"):
-        if module in sys.modules:
-            return module.partition(".")[0]
     return None
 
 

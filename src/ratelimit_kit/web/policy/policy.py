@@ -9,7 +9,8 @@ from typing import Any
 from ratelimit_kit.core.validation import check_switch, known_options, options_of
 from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import ConfigurationError, OptionError, StartupWarning
-from ratelimit_kit.guard.process_guard import OnUnsafe
+from ratelimit_kit.guard.declarations import OnUnsafe, Processes
+from ratelimit_kit.guard.platforms import Platform
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.outage import Fallback, OnOutage, Outcomes
@@ -52,7 +53,7 @@ class Policy:
             "local-share" (its share of them), "deny" (503), "allow" (admit without a count) or "raise".
         fallback: a list of limits that "local" and "local-share" apply instead of each rule's own.
         start_without_store: start even if the store does not reply.
-        workers: the number of worker processes, if the server does not show it.
+        workers, hosts: the number of worker processes, and of hosts, if the server does not show it.
         allow_per_process: accept that each process counts separately, so that a client gets its quota from each.
         on_unsafe: what a process that serves from a per-process store does when it finds a sibling: "shutdown", "deny"
             (both respond with 503) or "warn".
@@ -79,6 +80,7 @@ class Policy:
         fallback: Fallback | None = None,
         start_without_store: bool = False,
         workers: int | None = None,
+        hosts: int | None = None,
         allow_per_process: bool = False,
         on_unsafe: OnUnsafe = "shutdown",
         deny_cache: bool = True,
@@ -89,9 +91,7 @@ class Policy:
         self._store = GuardedStore(
             (variable(STORE) or store) if store is None or isinstance(store, str) else store,
             observer,
-            workers=workers,
-            allow_per_process=allow_per_process,
-            on_unsafe=on_unsafe,
+            Processes(workers, hosts, allow_per_process, on_unsafe),
             deny_cache=deny_cache,
             serves=True,
         )
@@ -195,9 +195,11 @@ class Policy:
         """The refusal to send to an ASGI server's lifespan: a sibling already serves from a per-process store, say."""
         return await self._store.abegin() or await startup.abegin(self._rules.now(), optional=self._start_without_store)
 
-    def findings(self, *, live: bool) -> Iterator[ConfigurationError | StartupWarning]:
-        """The errors that would refuse the start, and the warnings; `live` queries the store too."""
-        return startup.findings(self._rules.now(), live=live)
+    def findings(
+        self, *, live: bool, platform: Platform | None = None
+    ) -> Iterator[ConfigurationError | StartupWarning]:
+        """The errors that would refuse the start, and the warnings, also of a `platform`; `live` queries the store too."""
+        return startup.findings(self._rules.now(), live=live, platform=platform)
 
     def health(self) -> Health:
         """Whether limits are enforced: the store responds, and no sibling process counts separately."""

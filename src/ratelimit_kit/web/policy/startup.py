@@ -24,7 +24,8 @@ from ratelimit_kit.errors import (
 from ratelimit_kit.guard.abort import refuse, replaces_another
 from ratelimit_kit.guard.checks import server_fields as fields
 from ratelimit_kit.guard.checks.unreachable_limits import loose_fallback, unreachable
-from ratelimit_kit.guard.worker_detection import tested
+from ratelimit_kit.guard.platforms import Platform
+from ratelimit_kit.guard.workers.detection import tested
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import BaseStore, Charge
 from ratelimit_kit.web.policy.ruleset import RuleSet
@@ -107,10 +108,18 @@ def _warn(store: GuardedStore, warning: StartupWarning) -> None:
     store.observer.on_event(Event("startup-warning", str(warning), logging.WARNING, {"warning": warning.rlk}))
 
 
-def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True, asynchronous: bool = False) -> Findings:
+def findings(
+    ruleset: RuleSet,
+    *,
+    live: bool,
+    needs_rules: bool = True,
+    asynchronous: bool = False,
+    platform: Platform | None = None,
+) -> Findings:
     """Every error that would refuse the start, and every warning; `live` queries the store too.
 
-    `asynchronous` is true if the store's async API is needed as well.
+    `asynchronous` is true if the store's async API is needed as well. `platform` stands for the one that this process
+    runs on.
     """
     yield from wrong_rules(ruleset, needs_rules=needs_rules)
     if ruleset.mode != "enforce":
@@ -120,7 +129,7 @@ def findings(ruleset: RuleSet, *, live: bool, needs_rules: bool = True, asynchro
     for bound in ruleset.matching.rules:
         fallback = ruleset.meanwhile.changed_by(bound.rule.on_outage, bound.rule.fallback).fallback
         yield from loose_fallback(fallback, bound.rule.limits, f"rule {bound.name!r}")
-    refusal = ruleset.store.guard.refusal()
+    refusal = ruleset.store.guard.refusal(platform)
     flaw = ruleset.store.backend.flaw
     if refusal is not None:
         yield refusal

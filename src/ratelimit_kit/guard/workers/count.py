@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ratelimit_kit.core.validation import read_digits
-from ratelimit_kit.environment import WORKERS, variable
+from ratelimit_kit.environment import HOSTS, WORKERS, variable
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.guard import claims
 
@@ -76,17 +76,26 @@ def declared(workers: int | None) -> Workers | None:
 
     Raises OptionError for an invalid number or a misspelled variable.
     """
-    text = variable(WORKERS)
-    if workers is not None:
-        return Workers(_number(workers, f"workers={workers!r}"), f"workers={workers} is declared")
+    return _declared("workers", workers, WORKERS, "worker processes")
+
+
+def declared_hosts(hosts: int | None) -> Workers | None:
+    """The number of hosts that the user declares: the option `hosts`, else the variable RATELIMIT_KIT_HOSTS."""
+    return _declared("hosts", hosts, HOSTS, "hosts")
+
+
+def _declared(option: str, given: int | None, name: str, what: str) -> Workers | None:
+    text = variable(name)
+    if given is not None:
+        return Workers(_number(given, f"{option}={given!r}", what), f"{option}={given} is declared")
     if text is None:
         return None
     number = read_digits(text)
-    count = _number(text if number is None else number, f"{WORKERS}={text!r}")
-    return Workers(count, f"{WORKERS}={text} is declared")
+    count = _number(text if number is None else number, f"{name}={text!r}", what)
+    return Workers(count, f"{name}={text} is declared")
 
 
-def _number(value: object, given: str) -> int:
+def _number(value: object, given: str, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{given} is not a number of worker processes: give a whole number of 1 or more")
+        raise OptionError(f"{given} is not a number of {what}: give a whole number of 1 or more")
     return value

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from ratelimit_kit.core.fork import in_forked_child
-from ratelimit_kit.guard.worker_count import Workers
+from ratelimit_kit.guard.workers.count import Workers
 
 _seen: list[Workers] = []
 """What was found in this process. The first check may be the only one that can see the server:
@@ -48,7 +48,7 @@ def _uwsgi() -> Workers | None:
     number = module.worker_id()
     found = f"uWSGI is starting {module.numproc} workers (processes = {module.numproc})"
     manager = module.masterpid() or None  # without a master, nothing replaces a worker
-    recycles = _first_set(module.opt, "max-requests", "max-worker-lifetime", "reload-on-rss", "evil-reload-on-rss")
+    recycles = first_set(module.opt, "max-requests", "max-worker-lifetime", "reload-on-rss", "evil-reload-on-rss")
     return Workers(module.numproc, found, number=number or 1, respawns=number > 0, manager=manager, recycles=recycles)
 
 
@@ -78,7 +78,7 @@ def _passenger() -> Workers | None:
 def _forking() -> Workers | None:
     """Find a server on the call stack that forks a process for each request: werkzeug's, or a custom one."""
     module = sys.modules.get("socketserver")
-    server = next(_locals_of(module.ForkingMixIn), None) if module and hasattr(module, "ForkingMixIn") else None
+    server = next(on_the_stack(module.ForkingMixIn), None) if module and hasattr(module, "ForkingMixIn") else None
     if server is None:
         return None
     count = max(2, server.max_children)
@@ -100,8 +100,8 @@ def _gunicorn() -> Workers | None:
     if _runs("gunicorn.dirty.worker", "DirtyWorker"):
         found = f"gunicorn runs dirty workers beside {count} for HTTP"
         return Workers(count + 1, found, number=count + 1, initial=count, beside=True)
-    recycles = _first_set(arbiter.cfg, "max_requests")
-    worker = next(_locals_of(sys.modules["gunicorn.workers.base"].Worker), None)
+    recycles = first_set(arbiter.cfg, "max_requests")
+    worker = next(on_the_stack(sys.modules["gunicorn.workers.base"].Worker), None)
     if worker is None:
         return Workers(count, found, recycles=recycles)
     reloaded = arbiter.cfg.workers > 1 and (
@@ -123,7 +123,7 @@ def _arbiter() -> Any:
     module = sys.modules.get("gunicorn.arbiter")
     if module is None:
         return None
-    arbiter = next(_locals_of(module.Arbiter), None)
+    arbiter = next(on_the_stack(module.Arbiter), None)
     if arbiter is None and not _searched:
         _searched.append(True)  # it is slow, and the result does not change
         arbiter = next((thing for thing in gc.get_objects() if type(thing) is module.Arbiter), None)
@@ -132,17 +132,21 @@ def _arbiter() -> Any:
 
 def _spawned() -> Workers | None:
     """Find the Config that uvicorn and hypercorn pass to every worker process."""
-    process = _process()
-    config: Any = getattr(process, "_kwargs", {}).get("config")
+    config, process = multiprocessing_config(), _process()
     server = type(config).__module__.partition(".")[0]
     target = getattr(getattr(process, "_target", None), "__module__", "")
     if server not in {"uvicorn", "hypercorn"} or target.partition(".")[0] != server:
         return None  # a program that starts servers itself does not count them
-    manager, recycles = parent_by_multiprocessing(), _first_set(config, "limit_max_requests", "max_requests")
+    manager, recycles = parent_by_multiprocessing(), first_set(config, "limit_max_requests", "max_requests")
     if getattr(config, "should_reload", False) or getattr(config, "use_reloader", False) or config.workers <= 1:
         return Workers(1, f"{server} runs one worker", manager=manager, recycles=recycles)
     found = f"{server} is starting {config.workers} workers ({_source(config.workers, 'WEB_CONCURRENCY', 'UVICORN_WORKERS')})"
     return Workers(config.workers, found, number=_process_number(), manager=manager, recycles=recycles)
+
+
+def multiprocessing_config() -> Any:
+    """The settings that a server has passed to this process of multiprocessing, or None."""
+    return getattr(_process(), "_kwargs", {}).get("config")
 
 
 def _granian() -> Workers | None:
@@ -150,11 +154,11 @@ def _granian() -> Workers | None:
     module = sys.modules.get("granian.server.mp")
     if module is None:
         return None
-    server = next(_locals_of(module.MPServer), None)
+    server = next(on_the_stack(module.MPServer), None)
     if server is None:
         return None
     found = f"granian is starting {server.workers} workers ({_source(server.workers, 'GRANIAN_WORKERS')})"
-    recycles = _first_set(server, "workers_lifetime", "workers_rss")
+    recycles = first_set(server, "workers_lifetime", "workers_rss")
     manager = parent_by_multiprocessing()
     return Workers(server.workers, found, number=_process_number(), manager=manager, recycles=recycles)
 
@@ -191,7 +195,7 @@ def parent_by_multiprocessing() -> int | None:
     return parent.pid if parent is not None and parent.is_alive() else None
 
 
-def _first_set(settings: object, *names: str) -> str:
+def first_set(settings: object, *names: str) -> str:
     """The first of these settings with a value, as it would be written; "" if there is none."""
     for name in names:
         value = settings.get(name) if isinstance(settings, dict) else getattr(settings, name, None)
@@ -203,17 +207,7 @@ def _first_set(settings: object, *names: str) -> str:
 def _runs(module: str, name: str) -> bool:
     """Whether an object of a class of a module that is imported is on the call stack."""
     found = sys.modules.get(module)
-    return found is not None and next(_locals_of(getattr(found, name)), None) is not None
-
-
-def recycling() -> str:
-    """After what the server of this process replaces it, in the words of its setting; "" if it is not seen to."""
-    seen = detected()
-    if seen is not None:
-        return seen.recycles if not seen.replaces_another else ""
-    module = sys.modules.get("uvicorn.config")
-    config = None if module is None else next(_locals_of(module.Config), None)
-    return "" if config is None else _first_set(config, "limit_max_requests")
+    return found is not None and next(on_the_stack(getattr(found, name)), None) is not None
 
 
 def _source(count: int, *variables: str) -> str:
@@ -259,7 +253,7 @@ def gunicorn_setting(name: str) -> Any:
     return None if arbiter is None else getattr(arbiter.cfg, name, None)
 
 
-def _locals_of(wanted: type) -> Iterator[Any]:
+def on_the_stack(wanted: type) -> Iterator[Any]:
     """Objects of a class among the local variables on the call stack, innermost first.
 
     Looks at their types only: `isinstance` would evaluate lazy objects of the application.
