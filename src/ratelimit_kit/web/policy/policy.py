@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ratelimit_kit.core.validation import check_switch, known_options, options_of
 from ratelimit_kit.environment import STORE, variable
-from ratelimit_kit.errors import ConfigurationError, OptionError, StartupWarning
+from ratelimit_kit.errors import ConfigurationError, OptionError
 from ratelimit_kit.guard.declarations import OnUnsafe, Processes
 from ratelimit_kit.guard.platforms import Platform
 from ratelimit_kit.guarded_store import GuardedStore
@@ -195,10 +195,8 @@ class Policy:
         """The refusal to send to an ASGI server's lifespan: a sibling already serves from a per-process store, say."""
         return await self._store.abegin() or await startup.abegin(self._rules.now(), optional=self._start_without_store)
 
-    def findings(
-        self, *, live: bool, platform: Platform | None = None
-    ) -> Iterator[ConfigurationError | StartupWarning]:
-        """The errors that would refuse the start, and the warnings, also of a `platform`; `live` queries the store too."""
+    def findings(self, *, live: bool, platform: Platform | None = None) -> startup.Findings:
+        """The errors that would refuse a start (there: `platform`), and the warnings; `live` queries the store too."""
         return startup.findings(self._rules.now(), live=live, platform=platform)
 
     def health(self) -> Health:
