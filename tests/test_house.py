@@ -26,7 +26,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     ["errors", "waiting"],
     ["core"],
-    ["environment"],
+    ["environment", "background"],
     ["observe", "guard", "stores"],
     ["outage"],
     ["guarded_store"],

@@ -15,12 +15,6 @@ def in_forked_child(renew: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=renew)
 
 
-def around_fork(before: Callable[[], None], after: Callable[[], None]) -> None:
-    """Call `before` before every fork, and `after` afterwards in the parent."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=before, after_in_parent=after)
-
-
 def each_in_forked_child(renew: Callable[[Any], None]) -> WeakSet[Any]:
     """A set whose living members are passed to `renew` in every forked child."""
     members: WeakSet[Any] = WeakSet()
@@ -31,6 +25,15 @@ def each_in_forked_child(renew: Callable[[Any], None]) -> WeakSet[Any]:
 
     in_forked_child(renew_each)
     return members
+
+
+def around_each_fork(members: WeakSet[Any]) -> None:
+    """Call `before_fork` of each living member before every fork, and `after_fork` afterwards in the parent."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lambda: [member.before_fork() for member in list(members)],
+            after_in_parent=lambda: [member.after_fork() for member in list(members)],
+        )
 
 
 def _renew_lock(owner: Any) -> None:

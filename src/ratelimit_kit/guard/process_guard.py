@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable
 
 from ratelimit_kit.core.events import Event, Listener
-from ratelimit_kit.core.fork import around_fork, in_forked_child
+from ratelimit_kit.core.fork import in_forked_child
 from ratelimit_kit.errors import (
     HelperProcessWarning,
     LateWorkersError,
@@ -237,5 +237,4 @@ def _renew_all() -> None:
             guard.leave_if_refused()
 
 
-around_fork(search.before_fork, search.after_fork)
 in_forked_child(_renew_all)

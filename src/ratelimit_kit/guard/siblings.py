@@ -6,13 +6,13 @@ begin to listen after another one, or after the first decision; it raises an ala
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import time
 from collections.abc import Callable, Generator
+from threading import Lock
 from typing import Final
 
+from ratelimit_kit.background import Background
 from ratelimit_kit.guard import claims, listening, socket_locks
 from ratelimit_kit.guard.socket_locks import OTHER_PORT, Sibling
 from ratelimit_kit.guard.workers.detection import detected, tested
@@ -45,6 +45,7 @@ class Search:
 
     def __init__(self, alarm: Callable[[], None]) -> None:
         self._alarm = alarm
+        self._watcher = Background("guard", self._watch, RECHECK_SECONDS)
         self.renew()
 
     def renew(self) -> None:
@@ -55,7 +56,7 @@ class Search:
         self.listens = False
         self._times = _Times()
         self._look: Generator[None, None, None] | None = None
-        self._watcher = _Watcher(self)
+        self._lock = Lock()
 
     @property
     def is_unfinished(self) -> bool:
@@ -69,7 +70,7 @@ class Search:
 
     def advance(self, *, again: bool = True) -> None:
         """Do one slice of a look; begin one if none has begun, and it is time or `again` says so."""
-        with self._watcher.lock:
+        with self._lock:
             now = time.monotonic()
             if self._look is None:
                 if not again and now < self._times.due:
@@ -91,13 +92,8 @@ class Search:
         if time.monotonic() < self._times.first + WATCH_SECONDS and not tested():
             self._watcher.start()
 
-    def before_fork(self) -> None:
-        """Have no thread while this process forks."""
-        self._watcher.pause()
-
-    def after_fork(self) -> None:
-        """Go on as before the fork."""
-        self._watcher.resume()
+    def _watch(self) -> float | None:
+        return RECHECK_SECONDS if self.round() else None
 
     def round(self) -> bool:
         """Do a whole look with pauses, and raise the alarm if it finds something; whether there should be another."""
@@ -169,42 +165,6 @@ class _Times:
     def are_late(self) -> bool:
         """Whether two generations would not overlap any more."""
         return time.monotonic() >= self.first + OVERLAP_SECONDS
-
-
-class _Watcher:
-    """The thread that goes on looking. It stops for the moment of a fork: Python warns of forks beside threads."""
-
-    def __init__(self, search: Search) -> None:
-        self.lock = threading.Lock()
-        self._search = search
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-
-    def start(self) -> None:
-        """Start it, unless it runs or this system has no threads."""
-        with self.lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._stop = threading.Event()
-                thread = threading.Thread(target=self._run, name="ratelimit_kit guard", daemon=True)
-                with contextlib.suppress(RuntimeError):  # no threads on this system, or at the end of the interpreter
-                    thread.start()
-                    self._thread = thread
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.0 if self._search.is_unfinished else RECHECK_SECONDS):
-            if not self._search.round():
-                return
-
-    def pause(self) -> None:
-        """End it before a fork."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._stop.set()
-            self._thread.join(RECHECK_SECONDS)
-
-    def resume(self) -> None:
-        """Start it again in the parent, if a fork has ended it."""
-        if self._thread is not None and self._stop.is_set():
-            self.start()
 
 
 def _is_predecessor(found: Sibling) -> bool:
