@@ -47,6 +47,11 @@ class Background:
         while wait is not None and not self._stop.wait(wait):
             wait = self._work()
 
+    @property
+    def stops(self) -> bool:
+        """Whether the thread is to end: long work asks between its parts."""
+        return self._stop.is_set()
+
     def before_fork(self) -> None:
         """End the thread."""
         if self._thread is not None and self._thread is not threading.current_thread():

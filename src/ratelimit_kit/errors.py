@@ -29,6 +29,7 @@
     │   ├── RecycledWorkersWarning RLK257    a server recycles its workers, and the counters in them
     │   ├── HelperProcessWarning  RLK258     a process that the application has started counts separately
     │   ├── BlindGuardWarning     RLK259     siblings of this process cannot be seen
+    │   ├── TwoVersionsWarning    RLK260     two deployments count under one name with different limits
     │   ├── LooseFallbackWarning  RLK263     a fallback admits more in an outage than the limits that it replaces
     │   ├── MissingFieldWarning   RLK261     a trusted proxy's field does not arrive: all its clients share one quota
     │   └── MergedFieldsWarning   RLK262     the server mixes up a client's X_Forwarded_For and the proxy's field
@@ -202,6 +203,10 @@ class HelperProcessWarning(StartupWarning, rlk="RLK258"):
 
 class BlindGuardWarning(StartupWarning, rlk="RLK259"):
     """This process cannot see whether others serve the same application, each with its own counters. Logged once."""
+
+
+class TwoVersionsWarning(StartupWarning, rlk="RLK260"):
+    """Processes with different limits count under one name: a deployment that goes on, or two sites. Logged once."""
 
 
 class MissingFieldWarning(StartupWarning, rlk="RLK261"):

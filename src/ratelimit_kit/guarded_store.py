@@ -10,12 +10,13 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from ratelimit_kit.census import Census
 from ratelimit_kit.core.decision import Decision, as_decision
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.core.validation import check_switch
 from ratelimit_kit.errors import StartupRefused, StoreError
 from ratelimit_kit.guard.checks import per_request_limiters
-from ratelimit_kit.guard.declarations import Processes
+from ratelimit_kit.guard.declarations import NOTHING_SAID, Processes
 from ratelimit_kit.guard.process_guard import ProcessGuard
 from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.outage import LocalCounters, Meanwhile, Outages, refused
@@ -28,41 +29,39 @@ TRIAL: Final = Charge("ratelimit-kit:health", TokenBucket(1_000_000, per=1))
 
 
 class GuardedStore:
-    """A store with everything that surrounds it: guard, circuit breaker, denial cache and outage policy.
-
-    `backend` is the same store with the defaults of BaseStore.
-    """
+    """A store with all that surrounds it, for a limiter or a `policy`; `backend` is the store with BaseStore's defaults."""
 
     def __init__(
         self,
         store: str | Store | None,
         observer: Observer | Sequence[Observer] | None = None,
-        processes: Processes | None = None,
+        processes: Processes = NOTHING_SAID,
         *,
-        serves: bool = False,
+        policy: str | None = None,
         deny_cache: bool = True,
     ) -> None:
         check_switch("deny_cache", deny_cache)
-        said = processes or Processes()
         self.store = open_store(store)
         self.backend = with_defaults(self.store)
         self.observer = listening(observer)
         self.backend.on_event = self.observer.on_event
+        self.census = Census(self.backend, policy or "", self.observer.on_event)
         self.guard = ProcessGuard(
             self.backend.title,
             self.observer.on_event,
-            said,
+            processes,
             per_process=self.store.scope is Scope.PROCESS,
             per_host=self.store.scope is Scope.HOST,
-            serves=serves,
+            serves=policy is not None,
+            when_serving=self.census.begin if policy else None,
             remedy=self.backend.remedy,
         )
         self._fast = self.backend.fast_decide()
         self._denials = DenialCache() if deny_cache and self.backend.denials_cacheable else None
-        self.outages = Outages(repr(self.store), self.observer.on_event, said.workers)
+        self.outages = Outages(repr(self.store), self.observer.on_event, processes.workers, self.census)
         self._breaker = self.outages.breaker
         self.local = self.outages.local
-        self._has_own_counters = self.guard.alert and (store is None or isinstance(store, str))
+        self._has_own_counters = self.store.scope is Scope.PROCESS and (store is None or isinstance(store, str))
 
     def check_lifetime(self) -> None:
         """Raise LostCountersError if a store with its own counters is made in each request; for a valid owner only."""
@@ -174,8 +173,9 @@ class GuardedStore:
         return self.guard.begin()
 
     def measure(self) -> float | StoreError:
-        """Ping the store: the seconds until its reply, or its error; also checks for siblings."""
+        """Ping the store: the seconds until its reply, or its error; also looks for siblings, and who else serves."""
         self.guard.recheck()
+        self.census.look()
         begun = time.perf_counter()
         try:
             self.store.ping()
@@ -189,6 +189,7 @@ class GuardedStore:
     async def ameasure(self) -> float | StoreError:
         """Do what `measure` does."""
         self.guard.recheck()
+        await self.census.alook()
         begun = time.perf_counter()
         try:
             await self.store.aping()

@@ -87,6 +87,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(socket_locks, "on_the_same_socket", world.on_the_same_socket)
     monkeypatch.setattr(socket_locks, "on_another_port", world.on_another_port)
     monkeypatch.setattr(siblings.os, "isatty", lambda _: False)
+    monkeypatch.setattr(siblings, "tested", lambda: False)
+    monkeypatch.setattr(process_guard.search._watcher, "start", lambda: True)
     monkeypatch.setattr(forks, "is_helper", lambda: world.helper)
     monkeypatch.setattr(forks, "serves", lambda *, policy: world.serves or policy)
     monkeypatch.setattr(abort.threading, "Timer", Timer)
@@ -100,7 +102,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 def test_after_a_decision_that_it_has_allowed_no_hit_asks_the_guard(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guarded = GuardedStore("memory://", serves=True)
+    guarded = GuardedStore("memory://", policy="web")
     assert guarded.guard.alert
     assert guarded.decide(CHARGE, "raise").allowed
     assert not guarded.guard.alert
@@ -113,7 +115,7 @@ def test_after_a_decision_that_it_has_allowed_no_hit_asks_the_guard(
 @pytest.mark.parametrize("addresses", [[], [ADDRESS]], ids=["listens-nowhere", "listens"])
 def test_a_socket_that_listens_late_is_found_and_raises_the_alarm(world: World, addresses: list[str]) -> None:
     world.addresses = addresses
-    guarded = GuardedStore("memory://", serves=True)
+    guarded = GuardedStore("memory://", policy="web")
     assert guarded.decide(CHARGE, "raise").allowed
     world.addresses, world.sibling = [ADDRESS], SIBLING
     assert process_guard.search.round()
@@ -131,7 +133,7 @@ def test_the_thread_ends_after_the_first_seconds(world: World) -> None:
 
 def test_a_long_look_is_done_in_slices_and_nothing_is_admitted_before_its_end(world: World) -> None:
     world.pauses = 7
-    guarded = GuardedStore("memory://", serves=True)
+    guarded = GuardedStore("memory://", policy="web")
     for _ in range(7):
         assert guarded.guard.admits() is None
         assert guarded.guard.pause == 0
@@ -153,7 +155,7 @@ async def test_each_slice_gives_way_to_the_event_loop(world: World, monkeypatch:
 
 def test_a_process_with_a_sibling_refuses_says_so_once_and_ends(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.sibling = SIBLING
-    guarded = GuardedStore("memory://", serves=True)
+    guarded = GuardedStore("memory://", policy="web")
     for _ in range(3):
         decision = guarded.decide(CHARGE, "raise")
         assert (decision.allowed, decision.degraded) == (False, True)
@@ -166,7 +168,7 @@ def test_a_process_with_a_sibling_refuses_says_so_once_and_ends(world: World, ca
 
 async def test_the_async_api_refuses_too(world: World) -> None:
     world.sibling = SIBLING
-    assert not (await GuardedStore("memory://", serves=True).adecide(CHARGE, "allow")).allowed
+    assert not (await GuardedStore("memory://", policy="web").adecide(CHARGE, "allow")).allowed
 
 
 def test_a_sibling_that_is_about_to_end_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +180,7 @@ def test_a_sibling_that_is_about_to_end_is_waited_for(world: World, monkeypatch:
             world.sibling = None
 
     monkeypatch.setattr("ratelimit_kit.guarded_store.sleep", sleep)
-    guarded = GuardedStore("memory://", serves=True)
+    guarded = GuardedStore("memory://", policy="web")
     assert guarded.decide(CHARGE, "raise").allowed
     assert world.time < 102.2
     assert world.killed == []
@@ -197,7 +199,7 @@ def test_on_unsafe_decides_what_follows(world: World, on_unsafe: Any, caplog: py
 @pytest.mark.parametrize("on_unsafe", ["deny", "warn"])
 def test_a_process_that_is_alone_again_goes_on(world: World, on_unsafe: Any, caplog: pytest.LogCaptureFixture) -> None:
     world.sibling = SIBLING
-    guarded = GuardedStore("memory://", None, Processes(on_unsafe=on_unsafe), serves=True)
+    guarded = GuardedStore("memory://", None, Processes(on_unsafe=on_unsafe), policy="web")
     guarded.decide(CHARGE, "raise")
     assert guarded.guard.problem is not None
     world.sibling = None
@@ -213,7 +215,7 @@ def test_a_process_that_is_alone_again_goes_on(world: World, on_unsafe: Any, cap
 
 def test_a_look_that_is_not_finished_leaves_a_closed_process_closed(world: World) -> None:
     world.sibling = SIBLING
-    guarded = GuardedStore("memory://", None, Processes(on_unsafe="deny"), serves=True)
+    guarded = GuardedStore("memory://", None, Processes(on_unsafe="deny"), policy="web")
     assert not guarded.admits()
     world.sibling, world.pauses = None, 1
     world.time += RECHECK_SECONDS
@@ -226,22 +228,21 @@ def test_a_replica_on_another_port_is_a_sibling_once_it_has_stayed(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.replica = ELSEWHERE
-    guarded = GuardedStore("memory://", None, Processes(on_unsafe="deny"), serves=True)
-    assert guarded.decide(CHARGE, "raise").allowed
-    assert guarded.guard.alert
-    world.time += OVERLAP_SECONDS
+    guarded = GuardedStore("memory://", None, Processes(on_unsafe="deny"), policy="web")
+    assert guarded.guard.admits() is None
     assert not guarded.decide(CHARGE, "raise").allowed
-    assert "process 4711 serves the same application on another port" in caplog.text
+    assert world.time >= 100 + OVERLAP_SECONDS
+    assert "process 4711 serves the same application on another port or socket" in caplog.text
     assert "if the two are separate sites, set workers=1" in caplog.text
 
 
 def test_a_replica_that_goes_in_time_is_none(world: World) -> None:
     world.replica = ELSEWHERE
-    guarded = GuardedStore("memory://", serves=True)
-    guarded.decide(CHARGE, "raise")
+    guarded = GuardedStore("memory://", policy="web")
+    assert guarded.guard.admits() is None
     world.replica = None
-    world.time += OVERLAP_SECONDS
-    guarded.decide(CHARGE, "raise")
+    world.time += OVERLAP_SECONDS / 2
+    assert guarded.decide(CHARGE, "raise").allowed
     assert not guarded.guard.alert
 
 
@@ -254,7 +255,7 @@ def test_what_may_be_another_site_is_warned_of_once(
         world.replica = ELSEWHERE
     else:
         world.other_port = ELSEWHERE
-    guarded = GuardedStore("memory://", serves=True)
+    guarded = GuardedStore("memory://", policy="web")
     guarded.decide(CHARGE, "raise")
     assert "RLK254" not in caplog.text
     world.time += OVERLAP_SECONDS
@@ -268,29 +269,54 @@ def test_what_may_be_another_site_is_warned_of_once(
 def test_an_xdist_worker_looks_at_no_other_ports(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
     world.replica = ELSEWHERE
-    assert GuardedStore("memory://", serves=True).admits()
+    assert GuardedStore("memory://", policy="web").admits()
 
 
 @pytest.mark.parametrize("what", ["same socket", "replica"])
-def test_another_worker_of_the_same_server_is_its_predecessor(what: str, world: World) -> None:
+@pytest.mark.parametrize("relation", ["same master", "its master's parent"])
+def test_another_worker_of_the_same_server_is_its_predecessor(
+    what: str, relation: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of the master that has started this one in its own place (gunicorn's USR2)."""
+
     def there(parent: int) -> None:
         one = Sibling(4711, parent, ADDRESS if what == "same socket" else OTHER_PORT)
         world.sibling, world.replica = (one, None) if what == "same socket" else (None, one)
 
+    monkeypatch.setattr(claims, "parent_of", lambda pid: 42)
     world.seen = Workers(1, "one", manager=os.getppid())
-    there(os.getppid())
-    assert GuardedStore("memory://", serves=True).admits()
+    there(os.getppid() if relation == "same master" else 42)
+    assert GuardedStore("memory://", policy="web").admits()
     assert process_guard.search.sibling is None
-    there(1)
-    GuardedStore("memory://", serves=True).admits()
+    world.time += siblings.WATCH_SECONDS
+    assert process_guard.search.round()  # its name has to be taken over, whenever it goes
+    there(41)
+    GuardedStore("memory://", policy="web").admits()
     assert process_guard.search.sibling is not None
+    world.sibling = world.replica = None
+    assert not process_guard.search.round()
+
+
+@pytest.mark.parametrize(
+    ("manager", "ended"),
+    [("its parent", (os.getppid(), signal.SIGTERM)), ("nobody", (os.getpid(), signal.SIGTERM))],
+    ids=["managed", "alone"],
+)
+def test_a_server_that_would_start_the_worker_again_ends_with_it(
+    manager: str, ended: tuple[int, int], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = os.getppid() if manager == "its parent" else None
+    monkeypatch.setattr(abort, "detected", lambda: Workers(1, "one", manager=pid))
+    world.sibling = SIBLING
+    assert not GuardedStore("memory://", policy="web").decide(CHARGE, "raise").allowed
+    assert world.killed == [ended]
 
 
 def test_a_server_without_a_manager_has_no_predecessor(world: World) -> None:
     """uWSGI without a master: nothing replaces its process, so one with the same parent is a sibling."""
     world.seen = Workers(1, "uWSGI is starting 1 workers")
     world.sibling = Sibling(4711, os.getppid(), ADDRESS)
-    assert not GuardedStore("memory://", serves=True).decide(CHARGE, "raise").allowed
+    assert not GuardedStore("memory://", policy="web").decide(CHARGE, "raise").allowed
 
 
 @pytest.mark.parametrize("listens", [True, False])
@@ -305,7 +331,7 @@ def test_a_process_that_cannot_see_siblings_says_so_once(
     world.addresses = [ADDRESS] if listens else []
     monkeypatch.setattr(socket_locks, "on_the_same_socket", blind)
     for _ in range(2):
-        assert GuardedStore("memory://", serves=True).admits()
+        assert GuardedStore("memory://", policy="web").admits()
     assert caplog.text.count("[RLK259]") == listens
     assert ("cannot see whether others serve the same application: user 7 holds the name" in caplog.text) == listens
 
@@ -320,7 +346,7 @@ def test_a_helper_says_so_once_and_only_deny_refuses_there(
     for limiter in limiters * 2:
         assert limiter.hit("k").allowed == (on_unsafe != "deny")
     assert caplog.text.count("[RLK258]") == 1
-    assert ("By on_unsafe='deny' this process refuses every hit" in caplog.text) == (on_unsafe == "deny")
+    assert ("By on_unsafe='deny' such a process refuses every hit" in caplog.text) == (on_unsafe == "deny")
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert (world.looks, world.killed) == (0, [])
     assert limiters[0]._guard.alert == (on_unsafe == "deny")
@@ -341,7 +367,7 @@ def test_recycled_workers_are_warned_of(
     for options in ({"allow_per_process": True}, {"workers": 1}, {}):
         Limiter("5/minute", **options)  # type: ignore[arg-type]
     assert caplog.text.count("[RLK257]") == 1
-    assert "the server recycles its worker (max_requests = 20)" in caplog.text
+    assert "the server ends its worker after a while (max_requests = 20)" in caplog.text
 
 
 def test_one_worker_of_a_reloaded_server_serves(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +392,7 @@ def test_a_worker_beside_the_others_refuses_and_is_not_ended(world: World, caplo
 def test_a_fork_of_an_application_made_before_it_cannot_boot(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[Any] = []
     monkeypatch.setattr(process_guard, "fail_to_boot", ended.append)
-    guarded = GuardedStore("memory://", serves=True)
+    guarded = GuardedStore("memory://", policy="web")
     guarded.guard.leave_if_refused()
     assert ended == []
     world.seen = Workers(4, "gunicorn is starting 4 workers")
@@ -394,7 +420,7 @@ def test_an_accepted_multiple_is_logged(
 
 def test_a_server_that_forks_for_each_request_is_ended_itself(world: World) -> None:
     world.seen = Workers(4, "werkzeug is serving with up to 4 processes", per_request=True)
-    assert not GuardedStore("memory://", serves=True).decide(CHARGE, "raise").allowed
+    assert not GuardedStore("memory://", policy="web").decide(CHARGE, "raise").allowed
     assert world.killed == [(os.getppid(), signal.SIGTERM)]
 
 
@@ -410,7 +436,7 @@ def test_a_shared_store_needs_no_guard(world: World) -> None:
 
 
 def test_a_forked_child_looks_for_itself(world: World) -> None:
-    guarded = GuardedStore("memory://", serves=True)
+    guarded = GuardedStore("memory://", policy="web")
     guarded.decide(CHARGE, "raise")
     assert not guarded.guard.alert
     child = os.fork()

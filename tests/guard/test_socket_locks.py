@@ -93,7 +93,7 @@ class Started:
         return one.stdout.readline().strip()
 
     def holder(self, number: int = 0) -> str:
-        return repr(Sibling(self.all[number].pid, os.getpid(), "another port"))
+        return repr(Sibling(self.all[number].pid, os.getpid(), socket_locks.OTHER_PORT))
 
 
 @pytest.fixture
@@ -134,12 +134,15 @@ def test_only_numbers_of_ports_and_sockets_may_differ(
         ({"SUPERVISOR_PROCESS_NAME": "web_01"}, True),
         ({"INVOCATION_ID": "0f3c"}, True),
         ({"MEMORY_PRESSURE_WATCH": "/sys/fs/cgroup/site@8002.service/memory.pressure"}, True),
+        ({"HTTP_PORT": "8002"}, True),
+        ({"SITE_ID": "2"}, False),
+        ({"REPORT": "x"}, False),
         ({"DATABASE_URL": "postgres://host/db2"}, False),
         ({"DJANGO_SETTINGS_MODULE": "other.settings"}, False),
     ],
     ids=lambda value: str(value) if isinstance(value, bool) else next(iter(value)),
 )
-def test_a_replica_has_the_same_environment_whatever_its_numbers(
+def test_a_replica_has_the_same_environment_but_for_its_port_and_number(
     env: dict[str, str], same: bool, started: Started
 ) -> None:
     first = {

@@ -166,7 +166,20 @@ def replaces_another() -> bool:
 
 def end_this_process() -> None:
     """Make this process end, with SIGTERM as from its server, after the responses in progress."""
-    timer = threading.Timer(LAST_RESPONSES_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
+    _end_soon(os.getpid())
+
+
+def end_this_server() -> None:
+    """Make the server of this process end with it, if this is its only worker: it would start another one for ever."""
+    worker = detected()
+    if worker is None or worker.manager is None or worker.manager != os.getppid() or worker.count > 1:
+        end_this_process()
+    else:  # for uWSGI's master SIGTERM means a reload
+        _end_soon(worker.manager, signal.SIGINT if "uwsgi" in sys.modules else signal.SIGTERM)
+
+
+def _end_soon(pid: int, number: int = signal.SIGTERM) -> None:
+    timer = threading.Timer(LAST_RESPONSES_SECONDS, os.kill, (pid, number))
     timer.daemon = True
     timer.start()
 

@@ -47,11 +47,16 @@ class NoProofError(Exception):
 
 
 class _Held(Protocol):
+    def is_intact(self) -> bool: ...
+
     def close(self) -> None: ...
 
 
 _held: dict[str, _Held] = {}
 """What keeps the names of this process."""
+
+_asked: dict[str, tuple[socket.socket, Holder]] = {}
+"""Connections to holders of names: each stands in the holder's queue, so there is one for each, as long as both live."""
 
 _lock = Lock()
 """One thread at a time: closing a descriptor of a file that another thread has locked would release its lock."""
@@ -69,7 +74,8 @@ def claim(*identity: str) -> Holder | None:
     """
     with _lock:
         name = _name(identity)
-        if name in _held:
+        held = _held.get(name)
+        if held is not None and held.is_intact():
             return None
         try:
             taken = _take(name)
@@ -118,37 +124,92 @@ def _by_socket(name: str) -> _Held | Holder:
             if error.errno != errno.EADDRINUSE:
                 return _by_file(name)
         else:
-            return one
-        holder = _holder_of_socket(address)
+            _hang_up(name)
+            return _BoundSocket(one)
+        holder = _holder_of_socket(name, address)
         if holder is not None:
             return holder
     raise NoProofError("another process is taking and leaving the name at the same time")
 
 
-def _holder_of_socket(address: str) -> Holder | None:
+class _Own:
+    """A descriptor of this library, and the file behind it: an application that closes all may get its number again."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._file = os.fstat(descriptor)
+
+    def is_intact(self) -> bool:
+        """Whether the descriptor is still this library's."""
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.fstat(self._descriptor), self._file)
+        return False
+
+
+class _BoundSocket(_Own):
+    """A socket that has the name. Who asks whose it is stands in its queue, which is emptied when it is looked at."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        super().__init__(bound.fileno())
+        bound.setblocking(False)
+        self._bound = bound
+
+    def is_intact(self) -> bool:
+        """Whether it has the name still."""
+        if not super().is_intact():
+            return False
+        with contextlib.suppress(OSError):
+            while True:
+                self._bound.accept()[0].close()
+        return True
+
+    def close(self) -> None:
+        """Let go of the name."""
+        if super().is_intact():
+            self._bound.close()
+        else:
+            self._bound.detach()
+
+
+def _holder_of_socket(name: str, address: str) -> Holder | None:
     """Who holds a name, by the credentials of the socket (SO_PEERCRED of unix(7)); None if it has let go."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
-        one.setblocking(False)
-        try:
-            one.connect(address)
-            pid, uid, _ = struct.unpack("3i", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        except ConnectionRefusedError:
-            return None
-        except OSError as error:
-            raise NoProofError(
-                f"the process that holds the name does not say whose it is ({error.strerror})"
-            ) from error
+    if name in _asked:
+        one, holder = _asked[name]
+        with contextlib.suppress(OSError):
+            try:
+                one.recv(1)
+            except BlockingIOError:  # nothing is ever sent: it would wait for as long as the holder lives
+                return holder
+        _hang_up(name)
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    one.setblocking(False)
+    try:
+        one.connect(address)
+        pid, uid, _ = struct.unpack("3i", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    except ConnectionRefusedError:
+        one.close()
+        return None
+    except OSError as error:
+        one.close()
+        raise NoProofError(f"the process that holds the name does not say whose it is ({error.strerror})") from error
     if uid != os.geteuid():
+        one.close()
         raise NoProofError(f"user {uid} holds the name")
-    return Holder(pid, parent_of(pid))
+    _asked[name] = one, Holder(pid, parent_of(pid))
+    return _asked[name][1]
 
 
-class _LockedFile:
+def _hang_up(name: str) -> None:
+    if name in _asked:
+        _asked.pop(name)[0].close()
+
+
+class _LockedFile(_Own):
     """A file with a record lock, which the kernel releases when the process ends; removed by a process that ends well."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
+        super().__init__(descriptor)
         self._path = path
-        self._descriptor = descriptor
         self._owner = os.getpid()
 
     def close(self) -> None:
@@ -156,7 +217,8 @@ class _LockedFile:
         if os.getpid() == self._owner:
             with contextlib.suppress(OSError):
                 self._path.unlink()
-        os.close(self._descriptor)
+        if self.is_intact():
+            os.close(self._descriptor)
 
 
 def _by_file(name: str) -> _Held | Holder:
@@ -213,6 +275,8 @@ def _release_all() -> None:
     for held in _held.values():
         held.close()
     _held.clear()
+    for name in list(_asked):
+        _hang_up(name)
 
 
 def _forget() -> None:

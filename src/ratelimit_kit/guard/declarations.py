@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from ratelimit_kit.core.validation import check_switch, nearest
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
@@ -32,6 +32,9 @@ class Processes(NamedTuple):
             )
         declared(self.workers)
         declared_hosts(self.hosts)
+
+
+NOTHING_SAID: Final = Processes()
 
 
 class Declarations:

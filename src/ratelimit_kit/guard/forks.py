@@ -6,7 +6,9 @@ listening sockets too. It serves nobody, so it is no sibling; but what it counts
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 
 from ratelimit_kit.core.fork import in_forked_child
 from ratelimit_kit.guard.checks import per_request_limiters
@@ -35,7 +37,21 @@ def _parent() -> int | None:
     """The process that has started this one, if it still runs."""
     if _forked_from:
         return _forked_from[0] if _forked_from[0] == os.getppid() else None
-    return parent_by_multiprocessing()
+    return parent_by_multiprocessing() or _parent_of_the_same_program()
+
+
+def _parent_of_the_same_program() -> int | None:
+    """The parent, if it runs this very program: then it has forked this process before this module was imported."""
+    parent = os.getppid()
+    with contextlib.suppress(OSError, AttributeError):
+        if all(_told(parent, what) == _told("self", what) for what in ("cmdline", "exe")):
+            return parent
+    return None
+
+
+def _told(pid: int | str, what: str) -> object:
+    path = Path(f"/proc/{pid}/{what}")
+    return path.readlink() if what == "exe" else path.read_bytes()
 
 
 def serves(*, policy: bool) -> bool:

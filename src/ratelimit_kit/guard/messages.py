@@ -68,7 +68,7 @@ def added(store: str, workers: Workers) -> LateWorkersError:
     which = "this process" if workers.beside else "all but one of them"
     return LateWorkersError(
         f"{store} counts per process, and {told}: {which} may not decide, because each client would get more than "
-        'its quota. Remove them again (gunicorn: kill -TTOU), or use store="redis://..."'
+        'its quota. Use store="redis://...", or reload the server with one worker (gunicorn: kill -HUP)'
     )
 
 
@@ -83,19 +83,20 @@ def sibling(store: str, found: Sibling) -> LateWorkersError:
 
 def helper(store: str, *, refuses: bool) -> HelperProcessWarning:
     """The warning for a process that the application has started, and that decides; it may refuse to."""
-    consequence = ". By on_unsafe='deny' this process refuses every hit" if refuses else ""
+    consequence = ". By on_unsafe='deny' such a process refuses every hit" if refuses else ""
     return HelperProcessWarning(
-        f"this process was started by the application (a pool, a task queue) and has counters of its own: {store} counts per "
-        f'process, and each process admits its full quota. Use store="redis://...", or set workers=1 if only one of '
-        f"them decides{consequence}"
+        f"{store} counts per process, and this process was started by the application itself (multiprocessing, Celery or the "
+        "like): it has counters of its own, so each such process, and each that replaces one, admits the full quota. Use "
+        'store="redis://..."; if that is meant, set allow_per_process=True (workers=1 if only one of them decides)'
+        f"{consequence}"
     )
 
 
 def recycled(store: str, setting: str) -> RecycledWorkersWarning:
     """The warning for a server that replaces its worker; `setting` says after what."""
     return RecycledWorkersWarning(
-        f"{store} counts per process, and the server recycles its worker ({setting}): each time, every client gets a new "
-        'quota. Use store="redis://...", or leave that setting out'
+        f"{store} counts per process, and the server ends its worker after a while ({setting}): with the next one, every client "
+        'gets a new quota. Use store="redis://...", or leave that setting out; if that is meant, set allow_per_process=True'
     )
 
 

@@ -24,7 +24,7 @@ from ratelimit_kit.errors import (
     StartupWarning,
 )
 from ratelimit_kit.guard import forks, messages
-from ratelimit_kit.guard.abort import end_the_server, end_this_process, fail_to_boot, leave, refuse
+from ratelimit_kit.guard.abort import end_the_server, end_this_process, end_this_server, fail_to_boot, leave, refuse
 from ratelimit_kit.guard.declarations import Declarations, Processes
 from ratelimit_kit.guard.platforms import Platform
 from ratelimit_kit.guard.siblings import RECHECK_SECONDS, Search
@@ -35,7 +35,8 @@ class ProcessGuard:
     """Ensures that only one process uses `store` (its name in messages).
 
     `alert` is true while `admits` must be called before a decision; `problem` is what was found.
-    `serves` is true if every decision is about a request. A store that is not `per_process` needs no
+    `serves` is true if every decision is about a request. `when_serving` is what a process does before its first decision on
+    a store that needs no guard, and again before others until it returns true. A store that is not `per_process` needs no
     guard, but its options are checked.
     """
 
@@ -48,6 +49,7 @@ class ProcessGuard:
         per_process: bool,
         per_host: bool = False,
         serves: bool,
+        when_serving: Callable[[], bool] | None = None,
         remedy: str = "",
     ) -> None:
         self._declared = Declarations(store, said, per_process=per_process, per_host=per_host, remedy=remedy)
@@ -55,11 +57,12 @@ class ProcessGuard:
         self._serves = serves
         self._listener = listener
         self._on_unsafe = said.on_unsafe
+        self.when_serving = None if per_process else when_serving
         self._renew()
         _guards.add(self)
 
     def _renew(self) -> None:
-        self.alert = self._declared.per_process
+        self.alert = self._declared.per_process or self.when_serving is not None
         self.problem: StartupRefused | HelperProcessWarning | None = None
         self._last = _LastLook()
 
@@ -89,6 +92,9 @@ class ProcessGuard:
 
     def admits(self) -> bool | None:
         """Whether this process may decide; None if a sibling may be about to exit: then ask again a little later."""
+        if not self._declared.per_process:
+            self.alert = self.when_serving is not None and not self.when_serving()
+            return True
         if self.problem is not None and time.monotonic() < self._last.valid_until:
             return not self.closed
         if self._declared.settles():
@@ -131,15 +137,14 @@ class ProcessGuard:
         """Look for a sibling: several servers with one worker each may share a socket, so their numbers are not enough."""
         search.advance(again=self.problem is None and search.sibling is None)
         self._tell_once(messages.other_port(self._store, search.other_port) if search.other_port else None)
-        self._tell_once(messages.blind(self._store, search.blind) if search.blind and search.listens else None)
+        blind = search.blindness(policy=self._serves)
+        self._tell_once(messages.blind(self._store, blind) if blind else None)
         answer = search.answer()
         if answer is None and self.problem is None:
             return None
         if answer:
-            self._settled()
-            self.alert = search.sibling is not None  # a replica that may be about to exit
             search.goes_on()
-            return True
+            return self._settled()
         self._last.valid_until = time.monotonic() + RECHECK_SECONDS
         if search.sibling is None:  # the look that was begun is not finished yet
             return not self.closed
@@ -207,7 +212,7 @@ class _LastLook:
     def __init__(self) -> None:
         self.valid_until = 0.0
         self.told = False
-        self.end: Callable[[], None] | None = end_this_process
+        self.end: Callable[[], None] | None = end_this_server
         """How this process is ended, unless it is being ended."""
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Final
 
 from ratelimit_kit.background import Background
-from ratelimit_kit.guard import claims, listening, socket_locks
-from ratelimit_kit.guard.socket_locks import OTHER_PORT, Sibling
+from ratelimit_kit.guard import claims, forks, listening, socket_locks
+from ratelimit_kit.guard.socket_locks import Sibling
 from ratelimit_kit.guard.workers.detection import detected, tested
 
 OVERLAP_SECONDS: Final = 5.0
@@ -54,14 +54,16 @@ class Search:
         self.other_port: Sibling | None = None
         self.blind = ""
         self.listens = False
+        self._succeeds = False
+        """Whether a predecessor holds a name that this process has to take over."""
         self._times = _Times()
-        self._look: Generator[None, None, None] | None = None
+        self._look = _Look()
         self._lock = Lock()
 
     @property
     def is_unfinished(self) -> bool:
         """Whether a look has begun that another slice must finish."""
-        return self._look is not None
+        return self._look.steps is not None
 
     @property
     def pause(self) -> float:
@@ -70,22 +72,26 @@ class Search:
 
     def advance(self, *, again: bool = True) -> None:
         """Do one slice of a look; begin one if none has begun, and it is time or `again` says so."""
+        if self._look.is_within:
+            return
         with self._lock:
             now = time.monotonic()
-            if self._look is None:
+            if self._look.steps is None:
                 if not again and now < self._times.due:
                     return
                 self._times.begin(now)
-                self._look = self._looks()
-            if next(self._look, self) is self:
-                self._look = None
+                self._look.steps = self._looks()
+            self._look.step()
+
+    def blindness(self, *, policy: bool) -> str:
+        """Why a process that serves cannot find siblings; empty if it can."""
+        return self.blind if self.listens or forks.serves(policy=policy) else ""
 
     def answer(self) -> bool | None:
         """Whether this process may decide; None while a look is unfinished, or a sibling may be about to exit."""
         if self.sibling is None:
-            return None if self.is_unfinished else True
-        waited = time.monotonic() >= self._times.since + OVERLAP_SECONDS
-        return False if waited else (True if self.sibling.where == OTHER_PORT else None)
+            return None if self.is_unfinished and not self._look.is_within else True
+        return False if time.monotonic() >= self._times.since + OVERLAP_SECONDS else None
 
     def goes_on(self) -> None:
         """Go on looking in a thread for the first seconds, where there are threads."""
@@ -98,16 +104,16 @@ class Search:
     def round(self) -> bool:
         """Do a whole look with pauses, and raise the alarm if it finds something; whether there should be another."""
         self.advance()
-        while self.is_unfinished:
+        while self.is_unfinished and not self._watcher.stops:
             time.sleep(PAUSE_SECONDS)
             self.advance()
         if self.sibling or self.other_port or self.blind:
             self._alarm()
-        return time.monotonic() < self._times.first + WATCH_SECONDS
+        return self._succeeds or time.monotonic() < self._times.first + WATCH_SECONDS
 
     def _looks(self) -> Generator[None, None, None]:
         """One look, from the first descriptor to what it means."""
-        found = None
+        found, self._succeeds, blind = None, False, ""
         try:
             addresses = set()
             for address in listening.addresses():
@@ -117,28 +123,53 @@ class Search:
                     addresses.add(address)
             self.listens = bool(addresses)
             found = yield from socket_locks.on_the_same_socket(sorted(addresses))
-            if found is not None and _is_predecessor(found):
-                found = None
-            elif found is None and addresses:
+            if found is None and addresses:
                 found = self._elsewhere()
+            if found is not None and found.pid == _manager() == os.getppid():
+                found = None  # a reloader, or a master that has loaded the application too
+            elif found is not None and _is_predecessor(found):
+                found, self._succeeds = None, True
         except claims.NoProofError as error:
-            self.blind = str(error)
+            found, blind = self.sibling, str(error)  # what cannot be seen has not gone
+        self.blind = blind
         self._times.end(found is not None)
         self.sibling = found
 
     def _elsewhere(self) -> Sibling | None:
         """A replica on another port; what may be another site there is remembered once it has stayed for a while."""
-        if "PYTEST_XDIST_WORKER" in os.environ:
+        if "PYTEST_XDIST_WORKER" in os.environ or tested():
             return None
         manager = _manager()
         parent = os.getppid() if manager is None else claims.parent_of(manager)
-        replica = None if os.isatty(0) else socket_locks.on_another_port(parent, replica=True)
+        replica = None if os.isatty(0) or forks.is_helper() else socket_locks.on_another_port(parent, replica=True)
         other = socket_locks.on_another_port(parent)
         if replica is not None:
-            return None if _is_predecessor(replica) else replica
+            return replica
         if other is not None and not _is_predecessor(other) and self._times.are_late():
             self.other_port = other
         return None
+
+
+class _Look:
+    """A look in progress, step by step."""
+
+    def __init__(self) -> None:
+        self.steps: Generator[None, None, None] | None = None
+        self._thread = 0
+
+    @property
+    def is_within(self) -> bool:
+        """Whether this thread is in a step already: a signal handler, or a log, may hit within one."""
+        return self._thread == get_ident()
+
+    def step(self) -> None:
+        """Do the next step."""
+        self._thread = get_ident()
+        try:
+            if self.steps is not None and next(self.steps, self) is self:
+                self.steps = None
+        finally:
+            self._thread = 0
 
 
 class _Times:
@@ -168,8 +199,14 @@ class _Times:
 
 
 def _is_predecessor(found: Sibling) -> bool:
-    """Whether a sibling is another worker of the same server: its workers replace each other."""
-    return found.parent == os.getppid() == _manager()
+    """Whether a sibling is another worker of the same server, whose workers replace each other.
+
+    So does a server that upgrades itself by starting its successor (gunicorn's USR2): its master is the new one's parent.
+    """
+    manager = _manager()
+    if manager is None or manager != os.getppid():
+        return False
+    return found.parent in {manager, claims.parent_of(manager)} - {0, 1}
 
 
 def _manager() -> int | None:

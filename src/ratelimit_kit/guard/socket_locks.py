@@ -24,10 +24,22 @@ SOCKET: Final = "socket"
 COMMAND: Final = "command"
 REPLICA: Final = "replica"
 
-OTHER_PORT: Final = "another port"
+OTHER_PORT: Final = "another port or socket"
 
-VOLATILE: Final = frozenset({"INVOCATION_ID", "SUPERVISOR_PROCESS_NAME", "PS", "_"})
-"""Variables in which systemd, supervisord, honcho and shells give each process a value of its own."""
+VOLATILE: Final = frozenset(
+    {
+        *("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LISTEN_PID", "NOTIFY_SOCKET"),
+        *("MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "CREDENTIALS_DIRECTORY"),
+        *("SUPERVISOR_PROCESS_NAME", "PS", "CIRCUS_WID", "NODE_APP_INSTANCE", "pm_id", "unique_id", "_"),
+    }
+)
+"""Variables in which systemd, supervisord, honcho, circus, pm2 and shells give each process a value of its own."""
+
+_NUMBERED: Final = re.compile(r"^-[bpn]$|^--?.*(port|bind|listen|http|socket|log|pid|name|stats|instance)")
+"""Options whose numbers say where a process listens, or which of several it is."""
+
+_ADDRESS: Final = re.compile(r":\d+$|\.sock$|\.socket$|^unix:")
+"""Words that are an address, whatever option they belong to."""
 
 _claimed: set[Address] = set()
 """The addresses for which this process holds the name."""
@@ -65,29 +77,57 @@ def on_the_same_socket(addresses: list[Address]) -> Look:
 
 
 def _identity(address: Address) -> tuple[str, ...]:
-    return SOCKET, _namespace(), *address
+    """What siblings have in common: a port on all addresses is one, by IPv4 and by IPv6."""
+    host, _, port = address.text.rpartition(":")
+    text = f"*:{port}" if host in {"0.0.0.0", "::"} else address.text  # noqa: S104 - compared
+    return SOCKET, _namespace(), text, address.link
 
 
 def on_another_port(parent: int, *, replica: bool = False) -> Sibling | None:
     """Hold the name of this command under a parent process, whatever the port; return the sibling that holds it.
 
-    A `replica` also has the same folder and the same environment, whatever the numbers in it.
+    A `replica` also has the same folder and the same environment, but for ports and what its supervisor numbers.
     """
-    command = [_without_numbers(str(word)) for word in sys.argv]
-    identity = [COMMAND, str(parent), *command]
+    command = _command()
+    if command is None:
+        return None
+    identity = [COMMAND, str(parent), _namespace("pid"), *command]
     if replica:
-        variables = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name not in VOLATILE]
-        told = hashlib.sha256(
-            re.sub(r"(?<![A-Za-z])\d+", "#", "\0".join(variables)).encode("utf-8", "surrogateescape")
-        ).hexdigest()
+        variables = [f"{name}={value}" for name, value in sorted(os.environ.items()) if not _is_volatile(name, value)]
+        told = hashlib.sha256("\0".join(variables).encode("utf-8", "surrogateescape")).hexdigest()
         identity = [REPLICA, *identity, _folder(), sys.prefix, told]
     holder = claims.claim(*identity)
     return None if holder is None else Sibling(*holder, OTHER_PORT)
 
 
-def _without_numbers(word: str) -> str:
-    """A word of the command without the number of a port or of a socket's file."""
-    return re.sub(r"(?<!\w)\d+$|\d+(?=\.sock$)", "#", word)
+def _command() -> list[str] | None:
+    """What this process was told to run, without the numbers of ports and sockets; None if that is not known."""
+    uwsgi, mod_wsgi = sys.modules.get("uwsgi"), sys.modules.get("mod_wsgi")
+    if mod_wsgi is not None:
+        return ["mod_wsgi", str(mod_wsgi.process_group)]
+    if uwsgi is not None:
+        words = [word for name, value in sorted(uwsgi.opt.items()) for word in (f"--{name}", _text(value))]
+    else:
+        words = sys.orig_argv[1:]
+    if not words or words == ["-"]:
+        return None
+    return [_without_numbers(before, word) for before, word in zip(["", *words], words, strict=False)]
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _is_volatile(name: str, value: str) -> bool:
+    return name in VOLATILE or (name.upper().endswith("PORT") and value.isdecimal())
+
+
+def _without_numbers(before: str, word: str) -> str:
+    """A word of the command, without numbers if the option before it, or its own, is about ports, sockets or the like."""
+    option, equals, value = word.partition("=") if word.startswith("-") else (before, "", word)
+    if not (_NUMBERED.search(option.lower()) or _ADDRESS.search(value)):
+        return word
+    return (option + equals if equals else "") + re.sub(r"\d+", "#", value)
 
 
 def _folder() -> str:
@@ -136,10 +176,10 @@ def _listening_on(port: int) -> Generator[None, None, set[str]]:
     return sockets
 
 
-def _namespace() -> str:
-    """The network namespace: the same address in another container is another address."""
+def _namespace(kind: str = "net") -> str:
+    """A namespace of this process: the same address in another container is another address."""
     try:
-        return str(Path("/proc/self/ns/net").readlink())
+        return str(Path(f"/proc/self/ns/{kind}").readlink())
     except OSError:
         return ""
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ratelimit_kit.census import Census
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.fixed_window import FixedWindow
 from ratelimit_kit.core.limit import Limit
@@ -56,19 +57,25 @@ def counted_beside(decision: Decision, local: Decision) -> Decision:
 class LocalCounters:
     """This process's counters, by full limits or by its share of them, from the first outage on.
 
-    The share is one of the declared number of workers, else of the detected one, else 1. A limit below that number
+    The share is one of the declared number of workers, else of those that the census has last counted, else of the
+    detected one, else 1. A limit below that number
     becomes 1, so all workers together then admit more than the limit.
     """
 
-    def __init__(self, workers: int | None) -> None:
+    def __init__(self, workers: int | None, census: Census | None = None) -> None:
         self._declared = workers
+        self._census = census
         self._store = MemoryStore(max_keys=MAX_KEYS)
         self._divisor = 0
 
     @property
     def workers(self) -> int | None:
-        """The number of serving processes, if it is declared or detected."""
-        found = declared(self._declared) or detected()
+        """The number of serving processes, if it is declared, counted or detected."""
+        word = declared(self._declared)
+        population = self._census.population if self._census is not None else None
+        if word is None and population is not None:
+            return population.processes
+        found = word or detected()
         return None if found is None else found.count
 
     @property

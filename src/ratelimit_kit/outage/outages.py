@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from ratelimit_kit.census import Census
 from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.events import Event, Listener
@@ -39,11 +40,11 @@ class Outages:
     makes a limit fail open, else a flood could switch off limits. `outcomes` are those of the rules in force, in a policy.
     """
 
-    def __init__(self, name: str, on_event: Listener, workers: int | None) -> None:
+    def __init__(self, name: str, on_event: Listener, workers: int | None, census: Census | None = None) -> None:
         self._name = name
         self._on_event = on_event
         self.breaker = CircuitBreaker()
-        self.local = LocalCounters(workers)
+        self.local = LocalCounters(workers, census)
         self.beside_until = 0.0
         self.outcomes: Outcomes | None = None
         self._refusal: tuple[float, StoreError] | None = None

@@ -1,7 +1,6 @@
 """Stores keep the counters. A store decides a list of charges, all or nothing, in one step.
 
-This module holds the whole contract (Scope, Charge, Store, BaseStore) and `open_store`, which turns a URL into a
-store. Each store has a folder of its own and imports its client library only when it is used.
+This module holds the contract and `open_store`. Each store has a folder, and imports its client library when it is used.
 """
 
 from __future__ import annotations
@@ -156,6 +155,9 @@ class BaseStore:
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
+
+    def census(self, name: str, entry: str, seconds: float) -> Sequence[str] | None:
+        """Write an entry (unless empty) for some seconds (0: remove it); all that last, or None if there is no census."""
 
     async def adecide(self, charges: Sequence[Charge]) -> Verdicts:
         """Do what `decide` does."""

@@ -12,7 +12,7 @@ from ratelimit_kit.wsgi import HealthApplication, RateLimitMiddleware
 
 def make_policy():
     return Policy(
-        Rule("10/minute", key="ip"),
+        Rule(os.environ.get("LIMIT", "10/minute"), key="ip"),
         store=given_store(),
         exempt=["/healthz"],
         on_unsafe=os.environ.get("ON_UNSAFE", "shutdown"),

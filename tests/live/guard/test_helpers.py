@@ -37,7 +37,7 @@ def test_each_helper_says_once_that_it_counts_separately_and_goes_on(how: str) -
     said, log = result(how)
     assert said == f"admitted {5 * HOW[how]} and here 5", log
     assert log.count("[RLK258]") == HOW[how]
-    assert "this process was started by the application" in log
+    assert "this process was started by the application itself" in log
     assert log.count("RLK") == HOW[how]
 
 
@@ -46,7 +46,7 @@ def test_deny_refuses_in_the_helpers_and_not_in_their_parent(how: str) -> None:
     said, log = result(how, ON_UNSAFE="deny")
     assert said == "admitted 0 and here 5", log
     assert log.count("[RLK258]") == HOW[how]
-    assert log.count("By on_unsafe='deny' this process refuses every hit") == HOW[how]
+    assert log.count("By on_unsafe='deny' such a process refuses every hit") == HOW[how]
 
 
 @pytest.mark.parametrize("env", [{"STORE_URL": "host"}, {"RATELIMIT_KIT_WORKERS": "1"}], ids=["host", "declared"])

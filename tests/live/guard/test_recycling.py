@@ -32,7 +32,7 @@ def test_a_recycled_worker_is_warned_of_and_starts(server: str) -> None:
     with running([word.replace("{port}", str(port)) for word in command], port, cwd=APPS) as process:
         assert request(port, method="GET").status == 200
         assert process.text().count("[RLK257]") == 1, process.text()
-        assert f"the server recycles its worker ({setting})" in process.text()
+        assert f"the server ends its worker after a while ({setting})" in process.text()
         assert "RLK202" not in process.text()
 
 

@@ -130,7 +130,7 @@ def test_of_processes_on_several_ports_behind_nginx_one_decides(server: str, tmp
     ):
         all_serve(process, ports)
         until(lambda: statuses(port, 2) is not None and "[RLK202]" in process.text(), process, 30)
-        assert "serves the same application on another port" in process.text()
+        assert "serves the same application on another port or socket" in process.text()
         assert 200 not in statuses(port, 10)
 
 

@@ -152,6 +152,23 @@ def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
     yield from (_of_finding(store, error) for error in errors)
     yield from _of_facts(facts, refused, type(store).__name__)
     yield from _counting(store)
+    yield from _census(policy)
+
+
+def _census(policy: Policy) -> Iterator[Finding]:
+    """Who serves by this policy at this moment, as the processes tell each other in a shared store."""
+    seen = policy.health().checks["workers"][0]
+    if "processes" in seen:
+        number, hosts, versions = (seen[name] for name in ("processes", "hosts", "versions"))
+        found = f"serving by the policy {policy.name!r}: {number} processes, on {hosts} host" + (
+            "" if hosts == 1 else "s"
+        )
+        if versions > 1:
+            found += f", with {versions} versions of its limits"
+            fix = "wait for the deployment to end; two sites on one store need two names: name="
+            yield Finding("census", "warn", found, fix, "RLK260")
+        else:
+            yield Finding("census", "pass", found)
 
 
 @contextlib.contextmanager

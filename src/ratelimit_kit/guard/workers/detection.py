@@ -1,8 +1,7 @@
 """Detects how many workers the server of this process runs, with one small probe per server.
 
-A probe returns what it found, or None if its server is not running. It reads the server's merged
-settings (flags, configuration files and environment), and never breaks the application.
-waitress, daphne, cheroot, wsgiref and runserver always have one process and need no probe.
+A probe reads the server's merged settings, returns None if it is not running, and never breaks the application.
+waitress, daphne, cheroot, wsgiref and runserver have one process and need no probe.
 """
 
 from __future__ import annotations
@@ -46,10 +45,26 @@ def _uwsgi() -> Workers | None:
     if module is None:
         return None
     number = module.worker_id()
+    if number == 0 and any(getattr(module, name, int)() for name in ("mule_id", "i_am_the_spooler")):
+        found = f"uWSGI runs mules or spoolers beside {module.numproc} workers"
+        return Workers(module.numproc + 1, found, number=module.numproc + 1, initial=module.numproc, beside=True)
     found = f"uWSGI is starting {module.numproc} workers (processes = {module.numproc})"
     manager = module.masterpid() or None  # without a master, nothing replaces a worker
-    recycles = first_set(module.opt, "max-requests", "max-worker-lifetime", "reload-on-rss", "evil-reload-on-rss")
+    recycles = first_set(module.opt, *_RECYCLING)
     return Workers(module.numproc, found, number=number or 1, respawns=number > 0, manager=manager, recycles=recycles)
+
+
+_RECYCLING = [
+    "max-requests",
+    "max-worker-lifetime",
+    "reload-on-rss",
+    "reload-on-as",
+    "reload-on-uss",
+    "evil-reload-on-rss",
+    "evil-reload-on-as",
+    "idle",
+]
+"""The options by which uWSGI ends a worker."""
 
 
 def _mod_wsgi() -> Workers | None:
@@ -238,7 +253,11 @@ def packages_that_led_here() -> Iterator[str]:
 
 
 def tested() -> bool:
-    """Whether pytest runs this process, and not only the one that has started it."""
+    """Whether pytest, unittest or Django's `manage.py test` runs this process, and not only the one that has started it."""
+    if ("django.test.runner" in sys.modules and "test" in sys.argv[1:2]) or "".join(sys.argv[:1]).endswith(
+        "-m unittest"
+    ):
+        return True
     return "_pytest" in sys.modules and ("PYTEST_CURRENT_TEST" in os.environ or "_pytest" in packages_that_led_here())
 
 

@@ -14,11 +14,12 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from ratelimit_kit.core.decision import Decision, LazyDecision, Verdict
+from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.limit import Limit, Peek
 from ratelimit_kit.errors import StoreError
-from ratelimit_kit.stores import Charge, check_charges, check_refunds
+from ratelimit_kit.stores import Charge, census, check_charges, check_refunds
 from ratelimit_kit.stores.memcached.commands import Ask, Found, Read, Refused, Write, Writes, pause
-from ratelimit_kit.stores.memcached.states import States
+from ratelimit_kit.stores.memcached.states import MARGIN_SECONDS, States
 
 Clock = Callable[[], int]
 """Returns nanoseconds since the epoch, like `time.time_ns`."""
@@ -97,6 +98,11 @@ class Conversations:
         """Forget everything about the charges' keys and limits."""
         keys = sorted({self._states.key(charge) for charge in charges})
         return Job(keys, lambda _: self._reset(keys))
+
+    def census(self, name: str, entry: str, seconds: float) -> Job:
+        """Write an entry of the census; the result is the entries that last. See BaseStore."""
+        key = self._states.key_of("census", name)
+        return Job([key], lambda _: _census(key, entry, seconds, self._now))
 
     def ask(self, command: str) -> Job:
         """Ask every server for its `version` or `stats`; the result is what each reports, by its name."""
@@ -231,6 +237,20 @@ def _raised(outcome: Any) -> bool:
     if isinstance(outcome, StoreError):
         raise outcome
     return outcome is True
+
+
+def _census(key: str, entry: str, seconds: float, clock: Callable[[], int]) -> Conversation:
+    for attempt in count():
+        found, now = (yield Read([key])).get(key), clock()
+        lasting = census.read(found.value if isinstance(found, Found) else b"", now)
+        if not entry:
+            break
+        value = census.written(lasting, entry, now + round(seconds * MICROSECONDS) if seconds else None)
+        outcomes = yield Writes([Write(key, value, found, census.lifetime(lasting, now) + MARGIN_SECONDS)])
+        if _raised(outcomes[key]):
+            break
+        yield pause(attempt)
+    return list(lasting)
 
 
 def _ask(command: str) -> Conversation:

@@ -45,6 +45,10 @@ class States:
         text, limit, _ = charge
         return counter_key(self._prefix, limit.counter, text)
 
+    def key_of(self, what: str, name: str) -> str:
+        """The key of something else than a counter."""
+        return counter_key(self._prefix, what, name)
+
     def counting(self, limit: Limit) -> Limit:
         """The limit to count by: a sliding window is extended by the skew of the clocks, and its log must have room."""
         if not isinstance(limit, SlidingWindow):

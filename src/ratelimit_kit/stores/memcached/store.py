@@ -104,6 +104,11 @@ class MemcachedStore(BaseStore):
         await self._aclient.run(self._conversations.reset(charges))
         forget(charges)
 
+    def census(self, name: str, entry: str, seconds: float) -> Sequence[str]:
+        """Write an entry of the census and read the others, by compare-and-set; see BaseStore."""
+        entries: Sequence[str] = self._client.run(self._conversations.census(name, entry, seconds))
+        return entries
+
     def ping(self) -> None:
         """Return if every server responds; raise StoreUnavailableError if one does not."""
         self._client.run(self._conversations.ask("version"))

@@ -73,6 +73,11 @@ class Client:
         )
         self._building = Permits(1)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is one: not if only an async one was given."""
+        return self._address is not None or self._given is not None
+
     def call(self, work: Callable[[Any], Any], *, timed: bool = True) -> Any:
         """Acquire a permit, then run `work` on the client; raises StoreError on any failure.
 

@@ -15,13 +15,14 @@ from typing import Any, Final
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.core.validation import check_switch, known_options
 from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning, StoreError, StoreUnavailableError
-from ratelimit_kit.stores import BaseStore, Charge, Scope, Verdicts, check_refunds
+from ratelimit_kit.stores import Charge, Scope, Verdicts, check_refunds
 from ratelimit_kit.stores.denial_cache import forget, forget_all
 from ratelimit_kit.stores.keys import FORMAT, check_prefix, counter_key, key_prefix
 from ratelimit_kit.stores.redis.calls.arguments import Arguments
 from ratelimit_kit.stores.redis.calls.replies import TimedDecision, check_reply
 from ratelimit_kit.stores.redis.calls.scripts import BY_SERVER, BY_TEST
 from ratelimit_kit.stores.redis.calls.shapes import Shapes
+from ratelimit_kit.stores.redis.census import CensusStore
 from ratelimit_kit.stores.redis.checks import (
     client_findings,
     refuse_other,
@@ -44,7 +45,7 @@ _SPECIAL: Final = re.compile(r"[\\*?\[\]]")
 """What has a meaning in Redis's patterns, unless a backslash stands before it."""
 
 
-class RedisStore(BaseStore):
+class RedisStore(CensusStore):
     """Counters in Redis (or a server with its protocol and Lua), shared by all processes that use it.
 
     `url` is `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, optionally with

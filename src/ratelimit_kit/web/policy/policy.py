@@ -93,7 +93,7 @@ class Policy:
             observer,
             Processes(workers, hosts, allow_per_process, on_unsafe),
             deny_cache=deny_cache,
-            serves=True,
+            policy=self.name,
         )
         ruleset = RuleSet(
             rules,

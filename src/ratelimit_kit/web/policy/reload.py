@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from ratelimit_kit.census import version_of
 from ratelimit_kit.core.events import Event
 from ratelimit_kit.core.fork import with_lock
 from ratelimit_kit.errors import OptionError, RateLimitKitError, ReloadError
@@ -131,6 +132,9 @@ class RulesInForce:
         self._ruleset = ruleset
         self.outcomes: Outcomes = ruleset.outcomes(self._decorated)
         ruleset.store.outages.outcomes = self.outcomes
+        ruleset.store.census.version = version_of(
+            f"{bound.name} {limit}" for bound in ruleset.matching.rules for limit in bound.rule.limits
+        )
 
     def _renew(self, file: PolicyFile) -> None:
         found = file.changed(self._ruleset, self._check)

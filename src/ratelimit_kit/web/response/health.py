@@ -94,6 +94,8 @@ def _workers(store: GuardedStore) -> dict[str, Any]:
     check: dict[str, Any] = {"componentType": "system"}
     if store.workers is not None:
         check["observedValue"] = store.workers
+    if store.census.population is not None:
+        check |= {"observedValue": store.census.population.processes, **store.census.population._asdict()}
     if problem is None:
         return {**check, "status": "pass"}
     output = f"several processes count separately [{problem.rlk}]; the log has the details"

@@ -189,3 +189,10 @@ def _verdicts(charges: Sequence[Charge], now: int, numbers: Iterator[int], *, ad
             peek = limit.peek((end, count, born) if end else None, now, 0 if admitted else cost)
             found.append(Verdict(peek.fits, limit, peek.remaining, peek.wait, peek.reset, max(now, born)))
     return found
+
+
+def read_lines(reply: Reply) -> Sequence[str]:
+    """The lines of a reply that is a text; raises InvalidReply for any other."""
+    if not isinstance(reply, bytes | str):
+        raise InvalidReply(f"expected a text, got {reply!r}")
+    return (reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply).splitlines()

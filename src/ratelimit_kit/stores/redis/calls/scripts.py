@@ -48,3 +48,4 @@ def pack_texts(arguments: Iterable[Any]) -> bytes:
 
 BY_SERVER = scripts("server_clock.lua")
 BY_TEST = scripts("given_clock.lua")
+CENSUS = Script("server_clock.lua", "census.lua")
