@@ -90,7 +90,7 @@ def test_health_shows_who_serves_without_taking_part(clock: list[float]) -> None
     store = Shared()
     store.entries = ["a:x:1", "b:y:1"]
     made = policy(store)
-    made._store.census.begin = lambda: True  # type: ignore[method-assign]
+    made._store.local.census.begin = lambda: True  # type: ignore[method-assign]
     made._store.guard.when_serving = lambda: True
     assert made.health().checks["workers"] == [
         {"componentType": "system", "observedValue": 2, "processes": 2, "hosts": 2, "versions": 1, "status": "pass"}
@@ -110,7 +110,7 @@ def test_another_version_is_told_of_once(clock: list[float], caplog: pytest.LogC
     other = policy(store, "6/minute")
     decide(made)
     assert "RLK260" not in caplog.text
-    store.entries.append(f"another:host:{other._store.census.version}")
+    store.entries.append(f"another:host:{other._store.local.census.version}")
     for _ in range(3):
         clock[0] += BEAT_SECONDS
         decide(made)
@@ -121,7 +121,7 @@ def test_another_version_is_told_of_once(clock: list[float], caplog: pytest.LogC
 def test_the_same_limits_are_one_version_in_any_order() -> None:
     assert version_of(["a", "b"]) == version_of(["b", "a"]) != version_of(["a", "c"])
     versions = [
-        policy(Shared(), *limits)._store.census.version for limits in (["5/minute"], ["5/minute"], ["6/minute"])
+        policy(Shared(), *limits)._store.local.census.version for limits in (["5/minute"], ["5/minute"], ["6/minute"])
     ]
     assert versions[0] == versions[1] != versions[2]
 
@@ -133,9 +133,9 @@ def test_in_an_outage_nothing_happens_and_the_last_number_stays(clock: list[floa
     store.away = True
     clock[0] += BEAT_SECONDS
     decide(made)
-    made._store.census.look()
-    made._store.census.leave()
-    assert made._store.census.population == Population(1, 1, 1)
+    made._store.local.census.look()
+    made._store.local.census.leave()
+    assert made._store.local.census.population == Population(1, 1, 1)
 
 
 def test_a_process_that_ends_takes_its_entry_back(clock: list[float]) -> None:
@@ -151,7 +151,7 @@ def test_a_changed_policy_takes_the_place_of_the_old_entry(clock: list[float]) -
     store = Shared()
     made = policy(store)
     decide(made)
-    made._store.census.version = "changed"
+    made._store.local.census.version = "changed"
     clock[0] += BEAT_SECONDS
     decide(made)
     assert [entry.rpartition(":")[2] for entry in store.entries] == ["changed"]
@@ -173,11 +173,11 @@ def test_a_forked_child_is_a_process_of_its_own(clock: list[float]) -> None:
 
 def test_the_share_of_an_outage_is_by_the_census(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     made = policy(Shared())
-    local = LocalCounters(None, made._store.census)
+    local = LocalCounters(None, made._store.local.census)
     assert local.workers is None
-    made._store.census.population = Population(12, 3, 1)
+    made._store.local.census.population = Population(12, 3, 1)
     assert local.workers == 12
-    assert LocalCounters(4, made._store.census).workers == 4
+    assert LocalCounters(4, made._store.local.census).workers == 4
     monkeypatch.setenv("RATELIMIT_KIT_WORKERS", "6")
     assert local.workers == 6
 
@@ -186,7 +186,7 @@ def test_stores_that_count_per_process_and_limiters_have_no_census() -> None:
     for store in (Policy(Rule("5/minute"))._store, Limiter("5/minute", store=Shared())._store):
         assert store.guard.when_serving is None
         store.measure()
-        assert store.census.population is None
+        assert store.local.census.population is None
 
 
 def test_tests_do_not_take_part() -> None:

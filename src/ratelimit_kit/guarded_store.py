@@ -40,12 +40,11 @@ class GuardedStore:
         policy: str | None = None,
         deny_cache: bool = True,
     ) -> None:
-        check_switch("deny_cache", deny_cache)
         self.store = open_store(store)
         self.backend = with_defaults(self.store)
         self.observer = listening(observer)
         self.backend.on_event = self.observer.on_event
-        self.census = Census(self.backend, policy or "", self.observer.on_event)
+        census = Census(self.backend, policy or "", self.observer.on_event)
         self.guard = ProcessGuard(
             self.backend.title,
             self.observer.on_event,
@@ -53,30 +52,26 @@ class GuardedStore:
             per_process=self.store.scope is Scope.PROCESS,
             per_host=self.store.scope is Scope.HOST,
             serves=policy is not None,
-            when_serving=self.census.begin if policy else None,
+            when_serving=census.begin if policy else None,
             remedy=self.backend.remedy,
         )
         self._fast = self.backend.fast_decide()
-        self._denials = DenialCache() if deny_cache and self.backend.denials_cacheable else None
-        self.outages = Outages(repr(self.store), self.observer.on_event, processes.workers, self.census)
+        caches = check_switch("deny_cache", deny_cache) and self.backend.denials_cacheable
+        self._denials = DenialCache() if caches else None
+        self.outages = Outages(repr(self.store), self.observer.on_event, processes.workers, census)
         self._breaker = self.outages.breaker
         self.local = self.outages.local
         self._has_own_counters = self.store.scope is Scope.PROCESS and (store is None or isinstance(store, str))
 
     def check_lifetime(self) -> None:
         """Raise LostCountersError if a store with its own counters is made in each request; for a valid owner only."""
-        if self._has_own_counters and (lost := per_request_limiters.built(self.store)) is not None:
+        if self._has_own_counters and (lost := per_request_limiters.built(self.store)):
             raise lost
 
     @property
     def degraded(self) -> bool:
         """Whether the store has failed and not replied since."""
         return self._breaker.error is not None
-
-    @property
-    def workers(self) -> int | None:
-        """The number of serving processes, if it is declared or detected."""
-        return self.local.workers
 
     def decide(self, charges: Sequence[Charge], meanwhile: Meanwhile, provisional: Indexes = ()) -> Decision:
         """Decide with at most one call of the store, else by `meanwhile`; `provisional` charges are often given back."""
@@ -175,7 +170,6 @@ class GuardedStore:
     def measure(self) -> float | StoreError:
         """Ping the store: the seconds until its reply, or its error; also looks for siblings, and who else serves."""
         self.guard.recheck()
-        self.census.look()
         begun = time.perf_counter()
         try:
             self.store.ping()
@@ -184,12 +178,13 @@ class GuardedStore:
                 self.outages.ended()
         except StoreError as error:
             return error
-        return time.perf_counter() - begun
+        taken = time.perf_counter() - begun
+        self.local.census.look()
+        return taken
 
     async def ameasure(self) -> float | StoreError:
         """Do what `measure` does."""
         self.guard.recheck()
-        await self.census.alook()
         begun = time.perf_counter()
         try:
             await self.store.aping()
@@ -198,7 +193,9 @@ class GuardedStore:
                 self.outages.ended()
         except StoreError as error:
             return error
-        return time.perf_counter() - begun
+        taken = time.perf_counter() - begun
+        await self.local.census.alook()
+        return taken
 
 
 def owed(

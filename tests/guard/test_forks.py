@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,3 +75,21 @@ def test_a_child_that_gets_a_request_of_its_own_serves() -> None:
     assert in_child(lambda: application({"wsgi.url_scheme": "http"}, print)) == "True"
     assert in_child(lambda: forks.serves(policy=False)) == "False"
     assert in_child(lambda: forks.serves(policy=True)) == "True"
+
+
+@pytest.mark.parametrize("how", ["fork", "exec"])
+def test_a_fork_before_the_import_is_told_from_a_program_that_is_started_again(how: str, tmp_path: Path) -> None:
+    """RQ forks a child for each job, which imports the application; a reloader starts the same command once more."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys\n"
+        "if 'AGAIN' in os.environ or os.fork() == 0:\n"
+        f"    if {how!r} == 'exec' and 'AGAIN' not in os.environ:\n"
+        "        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, 'AGAIN': '1'})\n"
+        "    from ratelimit_kit.guard import forks\n"
+        "    print(forks.is_helper())\n"
+        "else:\n"
+        "    os.wait()\n"
+    )
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{how == 'fork'}\n"

@@ -70,7 +70,7 @@ def test_the_start_says_so_where_a_proxy_is_trusted(
     door: Any, options: dict[str, Any], told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(worker_id=lambda: 1, numproc=1))
-    monkeypatch.setattr(detection, "_seen", [])  # so that other tests do not see what is detected here
+    monkeypatch.setattr(detection, "_seen", {})  # so that other tests do not see what is detected here
     heard = Heard()
     door(lambda *_: [], Policy(Rule("9/minute"), store=MemoryStore(), workers=1, observer=heard, **options))
     assert [event.facts["warning"] for event in heard.events] == told

@@ -45,7 +45,7 @@ def begin(workers: int | None = None, **options: Any) -> GuardedStore:
 
 @pytest.fixture(autouse=True)
 def _nothing_was_seen_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detection, "_seen", [])
+    monkeypatch.setattr(detection, "_seen", {})
 
 
 def test_nothing_is_seen_outside_of_a_server() -> None:

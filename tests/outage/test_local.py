@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
-from ratelimit_kit import Charge, CostError, FixedWindow, Limiter, SlidingWindow, TokenBucket
+from ratelimit_kit import Charge, CostError, FixedWindow, Limiter, MemoryStore, SlidingWindow, TokenBucket
+from ratelimit_kit.census import Census
+from ratelimit_kit.core.events import unheard
 from ratelimit_kit.outage import LOCAL, Meanwhile, is_local
 from ratelimit_kit.outage.local import LocalCounters, share
 from ratelimit_kit.stores.memory.store import keep_time_by
 from ratelimit_kit.testing import ManualClock
 from tests.outage.flaky import ALIVE, BUSY, DOWN, FULL, Flaky, Forward
+
+NO_CENSUS = Census(MemoryStore(), "", unheard)
 
 LIMITS = [
     SlidingWindow(5, 60),
@@ -80,7 +84,7 @@ async def test_a_fallback_replaces_the_limits(store: Flaky, word: Any, expected:
 
 
 def test_each_charge_may_have_a_fallback_of_its_own() -> None:
-    local = LocalCounters(1)
+    local = LocalCounters(1, NO_CENSUS)
     charges = [Charge("one", SlidingWindow(9, 60)), Charge("other", SlidingWindow(3, 60))]
     both = Meanwhile("local", by_charge=((SlidingWindow(5, 10),), ()))
     assert sum(local.decide(charges, both).allowed for _ in range(20)) == 3
@@ -245,7 +249,7 @@ def test_threads_that_hit_together_are_admitted_as_often_as_the_limit_says(store
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ratelimit_kit.outage.local.MAX_KEYS", 50)
-    local = LocalCounters(1)
+    local = LocalCounters(1, NO_CENSUS)
     passed = [
         number for number in range(500) if local.decide([Charge(f"{number}", SlidingWindow(2, 60))], LOCAL).allowed
     ]

@@ -17,6 +17,9 @@ from ratelimit_kit.guard.workers.detection import detected, parent_by_multiproce
 _forked_from: list[int] = []
 """The process that has forked this one, if one did since this module was imported."""
 
+_ARG_START, _ENV_END = 45, 49
+"""Where these stand in /proc/PID/stat after the name (proc_pid_stat(5)); they are 0 where that may not be read."""
+
 _this: list[int] = [os.getpid()]
 """This process: in a forked child, it is the parent's number until the child has noted its own."""
 
@@ -37,21 +40,24 @@ def _parent() -> int | None:
     """The process that has started this one, if it still runs."""
     if _forked_from:
         return _forked_from[0] if _forked_from[0] == os.getppid() else None
-    return parent_by_multiprocessing() or _parent_of_the_same_program()
+    return parent_by_multiprocessing() or _parent_without_exec()
 
 
-def _parent_of_the_same_program() -> int | None:
-    """The parent, if it runs this very program: then it has forked this process before this module was imported."""
+def _parent_without_exec() -> int | None:
+    """The parent, if it has forked this process before this module was imported: then both have one command in one place."""
     parent = os.getppid()
-    with contextlib.suppress(OSError, AttributeError):
-        if all(_told(parent, what) == _told("self", what) for what in ("cmdline", "exe")):
+    with contextlib.suppress(OSError, IndexError):
+        here, there = _started_as("self"), _started_as(str(parent))
+        if here == there and here[1][0] != "0":
             return parent
     return None
 
 
-def _told(pid: int | str, what: str) -> object:
-    path = Path(f"/proc/{pid}/{what}")
-    return path.readlink() if what == "exe" else path.read_bytes()
+def _started_as(pid: str) -> tuple[bytes, list[str]]:
+    """A command, and where in memory it and its environment lie: exec(2) chooses other places, fork(2) keeps them."""
+    process = Path("/proc", pid)
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    return (process / "cmdline").read_bytes(), fields[_ARG_START:_ENV_END]
 
 
 def serves(*, policy: bool) -> bool:

@@ -84,7 +84,7 @@ class Search:
             self._look.step()
 
     def blindness(self, *, policy: bool) -> str:
-        """Why a process that serves cannot find siblings; empty if it can."""
+        """Why a process that listens, or decides about requests, cannot find siblings; empty if it can."""
         return self.blind if self.listens or forks.serves(policy=policy) else ""
 
     def answer(self) -> bool | None:

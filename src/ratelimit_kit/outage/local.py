@@ -62,9 +62,9 @@ class LocalCounters:
     becomes 1, so all workers together then admit more than the limit.
     """
 
-    def __init__(self, workers: int | None, census: Census | None = None) -> None:
+    def __init__(self, workers: int | None, census: Census) -> None:
         self._declared = workers
-        self._census = census
+        self.census = census
         self._store = MemoryStore(max_keys=MAX_KEYS)
         self._divisor = 0
 
@@ -72,7 +72,7 @@ class LocalCounters:
     def workers(self) -> int | None:
         """The number of serving processes, if it is declared, counted or detected."""
         word = declared(self._declared)
-        population = self._census.population if self._census is not None else None
+        population = self.census.population
         if word is None and population is not None:
             return population.processes
         found = word or detected()

@@ -40,7 +40,7 @@ class Outages:
     makes a limit fail open, else a flood could switch off limits. `outcomes` are those of the rules in force, in a policy.
     """
 
-    def __init__(self, name: str, on_event: Listener, workers: int | None, census: Census | None = None) -> None:
+    def __init__(self, name: str, on_event: Listener, workers: int | None, census: Census) -> None:
         self._name = name
         self._on_event = on_event
         self.breaker = CircuitBreaker()

@@ -128,10 +128,11 @@ def test_of_processes_on_several_ports_behind_nginx_one_decides(server: str, tmp
         running(supervised("port", ports, PORTS[server]), ports[0], cwd=APPS) as process,
         nginx(tmp_path, ports) as port,
     ):
-        all_serve(process, ports)
-        until(lambda: statuses(port, 2) is not None and "[RLK202]" in process.text(), process, 30)
+        found: list[int] = []
+        until(lambda: found.extend(statuses(port, 2)) or "[RLK202]" in process.text(), process, 40)
         assert "serves the same application on another port or socket" in process.text()
-        assert 200 not in statuses(port, 10)
+        found += statuses(port, 30)
+        assert found.count(200) <= LIMIT, process.text()
 
 
 @pytest.mark.parametrize("env", [{"STORE_URL": "host"}, {"RATELIMIT_KIT_WORKERS": "1"}], ids=["host", "declared"])

@@ -16,16 +16,17 @@ from typing import Any
 from ratelimit_kit.core.fork import in_forked_child
 from ratelimit_kit.guard.workers.count import Workers
 
-_seen: list[Workers] = []
+_seen: dict[int, Workers] = {}
 """What was found in this process. The first check may be the only one that can see the server:
 later calls may run in other threads."""
 
 
 def detected() -> Workers | None:
     """The workers of the server that runs this process; None if it is not a known server."""
-    if not _seen:
-        _seen.extend(_looked())
-    return _seen[0] if _seen else None
+    if os.getpid() not in _seen:  # uWSGI forks mules without a word to Python
+        _seen.clear()
+        _seen.update((os.getpid(), workers) for workers in _looked())
+    return _seen.get(os.getpid())
 
 
 def _looked() -> Iterator[Workers]:
@@ -54,16 +55,9 @@ def _uwsgi() -> Workers | None:
     return Workers(module.numproc, found, number=number or 1, respawns=number > 0, manager=manager, recycles=recycles)
 
 
-_RECYCLING = [
-    "max-requests",
-    "max-worker-lifetime",
-    "reload-on-rss",
-    "reload-on-as",
-    "reload-on-uss",
-    "evil-reload-on-rss",
-    "evil-reload-on-as",
-    "idle",
-]
+_RECYCLING = (
+    "max-requests", "max-worker-lifetime", "reload-on-rss", "reload-on-as", "reload-on-uss", "evil-reload-on-rss", "evil-reload-on-as", "idle"
+)  # fmt: skip
 """The options by which uWSGI ends a worker."""
 
 

@@ -132,7 +132,7 @@ class RulesInForce:
         self._ruleset = ruleset
         self.outcomes: Outcomes = ruleset.outcomes(self._decorated)
         ruleset.store.outages.outcomes = self.outcomes
-        ruleset.store.census.version = version_of(
+        ruleset.store.local.census.version = version_of(
             f"{bound.name} {limit}" for bound in ruleset.matching.rules for limit in bound.rule.limits
         )
 

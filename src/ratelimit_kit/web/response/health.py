@@ -92,10 +92,10 @@ def _degraded(store: GuardedStore, outcomes: Outcomes) -> dict[str, Any]:
 def _workers(store: GuardedStore) -> dict[str, Any]:
     problem = store.guard.problem
     check: dict[str, Any] = {"componentType": "system"}
-    if store.workers is not None:
-        check["observedValue"] = store.workers
-    if store.census.population is not None:
-        check |= {"observedValue": store.census.population.processes, **store.census.population._asdict()}
+    if store.local.workers is not None:
+        check["observedValue"] = store.local.workers
+    if store.local.census.population is not None:
+        check |= {"observedValue": store.local.census.population.processes, **store.local.census.population._asdict()}
     if problem is None:
         return {**check, "status": "pass"}
     output = f"several processes count separately [{problem.rlk}]; the log has the details"
