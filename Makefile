@@ -30,6 +30,7 @@ test-servers: $(VENV)/developed ## The guard on every server, however its worker
 	@sh scripts/install_servers.sh all
 	SERVER_TABLE=docs/reference/servers-table.md FIELD_TABLE=docs/how-to/fields-table.md \
 	  $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/live/guard/test_servers.py tests/live/guard/test_shared_stores.py tests/live/guard/test_server_fields.py
+	$(BIN)/python -m pytest -q -n 2 -m servers tests/live/guard/test_siblings.py tests/live/guard/test_platforms.py
 
 test-slow-paths: $(VENV)/developed servers ## The correctness tests with each fast path switched off
 	for path in denials batching memory; do \
@@ -89,14 +90,16 @@ types: $(VENV)/developed $(NODE)/.package-lock.json
 	$(NODE)/.bin/tsc -p tests/browser
 
 unit: $(VENV)/developed servers $(NODE)/.package-lock.json $(PEERS)/installed
-	$(BIN)/python -m pytest -q -m "not servers"
+	$(BIN)/python -m pytest -q -n 2 -m "not live and not servers"
+	$(BIN)/python -m pytest -q -n 2 -m "live and not servers" tests/live/guard
+	$(BIN)/python -m pytest -q -m "live and not servers" --ignore tests/live/guard
 	@[ -z "$(WRITE)" ] || $(BIN)/python scripts/compatibility.py '`make test`' all
 	$(BIN)/python -m pytest -q --without denials --without batching --without memory tests/stores tests/test_limiter.py
 
 docs: $(VENV)/developed ## Build the documentation into docs/_build
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
 
-servers: ## Install redis-server, memcached, chromium and npm where they are missing
+servers: ## Install redis-server, memcached, chromium, npm and nginx where they are missing
 	@sh scripts/install_servers.sh
 
 $(VENV)/bin/python:

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs the programs that the tests start, where they are missing: redis-server, memcached, the browser
-# chromium, and npm, which brings what checks the browser module; with the word "all" also those of the whole server matrix: Apache with mod_wsgi (on Debian).
+# chromium, npm, which brings what checks the browser module, and nginx; with the word "all" also those of the whole server matrix: Apache with mod_wsgi (on Debian).
 set -eu
 
 missing=""
-for program in redis-server memcached chromium npm; do
+for program in redis-server memcached chromium npm nginx; do
   command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
 done
 if [ "${1:-}" = all ] && command -v apt-get >/dev/null 2>&1 && [ ! -e /usr/lib/apache2/modules/mod_wsgi.so ]; then

@@ -163,3 +163,47 @@ def test_without_any_folder_there_is_no_proof(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("tempfile.gettempdir", nowhere)
     with pytest.raises(NoProofError, match="no folder for temporary files"):
         claims._by_file("name")
+
+
+def test_who_asks_again_and_again_stands_in_the_queue_once() -> None:
+    """Nobody accepts, so a queue that grew with every look would be full after an hour, and the holder unknown."""
+    with hold("queue") as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            for _ in range(5000):
+                assert claims.claim("queue") == Holder(holder.pid, os.getpid())
+        finally:
+            holder.communicate("\n")
+    assert claims.claim("queue") is None
+    claims.release("queue")
+
+
+def test_a_holder_that_is_asked_for_its_own_name_empties_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "_held", {})
+    assert claims.claim("emptied") is None
+    address = f"\0{claims.PREFIX}{claims._name(('emptied',))}"
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX) as other:
+            other.connect(address)
+        assert claims.claim("emptied") is None
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(address)
+        claims.claim("emptied")
+        assert other.recv(1) == b""
+    claims._release_all()
+
+
+@pytest.mark.usefixtures("way")
+def test_a_descriptor_that_the_application_has_closed_is_left_to_who_got_its_number() -> None:
+    assert claims.claim("closed") is None
+    number = claims._held[claims._name(("closed",))]._descriptor  # type: ignore[attr-defined]
+    os.close(number)
+    read, write = os.pipe()
+    theirs = number if number in {read, write} else os.dup2(read, number)
+    claims.release("closed")
+    assert os.fstat(theirs)
+    assert claims.claim("closed") is None
+    claims._release_all()
+    for one in {read, write, theirs}:
+        os.close(one)

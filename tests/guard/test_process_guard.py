@@ -473,3 +473,51 @@ def test_a_refused_request_is_answered_503_and_the_health_fails(world: World) ->
 def test_wrong_options_are_errors_on_every_store(options: Any) -> None:
     with pytest.raises(OptionError):
         Limiter("5/minute", **options)
+
+
+def test_a_hit_within_a_look_is_no_deadlock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler, a finalizer or a log may hit while this thread is looking."""
+    guarded = GuardedStore("memory://", policy="web")
+    within: list[bool] = []
+
+    def addresses() -> Iterator[Address | None]:
+        within.append(GuardedStore("memory://", policy="web").decide(CHARGE, "raise").allowed)
+        yield Address(ADDRESS)
+
+    monkeypatch.setattr(siblings.listening, "addresses", addresses)
+    assert guarded.decide(CHARGE, "raise").allowed
+    assert within == [True]
+
+
+def test_a_fork_does_not_wait_for_a_long_look(world: World) -> None:
+    world.pauses = 1_000_000
+    process_guard.search._watcher._stop.set()
+    process_guard.search.round()
+    assert process_guard.search.is_unfinished
+
+
+def test_a_sibling_that_cannot_be_seen_any_more_has_not_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.sibling = SIBLING
+    guarded = GuardedStore("memory://", None, Processes(on_unsafe="deny"), policy="web")
+    assert not guarded.admits()
+
+    def blind(addresses: list[Address]) -> Generator[None, None, None]:
+        yield from ()
+        raise claims.NoProofError("the queue is full")
+
+    monkeypatch.setattr(socket_locks, "on_the_same_socket", blind)
+    for _ in range(3):
+        world.time += RECHECK_SECONDS
+        assert not guarded.admits()
+
+
+def test_a_master_or_a_reloader_that_holds_the_name_is_no_sibling(world: World) -> None:
+    world.seen = Workers(1, "one", manager=os.getppid())
+    world.sibling = Sibling(os.getppid(), 1, ADDRESS)
+    assert GuardedStore("memory://", policy="web").admits()
+
+
+def test_helpers_that_serve_on_ports_of_their_own_are_no_replicas(world: World) -> None:
+    """Django's parallel tests, each with a live server."""
+    world.helper, world.replica = True, ELSEWHERE
+    assert GuardedStore("memory://", policy="web").admits()

@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import pytest
 
@@ -155,3 +156,37 @@ def test_a_replica_has_the_same_environment_but_for_its_port_and_number(
     }
     assert started.start("--port", "1", replica=True, **first) == "None"
     assert started.start("--port", "2", replica=True, **{**first, **env}) == (started.holder() if same else "None")
+
+
+def test_a_port_on_all_addresses_is_one_by_both_protocols() -> None:
+    addresses = [Address("0.0.0.0:80"), Address(":::80"), Address("127.0.0.1:80"), Address("::1:80")]
+    assert len({socket_locks._identity(address) for address in addresses}) == 3
+
+
+@pytest.mark.parametrize(
+    ("uwsgi", "mod_wsgi", "same"),
+    [
+        ([{"module": b"shop"}, {"module": b"blog"}], None, False),
+        ([{"module": b"shop", "http-socket": b":8001"}, {"module": b"shop", "http-socket": b":8002"}], None, True),
+        (None, ["shop", "blog"], False),
+        (None, ["shop", "shop"], True),
+    ],
+    ids=["applications", "ports", "groups", "one-group"],
+)
+def test_a_server_that_embeds_python_is_known_by_its_options(
+    uwsgi: Any, mod_wsgi: Any, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = []
+    for number in range(2):
+        if uwsgi:
+            monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(opt=uwsgi[number]))
+        else:
+            monkeypatch.setitem(sys.modules, "mod_wsgi", SimpleNamespace(process_group=mod_wsgi[number]))
+        commands.append(socket_locks._command())
+    assert (commands[0] == commands[1]) == same
+
+
+@pytest.mark.parametrize("argv", [["python"], ["python", "-"]], ids=["console", "pipe"])
+def test_a_program_without_a_name_has_no_replicas(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "orig_argv", argv)
+    assert socket_locks.on_another_port(1) is None

@@ -215,3 +215,35 @@ def test_passenger_has_several_processes(monkeypatch: pytest.MonkeyPatch) -> Non
     found = detected()
     assert found is not None
     assert (found.count, found.times, found.respawns) == (2, "several times", True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "modules", "expected"),
+    [
+        (["manage.py", "test"], ["django.test.runner"], True),
+        (["manage.py", "runserver"], ["django.test.runner"], False),
+        (["manage.py", "test"], [], False),
+        (["/usr/bin/python3 -m unittest", "tests"], [], True),
+        (["gunicorn"], [], False),
+    ],
+    ids=str,
+)
+def test_django_and_unittest_test_too(
+    argv: list[str], modules: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.delitem(sys.modules, "django.test.runner", raising=False)
+    for name in modules:
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace())
+    monkeypatch.setattr(detection, "packages_that_led_here", lambda: iter(()))
+    monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
+    assert detection.tested() == expected
+
+
+@pytest.mark.parametrize("name", ["mule_id", "i_am_the_spooler"])
+def test_a_mule_or_a_spooler_is_beside_the_workers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(numproc=1, worker_id=lambda: 0, masterpid=lambda: 7, opt={}, **{name: lambda: 1})
+    monkeypatch.setitem(sys.modules, "uwsgi", module)
+    found = detected()
+    assert found is not None
+    assert (found.count, found.beside, found.late) == (2, True, True)

@@ -21,7 +21,14 @@ NOWHERE = dict.fromkeys(["CI", "PYTEST_CURRENT_TEST", "CODESPACES", "REMOTE_CONT
 
 
 @pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("case", ["lambda", "cloud-run", "kubernetes", "stateful-set", "ecs", "fly", "heroku", "nomad"])
+@pytest.mark.parametrize("case", ["kubernetes", "cloud-run"])
+def test_a_store_in_memory_does_not_start_there(case: str, server: str) -> None:
+    test_a_store_in_memory_does_not_start(case, server)
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("case", ["lambda", "stateful-set", "ecs", "fly", "heroku", "nomad"])
 def test_a_store_in_memory_does_not_start(case: str, server: str) -> None:
     port = free_port()
     command = [word.replace("{port}", str(port)) for word in SERVERS[server][0]]

@@ -69,6 +69,7 @@ def test_of_processes_on_one_port_one_decides(how: str) -> None:
         assert set(found) <= {200, 429, 503}
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("how", SAME_PORT)
 def test_a_store_of_the_host_may_be_shared(how: str) -> None:
     kind, command = SAME_PORT[how]
@@ -121,7 +122,9 @@ def all_serve(process: Process, ports: Sequence[int]) -> None:
     until(serve, process)
 
 
-@pytest.mark.parametrize("server", PORTS)
+@pytest.mark.parametrize(
+    "server", [name if name == "gunicorn" else pytest.param(name, marks=pytest.mark.servers) for name in PORTS]
+)
 def test_of_processes_on_several_ports_behind_nginx_one_decides(server: str, tmp_path: Path) -> None:
     ports = [free_port() for _ in range(2)]
     with (

@@ -110,6 +110,7 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_three_hosts_with_four_workers_are_counted_through_kills_and_restarts(url: str) -> None:
     with contextlib.ExitStack() as hosts:
         ports, processes = [free_port() for _ in range(3)], []
@@ -142,6 +143,7 @@ def workers_of(process: Process) -> list[int]:
     return [int(line.rpartition(" ")[2]) for line in process.text().splitlines() if "Booting worker with pid" in line]
 
 
+@pytest.mark.slow
 def test_a_process_writes_at_most_once_in_ten_seconds(redis: RedisServer) -> None:
     url, port = redis.url(), free_port()
     with client_library.Redis.from_url(url) as raw, running(served(port), port, cwd=APPS, env={"STORE_URL": url}):
@@ -158,6 +160,7 @@ def test_a_process_writes_at_most_once_in_ten_seconds(redis: RedisServer) -> Non
             assert len({found[entry] for found in ends if entry in found}) <= 2  # written at most once more in 9 s
 
 
+@pytest.mark.slow
 def test_two_deployments_with_other_limits_are_told_of(url: str) -> None:
     ports = free_port(), free_port()
     with (
@@ -172,6 +175,7 @@ def test_two_deployments_with_other_limits_are_told_of(url: str) -> None:
         assert "RLK201" not in one.text()
 
 
+@pytest.mark.slow
 def test_doctor_tells_who_serves(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
     file = tmp_path / "ratelimit.toml"
