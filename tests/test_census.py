@@ -78,20 +78,34 @@ def test_a_process_writes_its_entry_before_its_first_decision_and_every_ten_seco
     assert len(set(store.calls)) == 1
 
 
-def test_where_there_are_threads_no_later_decision_asks(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_once_the_thread_has_begun_no_later_decision_asks(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module._heart, "start", lambda: True)
-    made = policy(Shared())
+    store = Shared()
+    made = policy(store)
+    decide(made)
+    assert made._store.guard.alert
+    assert store.calls == []
+    module._beat()  # what the thread does
     decide(made)
     assert not made._store.guard.alert
-    clock[0] += BEAT_SECONDS
+    assert len(store.calls) == 1
+
+
+def test_a_thread_that_never_runs_is_not_waited_for(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """uWSGI without enable-threads."""
+    monkeypatch.setattr(module._heart, "start", lambda: True)
+    store = Shared()
+    made = policy(store)
+    for seconds in (0, module.PATIENCE_SECONDS, 1, BEAT_SECONDS):
+        clock[0] += seconds
+        decide(made)
+    assert len(store.calls) == 2
 
 
 def test_health_shows_who_serves_without_taking_part(clock: list[float]) -> None:
     store = Shared()
     store.entries = ["a:x:1", "b:y:1"]
     made = policy(store)
-    made._store.local.census.begin = lambda: True  # type: ignore[method-assign]
-    made._store.guard.when_serving = lambda: True
     assert made.health().checks["workers"] == [
         {"componentType": "system", "observedValue": 2, "processes": 2, "hosts": 2, "versions": 1, "status": "pass"}
     ]
@@ -193,3 +207,11 @@ def test_tests_do_not_take_part() -> None:
     store = Shared()
     decide(policy(store))
     assert store.calls == []
+
+
+def test_who_asks_for_health_and_decides_nothing_does_not_serve(clock: list[float]) -> None:
+    """Doctor, for example."""
+    store = Shared()
+    health = policy(store).health()
+    assert store.entries == []
+    assert "processes" not in health.checks["workers"][0]

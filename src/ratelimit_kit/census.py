@@ -32,6 +32,10 @@ LASTS_SECONDS: Final = 15.0
 """How long an entry lasts: a beat may be late, and a process that was killed is forgotten after that."""
 
 
+PATIENCE_SECONDS: Final = 1.0
+"""How long the thread may take to write the first entry, before it counts as one that does not run."""
+
+
 class Population(NamedTuple):
     """How many processes serve, on how many hosts, and by how many versions of the policy's limits."""
 
@@ -65,18 +69,24 @@ class Census:
         """In a forked child: it is a process of its own, and does not serve yet."""
         self.population: Population | None = None
         self._entry = ""
-        self._next = 0.0
+        self._next = self._begun = 0.0
+        self._by_calls = False
         self._told = False
 
     def begin(self) -> bool:
-        """Take part from now on, in a thread; false where there are none, and this must be called again and again."""
+        """Take part from now on, in a thread; false until that has begun, and this must be called before other decisions.
+
+        Where threads do not run (uWSGI starts them only with `enable-threads`) these calls do what it would do.
+        """
         if tested() or type(self._store).census is BaseStore.census:
             return True
         _serving.add(self)
-        if _heart.start():
-            return True
-        self.beat()
-        return False
+        now = time.monotonic()
+        self._begun = self._begun or now
+        if not _heart.start() or (self._by_calls or (not self._entry and now >= self._begun + PATIENCE_SECONDS)):
+            self._by_calls = True
+            self.beat()
+        return bool(self._entry) and not self._by_calls
 
     def beat(self) -> None:
         """Write this process's entry if it is time; in an outage, or against a full store, nothing happens."""

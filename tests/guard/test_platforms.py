@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,7 +107,7 @@ def test_evidence_of_a_further_replica_is_named(case: str, evidence: str, enviro
 
 
 @pytest.mark.parametrize("case", REFUSED)
-@pytest.mark.parametrize("reason", ["pytest", "no server", "reloader", "debug"])
+@pytest.mark.parametrize("reason", ["pytest", "no server", "reloader", "flask", "django"])
 def test_what_is_no_server_in_production_starts(
     case: str, reason: str, environment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,8 +118,11 @@ def test_what_is_no_server_in_production_starts(
         monkeypatch.setattr(platforms, "server", lambda: None)
     elif reason == "reloader":
         monkeypatch.setattr(platforms, "reloads", lambda: True)
-    else:
+    elif reason == "flask":
         monkeypatch.setenv("FLASK_DEBUG", "1")
+    else:
+        settings = SimpleNamespace(configured=True, DEBUG=True)
+        monkeypatch.setitem(sys.modules, "django.conf", SimpleNamespace(settings=settings))
     found = platforms.found()
     multiplies = next(one for one in PLATFORMS if one.runs(REFUSED[case])).kind is Kind.MULTIPLIES
     assert (found is not None) == (multiplies and reason != "pytest")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from ratelimit_kit.guard.workers.detection import tested
 from ratelimit_kit.guard.workers.servers import reloads, server
@@ -129,4 +130,11 @@ def found() -> Finding | None:
 
 def is_production() -> bool:
     """Whether a server runs this process, without a reloader or a debug mode."""
-    return server() is not None and not reloads() and os.environ.get("FLASK_DEBUG", "").lower() in NO
+    return server() is not None and not reloads() and not _debugs()
+
+
+def _debugs() -> bool:
+    django: Any = sys.modules.get("django.conf")
+    if django is not None and django.settings.configured and django.settings.DEBUG:
+        return True
+    return os.environ.get("FLASK_DEBUG", "").lower() not in NO

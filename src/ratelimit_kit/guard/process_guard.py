@@ -115,7 +115,7 @@ class ProcessGuard:
 
     def recheck(self) -> None:
         """Check for a sibling during a health check, with the same consequences as before a decision."""
-        if (self.alert or self.problem is not None) and self.admits() is False:
+        if self._declared.per_process and (self.alert or self.problem is not None) and self.admits() is False:
             self.turn_away()
 
     def begin(self) -> StartupRefused | None:

@@ -73,7 +73,7 @@ class LocalCounters:
         """The number of serving processes, if it is declared, counted or detected."""
         word = declared(self._declared)
         population = self.census.population
-        if word is None and population is not None:
+        if word is None and population is not None and population.processes:
             return population.processes
         found = word or detected()
         return None if found is None else found.count

@@ -124,7 +124,9 @@ def test_three_hosts_with_four_workers_are_counted_through_kills_and_restarts(ur
             return population(ports[0])
 
         until(lambda: all_asked() == (3 * WORKERS, 3, 1))
-        os.kill(processes[1].popen.pid, signal.SIGKILL)  # as by the OOM killer: the master first, which would replace them
+        os.kill(
+            processes[1].popen.pid, signal.SIGKILL
+        )  # as by the OOM killer: the master first, which would replace them
         for pid in workers_of(processes[1]):
             os.kill(pid, signal.SIGKILL)
         until(lambda: population(ports[0]) == (2 * WORKERS, 2, 1))

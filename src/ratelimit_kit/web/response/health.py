@@ -94,8 +94,9 @@ def _workers(store: GuardedStore) -> dict[str, Any]:
     check: dict[str, Any] = {"componentType": "system"}
     if store.local.workers is not None:
         check["observedValue"] = store.local.workers
-    if store.local.census.population is not None:
-        check |= {"observedValue": store.local.census.population.processes, **store.local.census.population._asdict()}
+    population = store.local.census.population
+    if population is not None and population.processes:
+        check |= {"observedValue": population.processes, **population._asdict()}
     if problem is None:
         return {**check, "status": "pass"}
     output = f"several processes count separately [{problem.rlk}]; the log has the details"
