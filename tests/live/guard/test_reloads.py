@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -88,3 +89,25 @@ def test_two_servers_of_one_user_share_no_control_socket(tmp_path: Path) -> None
             assert set(statuses(ports[0], 1) + statuses(ports[1], 1)) <= {200, 429}
             time.sleep(0.1)
         assert all("RLK202" not in process.text() for process in processes)
+
+
+def test_an_upgrade_that_takes_its_time_is_no_false_alarm(tmp_path: Path) -> None:
+    """USR2 starts a second master beside the first; an operator may look at it for a while before ending the old one."""
+    port, pids = free_port(), tmp_path / "pid"
+    with running([*serving(port), "--pid", str(pids)], port, cwd=APPS) as process:
+        assert statuses(port, 1) == [200]
+        process.popen.send_signal(signal.SIGUSR2)
+        until(lambda: process.text().count("Booting worker") == 2, process)
+        end, found = time.monotonic() + 7, []
+        while time.monotonic() < end:  # longer than the wait for a sibling
+            found += statuses(port, 1)
+            time.sleep(0.1)
+        assert set(found) <= {200, 429}, process.text()
+        upgraded = int((tmp_path / "pid.2").read_text())
+        try:
+            process.popen.send_signal(signal.SIGQUIT)
+            process.wait_until_ended(10)
+            assert set(statuses(port, 3)) <= {200, 429}
+            assert "RLK2" not in process.text()
+        finally:
+            os.kill(upgraded, signal.SIGQUIT)
