@@ -109,3 +109,29 @@ def test_without_the_module_that_windows_has_not_nothing_is_looked_at(monkeypatc
     monkeypatch.setattr(claims, "fcntl", None)
     with socket.create_server(("127.0.0.1", 0)):
         assert listening_addresses() == []
+
+
+@pytest.mark.parametrize("closed", [0, 1, 40])
+def test_descriptors_that_are_closed_while_it_looks_do_not_make_it_look_for_ever(
+    closed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter([100] + [100 - closed] * 10_000)
+    monkeypatch.setattr(listening, "_how_many", lambda: next(told))
+
+    def known(number: int) -> bool:
+        if number >= 100 - closed:
+            raise OSError(number)
+        return False
+
+    monkeypatch.setattr(listening.os, "get_inheritable", known)
+    numbers = len(list(listening._first()))
+    assert 100 - closed <= numbers <= 100 + listening.ASK_AGAIN
+
+
+def test_a_descriptor_far_behind_the_others_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        far = os.dup2(server.fileno(), 900)
+        try:
+            assert far in list(listening.descriptors())
+        finally:
+            os.close(far)

@@ -136,7 +136,7 @@ def test_a_long_look_is_done_in_slices_and_nothing_is_admitted_before_its_end(wo
     guarded = GuardedStore("memory://", policy="web")
     for _ in range(7):
         assert guarded.guard.admits() is None
-        assert guarded.guard.pause == 0
+        assert guarded.guard.pause == siblings.PAUSE_SECONDS
     assert guarded.guard.admits()
     assert (world.looks, world.time) == (1, 100.0)
 
@@ -150,7 +150,7 @@ async def test_each_slice_gives_way_to_the_event_loop(world: World, monkeypatch:
     monkeypatch.setattr("ratelimit_kit.guarded_store.asleep", asleep)
     world.pauses = 7
     assert (await GuardedStore("memory://").adecide(CHARGE, "raise")).allowed
-    assert ways == [0] * 7
+    assert ways == [siblings.PAUSE_SECONDS] * 7
 
 
 def test_a_process_with_a_sibling_refuses_says_so_once_and_ends(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -521,3 +521,26 @@ def test_helpers_that_serve_on_ports_of_their_own_are_no_replicas(world: World) 
     """Django's parallel tests, each with a live server."""
     world.helper, world.replica = True, ELSEWHERE
     assert GuardedStore("memory://", policy="web").admits()
+
+
+def test_many_threads_that_look_at_once_do_not_wait_for_each_other_for_ever(world: World) -> None:
+    """One begins a look when another has finished one: whoever waits is content with the next that ends."""
+    world.pauses = 3
+    guards = [GuardedStore("memory://", policy=f"web{number}").guard for number in range(40)]
+    waiting, rounds = guards, 0
+    while waiting:
+        waiting = [guard for guard in waiting if guard.admits() is None]
+        rounds += 1
+        assert rounds <= 2
+    assert world.looks <= 40
+
+
+def test_a_look_that_ended_before_is_none_for_who_asks_now(world: World) -> None:
+    """The first request looks again after the lifespan: only now the server listens."""
+    world.addresses = []
+    guarded = GuardedStore("memory://", policy="web")
+    assert guarded.guard.admits()
+    assert guarded.guard.begin() is None
+    world.addresses, world.sibling = [ADDRESS], SIBLING
+    assert guarded.guard.admits() is None
+    assert world.looks == 2

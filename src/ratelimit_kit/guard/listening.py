@@ -28,8 +28,11 @@ SLICE_SECONDS: Final = 0.00025
 STEPS: Final = 16
 """After how many steps of a look the clock is read."""
 
-MAX_DESCRIPTORS: Final = 2**20
-"""The largest number of descriptors that Linux permits by default."""
+ASK_AGAIN: Final = 64
+"""After how many unused numbers it is asked again how many descriptors there are."""
+
+MAX_UNUSED: Final = 8192
+"""So many unused numbers in turn are taken for the end."""
 
 MAX_GUESSED: Final = 65_536
 """How many numbers are tried where the system does not list a process's descriptors."""
@@ -87,11 +90,9 @@ def descriptors() -> Iterator[int]:
 
     Linux says how many there are: then they are not read from /proc, which takes long for the first thousand.
     """
-    with contextlib.suppress(OSError):
-        many = os.stat("/proc/self/fd").st_size  # noqa: PTH116 - a number, since Linux 6.2
-        if many:
-            yield from _first(many)
-            return
+    if _how_many():
+        yield from _first()
+        return
     for folder in ("/proc/self/fd", "/dev/fd"):
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
@@ -105,18 +106,32 @@ def descriptors() -> Iterator[int]:
 @cache
 def _library() -> Any:
     try:
-        return ctypes.CDLL(None)
+        return ctypes.PyDLL(
+            None
+        )  # keeps the interpreter's lock: where threads compete, getting it back takes milliseconds
     except OSError as error:  # a Python that is linked statically
         raise claims.NoProofError(f"it cannot call the system to look at its sockets ({error})") from error
 
 
-def _first(many: int) -> Iterator[int]:
-    """Numbers from 0 on until so many of them are descriptors."""
-    number = 0
-    while many and number < MAX_DESCRIPTORS:
-        with contextlib.suppress(OSError):
+def _how_many() -> int:
+    """How many descriptors this process has (since Linux 6.2); 0 if that is not told."""
+    with contextlib.suppress(OSError):
+        return os.stat("/proc/self/fd").st_size  # noqa: PTH116 - not a file
+    return 0
+
+
+def _first() -> Iterator[int]:
+    """Numbers from 0 on until all descriptors are among them; some may be closed meanwhile, so it is asked again."""
+    number = seen = unused = 0
+    many = _how_many()
+    while seen < many and unused < MAX_UNUSED:
+        try:
             os.get_inheritable(number)
-            many -= 1
+            seen, unused = seen + 1, 0
+        except OSError:
+            unused += 1
+            if unused % ASK_AGAIN == 0:
+                many = min(many, _how_many())
         yield number
         number += 1
 

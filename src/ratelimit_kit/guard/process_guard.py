@@ -34,10 +34,8 @@ from ratelimit_kit.guard.workers.detection import detected, tested
 class ProcessGuard:
     """Ensures that only one process uses `store` (its name in messages).
 
-    `alert` is true while `admits` must be called before a decision; `problem` is what was found.
-    `serves` is true if every decision is about a request. `when_serving` is what a process does before its first decision on
-    a store that needs no guard, and again before others until it returns true. A store that is not `per_process` needs no
-    guard, but its options are checked.
+    `alert` is true while `admits` must be called before a decision; `problem` is what was found. `serves` is true if every
+    decision is about a request. `when_serving` is called before decisions on a store that needs no guard, until it is true.
     """
 
     def __init__(
@@ -97,6 +95,8 @@ class ProcessGuard:
             return True
         if self.problem is not None and time.monotonic() < self._last.valid_until:
             return not self.closed
+        if self._last.looks and self.problem is None:  # it waits for a look, or for a sibling
+            return self._has_no_sibling()
         if self._declared.settles():
             return self._settled()
         seen = detected()
@@ -135,11 +135,13 @@ class ProcessGuard:
 
     def _has_no_sibling(self) -> bool | None:
         """Look for a sibling: several servers with one worker each may share a socket, so their numbers are not enough."""
-        search.advance(again=self.problem is None and search.sibling is None)
-        self._tell_once(messages.other_port(self._store, search.other_port) if search.other_port else None)
-        blind = search.blindness(policy=self._serves)
-        self._tell_once(messages.blind(self._store, blind) if blind else None)
-        answer = search.answer()
+        looks = self._last.looks = self._last.looks or search.looks + 1
+        search.advance(again=self.problem is None and search.sibling is None and search.looks < looks)
+        if search.other_port is not None:
+            self._tell_once(messages.other_port(self._store, search.other_port))
+        if blind := search.blindness(policy=self._serves):
+            self._tell_once(messages.blind(self._store, blind))
+        answer = search.answer(looks)
         if answer is None and self.problem is None:
             return None
         if answer:
@@ -165,6 +167,7 @@ class ProcessGuard:
             self._listener(Event("sole-worker", f"{self._store} is used by one process again.", logging.WARNING))
         self.problem = None
         self._last.told = False
+        self._last.looks = 0
         self.alert = False
         return True
 
@@ -212,6 +215,8 @@ class _LastLook:
     def __init__(self) -> None:
         self.valid_until = 0.0
         self.told = False
+        self.looks = 0
+        """How many looks must be finished before this guard can answer; 0 if it was not asked yet."""
         self.end: Callable[[], None] | None = end_this_server
         """How this process is ended, unless it is being ended."""
 

@@ -30,7 +30,7 @@ WATCH_SECONDS: Final = 10.0
 """How long after the first look a thread keeps looking."""
 
 PAUSE_SECONDS: Final = 0.001
-"""What that thread leaves to others after each slice."""
+"""What a look leaves to others after each slice."""
 
 TICK_SECONDS: Final = 0.02
 """How often a decision that waits asks again."""
@@ -66,9 +66,14 @@ class Search:
         return self._look.steps is not None
 
     @property
+    def looks(self) -> int:
+        """How many looks have been finished."""
+        return self._look.finished
+
+    @property
     def pause(self) -> float:
         """How many seconds a decision waits before it does the next slice, or asks again."""
-        return 0.0 if self.is_unfinished else TICK_SECONDS
+        return PAUSE_SECONDS if self.is_unfinished else TICK_SECONDS
 
     def advance(self, *, again: bool = True) -> None:
         """Do one slice of a look; begin one if none has begun, and it is time or `again` says so."""
@@ -85,12 +90,15 @@ class Search:
 
     def blindness(self, *, policy: bool) -> str:
         """Why a process that listens, or decides about requests, cannot find siblings; empty if it can."""
-        return self.blind if self.listens or forks.serves(policy=policy) else ""
+        return self.blind if self.blind and (self.listens or forks.serves(policy=policy)) else ""
 
-    def answer(self) -> bool | None:
-        """Whether this process may decide; None while a look is unfinished, or a sibling may be about to exit."""
+    def answer(self, looks: int) -> bool | None:
+        """Whether this process may decide; None until so many looks are finished, or while a sibling may be about to exit.
+
+        Whoever waits for a look is content with the next one that ends: others may begin theirs meanwhile.
+        """
         if self.sibling is None:
-            return None if self.is_unfinished and not self._look.is_within else True
+            return True if self.looks >= looks or self._look.is_within else None
         return False if time.monotonic() >= self._times.since + OVERLAP_SECONDS else None
 
     def goes_on(self) -> None:
@@ -132,6 +140,7 @@ class Search:
         except claims.NoProofError as error:
             found, blind = self.sibling, str(error)  # what cannot be seen has not gone
         self.blind = blind
+        self._look.finished += 1
         self._times.end(found is not None)
         self.sibling = found
 
@@ -151,10 +160,11 @@ class Search:
 
 
 class _Look:
-    """A look in progress, step by step."""
+    """The look in progress, step by step, and how many there were."""
 
     def __init__(self) -> None:
         self.steps: Generator[None, None, None] | None = None
+        self.finished = 0
         self._thread = 0
 
     @property
