@@ -17,7 +17,7 @@ from ratelimit_kit.core.validation import check_switch
 from ratelimit_kit.errors import StartupRefused, StoreError
 from ratelimit_kit.guard.checks import per_request_limiters
 from ratelimit_kit.guard.declarations import NOTHING_SAID, Processes
-from ratelimit_kit.guard.process_guard import ProcessGuard
+from ratelimit_kit.guard.process_guard import ProcessGuard, search
 from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.outage import LocalCounters, Meanwhile, Outages, refused
 from ratelimit_kit.stores import Charge, Scope, Store, open_store, with_defaults
@@ -151,7 +151,7 @@ class GuardedStore:
             answer = self.guard.admits()
             if answer is not None:
                 return answer
-            sleep(self.guard.pause)
+            sleep(search.pause)
 
     async def aadmits(self) -> bool:
         """Do what `admits` does."""
@@ -159,7 +159,7 @@ class GuardedStore:
             answer = self.guard.admits()
             if answer is not None:
                 return answer
-            await asleep(self.guard.pause)
+            await asleep(search.pause)
 
     async def abegin(self) -> StartupRefused | None:
         """The error for a server that asks whether this process can start, if a sibling is already serving."""

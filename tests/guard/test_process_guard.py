@@ -77,7 +77,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         def __init__(self, seconds: float, function: Any, arguments: tuple[int, int]) -> None:
             self.start = lambda: function(*arguments)
 
-    monkeypatch.setattr(process_guard, "search", Search(process_guard._alarm))
+    search = Search(process_guard._alarm)
+    monkeypatch.setattr(process_guard, "search", search)
+    monkeypatch.setattr("ratelimit_kit.guarded_store.search", search)
     monkeypatch.setattr(process_guard, "_told", set())
     for module in (process_guard, siblings, declarations):
         monkeypatch.setattr(module, "detected", lambda: world.seen)
@@ -136,7 +138,7 @@ def test_a_long_look_is_done_in_slices_and_nothing_is_admitted_before_its_end(wo
     guarded = GuardedStore("memory://", policy="web")
     for _ in range(7):
         assert guarded.guard.admits() is None
-        assert guarded.guard.pause == siblings.PAUSE_SECONDS
+        assert process_guard.search.pause == siblings.PAUSE_SECONDS
     assert guarded.guard.admits()
     assert (world.looks, world.time) == (1, 100.0)
 

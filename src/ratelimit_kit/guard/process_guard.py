@@ -108,11 +108,6 @@ class ProcessGuard:
             return self._helps()
         return self._has_no_sibling()
 
-    @property
-    def pause(self) -> float:
-        """How many seconds to wait before asking again."""
-        return search.pause
-
     def recheck(self) -> None:
         """Check for a sibling during a health check, with the same consequences as before a decision."""
         if self._declared.per_process and (self.alert or self.problem is not None) and self.admits() is False:
