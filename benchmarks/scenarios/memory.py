@@ -88,7 +88,7 @@ def memory_denied(_: Place) -> list[Contestant]:
     """The limit is used up, and every hit is refused."""
     contestants = [floor("token bucket by hand", _used_up(floors.bucket(1 / 3600, 1)))]
     contestants += [
-        ours(name, _used_up(Limiter(limit).hit), 1.3)
+        ours(name, _used_up(Limiter(limit).hit), 1.2)
         for name, limit in (
             ("token bucket", "token-bucket: 1/day"),
             ("sliding window", "1/day"),
