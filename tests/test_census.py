@@ -215,3 +215,21 @@ def test_who_asks_for_health_and_decides_nothing_does_not_serve(clock: list[floa
     health = policy(store).health()
     assert store.entries == []
     assert "processes" not in health.checks["workers"][0]
+
+
+def test_a_policy_that_begins_later_is_seen_by_the_thread_too(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its beats would be made by its decisions, on the event loop, for as long as the process lives."""
+    monkeypatch.setattr(module._heart, "start", lambda: True)
+    first, second = Shared(), Shared()
+    one, other = policy(first), policy(second, name="other")
+    decide(one)
+    wait = module._beat()
+    decide(other)
+    clock[0] += wait
+    assert wait < module.PATIENCE_SECONDS
+    module._beat()
+    decide(other)
+    assert not other._store.guard.alert
+    assert (len(first.calls), len(second.calls)) == (1, 1)

@@ -22,6 +22,7 @@ from ratelimit_kit.background import Background
 from ratelimit_kit.core.events import Event, Listener
 from ratelimit_kit.core.fork import each_in_forked_child, in_forked_child
 from ratelimit_kit.errors import StoreError, TwoVersionsWarning
+from ratelimit_kit.guard.socket_locks import namespace
 from ratelimit_kit.guard.workers.detection import tested
 from ratelimit_kit.stores import BaseStore
 
@@ -31,6 +32,9 @@ BEAT_SECONDS: Final = 10.0
 LASTS_SECONDS: Final = 15.0
 """How long an entry lasts: a beat may be late, and a process that was killed is forgotten after that."""
 
+
+CHECK_SECONDS: Final = 0.25
+"""How often the thread looks whose beat is due: another policy may have begun to serve meanwhile."""
 
 PATIENCE_SECONDS: Final = 1.0
 """How long the thread may take to write the first entry, before it counts as one that does not run."""
@@ -140,7 +144,7 @@ _serving: weakref.WeakSet[Census] = weakref.WeakSet()
 def _beat() -> float:
     for census in list(_serving):
         census.beat()
-    return BEAT_SECONDS
+    return CHECK_SECONDS
 
 
 _heart = Background("census", _beat)
@@ -160,8 +164,7 @@ def _host() -> str:
     told = [socket.gethostname()]
     with contextlib.suppress(OSError):
         told.append(Path("/proc/sys/kernel/random/boot_id").read_text())
-    with contextlib.suppress(OSError):
-        told.append(str(Path("/proc/self/ns/net").readlink()))
+    told.append(namespace())
     return hashlib.blake2b("\0".join(told).encode("utf-8", "replace"), digest_size=6).hexdigest()
 
 

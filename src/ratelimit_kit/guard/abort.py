@@ -77,10 +77,8 @@ async def lifespan_message(error: ConfigurationError) -> str:
     worker = detected() or ALONE
     if not _leaves_quietly(worker):
         speaks = _speaks(worker, error)
-        if _agrees(worker):
-            await asleep(
-                GRACE_SECONDS if speaks else 2 * GRACE_SECONDS
-            )  # the server stops all when the first one fails
+        if _agrees(worker):  # the server stops all when the first one fails
+            await asleep(GRACE_SECONDS if speaks else 2 * GRACE_SECONDS)
         return str(error) if speaks else ""
     if worker.late and _speaks(worker, error):
         _print(error)

@@ -105,10 +105,8 @@ def descriptors() -> Iterator[int]:
 
 @cache
 def _library() -> Any:
-    try:
-        return ctypes.PyDLL(
-            None
-        )  # keeps the interpreter's lock: where threads compete, getting it back takes milliseconds
+    try:  # keeping the interpreter's lock: where threads compete, getting it back takes milliseconds
+        return ctypes.PyDLL(None)
     except OSError as error:  # a Python that is linked statically
         raise claims.NoProofError(f"it cannot call the system to look at its sockets ({error})") from error
 

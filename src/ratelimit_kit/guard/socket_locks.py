@@ -80,7 +80,7 @@ def _identity(address: Address) -> tuple[str, ...]:
     """What siblings have in common: a port on all addresses is one, by IPv4 and by IPv6."""
     host, _, port = address.text.rpartition(":")
     text = f"*:{port}" if host in {"0.0.0.0", "::"} else address.text  # noqa: S104 - compared
-    return SOCKET, _namespace(), text, address.link
+    return SOCKET, namespace(), text, address.link
 
 
 def on_another_port(parent: int, *, replica: bool = False) -> Sibling | None:
@@ -91,7 +91,7 @@ def on_another_port(parent: int, *, replica: bool = False) -> Sibling | None:
     command = _command()
     if command is None:
         return None
-    identity = [COMMAND, str(parent), _namespace("pid"), *command]
+    identity = [COMMAND, str(parent), namespace("pid"), *command]
     if replica:
         variables = [f"{name}={value}" for name, value in sorted(os.environ.items()) if not _is_volatile(name, value)]
         told = hashlib.sha256("\0".join(variables).encode("utf-8", "surrogateescape")).hexdigest()
@@ -176,7 +176,7 @@ def _listening_on(port: int) -> Generator[None, None, set[str]]:
     return sockets
 
 
-def _namespace(kind: str = "net") -> str:
+def namespace(kind: str = "net") -> str:
     """A namespace of this process: the same address in another container is another address."""
     try:
         return str(Path(f"/proc/self/ns/{kind}").readlink())
