@@ -83,17 +83,12 @@ def test_a_pool_in_a_view_takes_nothing_from_its_server(server: str) -> None:
         assert "RLK202" not in process.text()
 
 
+DIRTY = [python_program("gunicorn"), "dirty:application", "--dirty-app", "dirty:Model", "--dirty-workers", "1"]
+
+
 def test_a_dirty_worker_of_gunicorn_is_told_of_and_refuses() -> None:
     port = free_port()
-    command = [
-        python_program("gunicorn"),
-        "dirty:application",
-        "--bind",
-        f"127.0.0.1:{port}",
-        "--dirty-app",
-        "dirty:Model",
-    ]
-    with running([*command, "--dirty-workers", "1"], port, cwd=APPS) as process:
+    with running([*DIRTY, "--bind", f"127.0.0.1:{port}"], port, cwd=APPS) as process:
         assert json.loads(request(port, method="GET").body) == [True, None]
         until(lambda: request(port, "/model", method="GET").status == 200, process)
         assert json.loads(request(port, "/model", method="GET").body) == [True, False]
@@ -104,15 +99,7 @@ def test_a_dirty_worker_of_gunicorn_is_told_of_and_refuses() -> None:
 
 def test_a_dirty_worker_that_does_not_decide_is_nobodys_matter() -> None:
     port = free_port()
-    command = [
-        python_program("gunicorn"),
-        "dirty:application",
-        "--bind",
-        f"127.0.0.1:{port}",
-        "--dirty-app",
-        "dirty:Model",
-    ]
-    with running([*command, "--dirty-workers", "1"], port, cwd=APPS) as process:
+    with running([*DIRTY, "--bind", f"127.0.0.1:{port}"], port, cwd=APPS) as process:
         until(lambda: "Dirty worker" in process.text() or "dirty worker" in process.text(), process)
         assert json.loads(request(port, method="GET").body) == [True, None]
         assert "RLK" not in process.text()
