@@ -92,9 +92,9 @@ types: $(VENV)/developed $(NODE)/.package-lock.json
 unit: $(VENV)/developed servers $(NODE)/.package-lock.json $(PEERS)/installed
 	$(BIN)/python -m pytest -q -n 2 -m "not live and not servers"
 	$(BIN)/python -m pytest -q -n 2 -m "live and not servers" tests/live/guard
-	$(BIN)/python -m pytest -q -m "live and not servers" --ignore tests/live/guard
+	$(BIN)/python -m pytest -q -n 2 -m "live and not servers" --ignore tests/live/guard
 	@[ -z "$(WRITE)" ] || $(BIN)/python scripts/compatibility.py '`make test`' all
-	$(BIN)/python -m pytest -q --without denials --without batching --without memory tests/stores tests/test_limiter.py
+	$(BIN)/python -m pytest -q -n 2 --without denials --without batching --without memory tests/stores tests/test_limiter.py
 
 docs: $(VENV)/developed ## Build the documentation into docs/_build
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build

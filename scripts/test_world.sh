@@ -44,9 +44,9 @@ tests() {
 for kind in "$@"; do
   if [ "$kind" = unit ]; then
     tests -n 2 -m "not live and not slow"
-  else  # one after the other: they have deadlines of a quarter of a second
+  else
     # shellcheck disable=SC2086 # a list of files
-    tests $stores
+    tests -n 2 $stores
   fi
 done
 "$venv/bin/python" scripts/compatibility.py "$name" "$@"

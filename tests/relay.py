@@ -49,11 +49,12 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                self._open.add(near)
                 if self.mute:
-                    self._open.add(near)
+                    Thread(target=self._ignore, args=(near,), daemon=True).start()
                     continue
                 far = socket.create_connection(("127.0.0.1", self._target))
-                self._open |= {near, far}
+                self._open.add(far)
                 for source, sink, replies in ((near, far, False), (far, near, True)):
                     source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     Thread(target=self._pass, args=(source, sink, replies), daemon=True).start()
@@ -72,6 +73,13 @@ class Relay:
             sink.shutdown(socket.SHUT_WR)
         self._open.discard(source)
         source.close()
+
+    def _ignore(self, source: socket.socket) -> None:
+        """Read until the end, and answer nothing."""
+        with source, contextlib.suppress(OSError):
+            while source.recv(65536):
+                pass
+        self._open.discard(source)
 
 
 @contextlib.contextmanager

@@ -58,8 +58,8 @@ def test_a_wait_is_the_one_that_is_in_force_when_it_begins(monkeypatch: pytest.M
         waits.append(seconds)
         now[0] += int(seconds * 1_000_000_000)
 
+    assert limiter.acquire("key")  # the first decision may also wait until the guard has looked for siblings
     monkeypatch.setattr(time, "sleep", green_sleep)
-    assert limiter.acquire("key")
     assert limiter.acquire("key")
     assert waits == [1.0]
 
