@@ -1,7 +1,7 @@
 """Rate limiting for Python web applications that means what it says.
 
 Limits (SlidingWindow, TokenBucket, FixedWindow, or text such as "100/minute") count on a store
-(memory, Redis, Memcached) through a Limiter, the `ratelimit` decorator, or a web Policy behind the
+(memory, one host, Redis, Memcached) through a Limiter, the `ratelimit` decorator, or a web Policy behind the
 middlewares of `ratelimit_kit.wsgi`, `ratelimit_kit.asgi` and `ratelimit_kit.django`.
 """
 
@@ -31,6 +31,7 @@ from ratelimit_kit.stores import BaseStore, Charge, Scope, Store
 from ratelimit_kit.stores.memory.store import MemoryStore
 
 if TYPE_CHECKING:
+    from ratelimit_kit.stores.host.store import HostStore
     from ratelimit_kit.stores.memcached.store import MemcachedStore
     from ratelimit_kit.stores.redis.store import RedisStore
     from ratelimit_kit.web.policy.policy import Policy
@@ -48,6 +49,7 @@ __all__ = [
     "Decision",
     "Denial",
     "FixedWindow",
+    "HostStore",
     "LimitExceeded",
     "Limiter",
     "MemcachedStore",
@@ -69,6 +71,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "HostStore": "ratelimit_kit.stores.host.store",
     "MemcachedStore": "ratelimit_kit.stores.memcached.store",
     "RedisStore": "ratelimit_kit.stores.redis.store",
     "Denial": "ratelimit_kit.web.response.denial",

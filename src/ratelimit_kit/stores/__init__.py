@@ -243,6 +243,7 @@ _REDIS = "ratelimit_kit.stores.redis.store:from_url"
 _FORMS = ("", "+sentinel", "+cluster")
 _STORES = {
     "memory": "ratelimit_kit.stores.memory.store:from_url",
+    "host": "ratelimit_kit.stores.host.store:from_url",
     **{name + form: _REDIS for name in ("redis", "rediss", "valkey", "valkeys") for form in _FORMS},
     "unix": _REDIS,
     "memcached": "ratelimit_kit.stores.memcached.store:from_url",

@@ -1,0 +1,140 @@
+"""How a store comes to its file: opened or made when it is needed, watched, and tried again while others hold its locks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from ratelimit_kit.core.events import Event, Listener
+from ratelimit_kit.errors import StoreContendedError, StoreError, StoreFullError, StoreUnavailableError
+from ratelimit_kit.stores.host.file import CONTENDED, FULL, Contended, Damaged, HostFile, open_file
+from ratelimit_kit.stores.host.place import check_folder, make_folder, place_of
+
+CHECK_SECONDS: Final = 0.25
+"""Interval between looks whether the file is still the one at its path."""
+
+YIELDS: Final = 20
+"""How often a call that finds a lock held only lets others run, before it sleeps: locks are held for microseconds."""
+
+MAX_PAUSE_SECONDS: Final = 0.002
+
+Work = Callable[[HostFile | None], Any]
+"""Something to be done with a file, or with None where there is none; the result may be CONTENDED."""
+
+
+class Access:
+    """The file of one store: at `path`, or with this `name` in the usual place."""
+
+    def __init__(self, name: str, path: Path | None, mode: int, max_keys: int, timeout: float) -> None:
+        self._name, self._path = name, path
+        self._mode = mode
+        self._max_keys = max_keys
+        self.timeout = timeout
+        self._file: HostFile | None = None
+        self._check_at = 0.0
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, for the user that runs this process."""
+        return place_of(self._name, self._mode) if self._path is None else self._path
+
+    def close(self) -> None:
+        """Let go of the file; it is closed when no other store of this process uses it."""
+        self._file = None
+
+    def file(self, tell: Listener, *, makes: bool) -> HostFile | None:
+        """The file as it is now; if there is none, a new one if this call `makes` one.
+
+        A new file in the place of one that was removed or damaged is told of. Raises what opening a file raises.
+        """
+        now = time.monotonic()
+        if self._file is not None and now < self._check_at:
+            return self._file
+        before, self._check_at = self._file, now + CHECK_SECONDS
+        reason = ""
+        path = self.path
+        if before is not None and before.path == path:
+            try:
+                before.check()
+                return before
+            except Damaged as damage:
+                reason = str(damage)
+        self._file = None
+        own = self._path is None
+        check_folder(path, own=own and path.parent.name.startswith("ratelimit_kit-"))
+        if makes and own:
+            make_folder(path)
+            check_folder(path, own=path.parent.name.startswith("ratelimit_kit-"))
+        self._file, replaced = open_file(path, self._mode, self._max_keys if makes else None)
+        if self._file is not None:
+            self._tell(tell, reason or replaced)
+        return self._file
+
+    def lost(self) -> None:
+        """Look again whether the file is still the one at its path."""
+        self._check_at = 0.0
+
+    def _tell(self, tell: Listener, reason: str) -> None:
+        """Say what is new about the file."""
+        assert self._file is not None
+        if reason:
+            message = (
+                f"the counters in {self._file.path} begin anew, because {reason}: each client has a full quota again. "
+                "Nothing but this library should touch that file"
+            )
+            tell(Event("host-new-start", message, logging.WARNING, {"reason": reason}))
+        kept = self._file.header.max_keys
+        if kept != self._max_keys:
+            message = (
+                f"{self._file.path} was made for {kept} keys, which stays so although max_keys={self._max_keys}: to change it, "
+                "stop all processes that use the file, and remove it"
+            )
+            tell(Event("host-max-keys", message, logging.WARNING, {"max_keys": kept}))
+
+
+class Call:
+    """One call of a store, tried until no other process holds its locks; `makes` says whether it may make a file."""
+
+    def __init__(self, access: Access, tell: Listener, work: Work, *, makes: bool = False) -> None:
+        self._access, self._tell, self._work, self._makes = access, tell, work, makes
+        self._attempts = 0
+        self._deadline = 0.0
+
+    def attempt(self) -> Any:
+        """The result of the work; CONTENDED if another process holds a lock, or has changed the file."""
+        try:
+            return self._work(self._access.file(self._tell, makes=self._makes))
+        except Contended:
+            return CONTENDED
+        except Damaged:
+            self._access.lost()
+            return CONTENDED
+        except StoreError:
+            self._access.close()
+            raise
+        except OSError as error:
+            self._access.close()
+            raise self._outage(error) from error
+
+    def pause(self) -> float:
+        """For how many seconds to wait before the next attempt; raises StoreContendedError after the deadline."""
+        now = time.monotonic()
+        self._attempts += 1
+        if self._attempts == 1:
+            self._deadline = now + self._access.timeout
+        elif now > self._deadline:
+            raise StoreContendedError(
+                f"another process has held a lock of {self._access.path} for {self._access.timeout:g} s: it may be stopped "
+                "(SIGSTOP, a debugger), or the machine is too busy; nothing was charged"
+            )
+        return 0.0 if self._attempts <= YIELDS else min(MAX_PAUSE_SECONDS, 0.00005 * (self._attempts - YIELDS))
+
+    def _outage(self, error: OSError) -> StoreError:
+        path = self._access.path
+        if error.errno in FULL:
+            return StoreFullError(f"there is no room for {path}: {os.strerror(error.errno)}. Nothing was charged")
+        return StoreUnavailableError(f"{path} cannot be used: {error.strerror or error}")
