@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -207,3 +208,17 @@ def test_a_descriptor_that_the_application_has_closed_is_left_to_who_got_its_num
     claims._release_all()
     for one in {read, write, theirs}:
         os.close(one)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets")
+def test_a_holder_that_has_not_begun_to_listen_is_waited_for() -> None:
+    """Its process may be stopped between the two calls, where the machine is busy."""
+    address = f"\0{claims.PREFIX}{claims._name(('half', 'held'))}"
+    with socket.socket(socket.AF_UNIX) as half:
+        half.bind(address)
+        later = Timer(0.01, half.listen)
+        later.start()
+        holder = claims.claim("half", "held")
+        later.join()
+    assert holder is not None
+    assert holder.pid == os.getpid()

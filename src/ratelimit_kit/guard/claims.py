@@ -32,7 +32,10 @@ PREFIX: Final = "ratelimit_kit:"
 """How the name of every abstract socket begins."""
 
 TRIES: Final = 3
-"""How often a name is asked for that another process has taken, or let go, at the same moment."""
+"""How often a name is asked for that another process has let go at the same moment."""
+
+TRIES_OF_A_SOCKET: Final = 2000
+"""Likewise, for a socket: between its bind and its listen nobody can ask whose it is, and a busy machine may stop it there."""
 
 
 class Holder(NamedTuple):
@@ -114,7 +117,7 @@ def _name(identity: tuple[str, ...]) -> str:
 
 def _by_socket(name: str) -> _Held | Holder:
     address = f"\0{PREFIX}{name}"
-    for _ in range(TRIES):
+    for _ in range(TRIES_OF_A_SOCKET):
         one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             one.bind(address)
@@ -129,6 +132,7 @@ def _by_socket(name: str) -> _Held | Holder:
         holder = _holder_of_socket(name, address)
         if holder is not None:
             return holder
+        os.sched_yield()  # nothing else waits while `_lock` is held
     raise NoProofError("another process is taking and leaving the name at the same time")
 
 
