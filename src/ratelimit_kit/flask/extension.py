@@ -79,4 +79,6 @@ def _limit() -> None:
 def _is_served() -> bool:
     """Whether the application is created to serve requests: other `flask` commands need no store."""
     command = click.get_current_context(silent=True)
-    return command is None or command.info_name == "run"
+    if command is None or command.find_object(flask.cli.ScriptInfo) is None:  # granian and uvicorn use click too
+        return True
+    return command.info_name == "run"
