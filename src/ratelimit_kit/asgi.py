@@ -28,7 +28,7 @@ from ratelimit_kit.web.http.messages import (
     Request,
     Response,
 )
-from ratelimit_kit.web.policy.policy import Policy, responder_of, started
+from ratelimit_kit.web.policy.policy import Policy, ended, responder_of, started
 from ratelimit_kit.web.response.assets import serving
 from ratelimit_kit.web.response.headers import missing, replaced
 from ratelimit_kit.web.response.health import LIVE
@@ -148,7 +148,7 @@ class RateLimitMiddleware:
     def _closing(self, send: Send) -> Send:
         async def forward(message: Message) -> None:
             if message["type"] == "lifespan.shutdown.complete":
-                await self.policy.store.aclose()
+                await ended(self.policy)
             await send(message)
 
         return forward

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ratelimit_kit.core.fork import around_each_fork, each_in_forked_child
 
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.25
 """How long a fork waits for the thread: it may be in the middle of its work."""
 
 
@@ -34,18 +34,22 @@ class Background:
     def start(self) -> bool:
         """Start it, unless it runs; false if this system has no threads."""
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None or not self._thread.is_alive() or self._stop.is_set():
                 self._stop = threading.Event()
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread = threading.Thread(target=self._run, args=(self._stop,), name=self._name, daemon=True)
                 with contextlib.suppress(RuntimeError):  # no threads on this system, or at the end of the interpreter
                     thread.start()
                     self._thread = thread
             return self._thread is not None
 
-    def _run(self) -> None:
+    def _run(self, stop: threading.Event) -> None:
         wait: float | None = self._delay
-        while wait is not None and not self._stop.wait(wait):
+        while wait is not None and not stop.wait(wait):
             wait = self._work()
+
+    def stop(self) -> None:
+        """Let the thread end by itself."""
+        self._stop.set()
 
     @property
     def stops(self) -> bool:

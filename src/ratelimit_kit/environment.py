@@ -23,6 +23,8 @@ MODE: Final = PREFIX + "MODE"
 
 KNOWN: Final = (STORE, WORKERS, HOSTS, MODE)
 
+_OTHERS: Final = {"REPLICAS": "HOSTS", "INSTANCES": "HOSTS", "PROCESSES": "WORKERS", "URL": "STORE"}
+
 _OF_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
 """What Kubernetes sets in every container for a service whose name begins like our variables."""
 
@@ -32,7 +34,7 @@ def variable(name: str) -> str | None:
     for other in os.environ:
         if other.startswith(PREFIX) and other not in KNOWN and not _OF_KUBERNETES.search(other):
             raise OptionError(
-                f"the environment variable {other} is not known, and would have no effect; {_meant(other)}. Anything else is "
+                f"the environment variable {other} is not known, and would have no effect; {_meant(other)} Anything else is "
                 "an option of the policy or the limiter, or of the store's URL"
             )
     return os.environ.get(name) or None
@@ -40,5 +42,6 @@ def variable(name: str) -> str | None:
 
 def _meant(name: str) -> str:
     """The variable that was meant; the names are compared without what all of them have in common."""
-    close = alike(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in KNOWN], LIKENESS)
-    return nearest(PREFIX + close if close else "", KNOWN)
+    plain = name.removeprefix(PREFIX)
+    close = _OTHERS.get(plain) or alike(plain, [known.removeprefix(PREFIX) for known in KNOWN], LIKENESS)
+    return nearest(PREFIX + close if close else "", KNOWN) + ("" if close else ".")

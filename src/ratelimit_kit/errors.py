@@ -31,6 +31,8 @@
     │   ├── BlindGuardWarning     RLK259     siblings of this process cannot be seen
     │   ├── TwoVersionsWarning    RLK260     two deployments count under one name with different limits
     │   ├── LooseFallbackWarning  RLK263     a fallback admits more in an outage than the limits that it replaces
+    │   ├── UndercountWarning     RLK264     more processes serve than are declared
+    │   ├── ReplicasWarning       RLK265     a platform on which a further replica would be refused
     │   ├── MissingFieldWarning   RLK261     a trusted proxy's field does not arrive: all its clients share one quota
     │   └── MergedFieldsWarning   RLK262     the server mixes up a client's X_Forwarded_For and the proxy's field
     ├── CostError             RLK102     a cost that can never be admitted (also a ValueError)
@@ -219,6 +221,14 @@ class MergedFieldsWarning(StartupWarning, rlk="RLK262"):
 
 class LooseFallbackWarning(StartupWarning, rlk="RLK263"):
     """A fallback admits more than the limits that it replaces, so that an outage would loosen them."""
+
+
+class UndercountWarning(StartupWarning, rlk="RLK264"):
+    """More processes serve by a policy than `workers` declares. Logged once."""
+
+
+class ReplicasWarning(StartupWarning, rlk="RLK265"):
+    """A platform on which the first replica may use a store that is not shared, and a further one is refused."""
 
 
 class StoreError(RateLimitKitError, rlk="RLK300"):

@@ -18,6 +18,7 @@ from ratelimit_kit.errors import StartupRefused, StoreError
 from ratelimit_kit.guard.checks import per_request_limiters
 from ratelimit_kit.guard.declarations import NOTHING_SAID, Processes
 from ratelimit_kit.guard.process_guard import ProcessGuard, search
+from ratelimit_kit.guard.workers.count import declared
 from ratelimit_kit.observe import Observer, listening
 from ratelimit_kit.outage import LocalCounters, Meanwhile, Outages, refused
 from ratelimit_kit.stores import Charge, Scope, Store, open_store, with_defaults
@@ -44,7 +45,8 @@ class GuardedStore:
         self.backend = with_defaults(self.store)
         self.observer = listening(observer)
         self.backend.on_event = self.observer.on_event
-        census = Census(self.backend, policy or "", self.observer.on_event)
+        word = declared(processes.workers)
+        census = Census(self.backend, policy or "", self.observer.on_event, None if word is None else word.count)
         self.guard = ProcessGuard(
             self.backend.title,
             self.observer.on_event,

@@ -42,7 +42,10 @@ def test_a_policy_is_read_from_a_file(file: Path) -> None:
 
 def test_a_good_file_passes(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(file)]) == 0
-    assert capsys.readouterr().out == f"{file}: a server would start. The store was not checked (use --live).\n"
+    assert (
+        capsys.readouterr().out
+        == f"{file}: a server would start. The store was not checked (use --live). For Kubernetes and other platforms: --platform NAME.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_no_false_alarm(case: str, environment: Any) -> None:
 )
 def test_evidence_of_a_further_replica_is_named(case: str, evidence: str, environment: Any) -> None:
     environment(REFUSED[case])
-    with pytest.raises(PlatformError, match=rf"this is a further replica on .* \({re.escape(evidence)}\)"):
+    with pytest.raises(PlatformError, match=rf"there are several replicas on .* \({re.escape(evidence)}\)"):
         Limiter("5/minute")
 
 
@@ -112,6 +112,7 @@ def test_what_is_no_server_in_production_starts(
     case: str, reason: str, environment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment(REFUSED[case])
+    monkeypatch.setattr(sys, "argv", ["main.py"])
     if reason == "pytest":
         monkeypatch.setattr(platforms, "tested", lambda: True)
     elif reason == "no server":
@@ -124,8 +125,13 @@ def test_what_is_no_server_in_production_starts(
         settings = SimpleNamespace(configured=True, DEBUG=True)
         monkeypatch.setitem(sys.modules, "django.conf", SimpleNamespace(settings=settings))
     found = platforms.found()
-    multiplies = next(one for one in PLATFORMS if one.runs(REFUSED[case])).kind is Kind.MULTIPLIES
+    platform = next(one for one in PLATFORMS if one.runs(REFUSED[case]))
+    multiplies = platform.kind is Kind.MULTIPLIES or platform.runs_programs
     assert (found is not None) == (multiplies and reason != "pytest")
+    for command in (["manage.py", "migrate"], ["/opt/shop/manage.py", "check"], ["django-admin", "shell"], ["-c"]):
+        monkeypatch.setattr(sys, "argv", command)
+        if reason == "no server":
+            assert platforms.found() is None
 
 
 class HostStore(MemoryStore):

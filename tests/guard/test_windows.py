@@ -48,6 +48,10 @@ GUARDED = {
     "guard/listening.py": "likewise",
     "core/fork.py": "looks first",
     "stores/pool.py": "likewise",
+    "stores/host/boot.py": "the store has been refused",
+    "stores/host/file.py": "likewise",
+    "stores/host/place.py": "likewise",
+    "stores/host/inspection.py": "likewise",
     "stores/memcached/connection.py": "the URL of a UNIX socket has been refused",
 }
 """The files that use such names, and why they may."""

@@ -222,7 +222,9 @@ def test_passenger_has_several_processes(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         (["manage.py", "test"], ["django.test.runner"], True),
         (["manage.py", "runserver"], ["django.test.runner"], False),
-        (["manage.py", "test"], [], False),
+        (["manage.py", "test"], [], True),
+        (["manage.py", "migrate"], [], False),
+        (["pytest-like", "test"], [], False),
         (["/usr/bin/python3 -m unittest", "tests"], [], True),
         (["gunicorn"], [], False),
     ],
@@ -235,7 +237,7 @@ def test_django_and_unittest_test_too(
     monkeypatch.delitem(sys.modules, "django.test.runner", raising=False)
     for name in modules:
         monkeypatch.setitem(sys.modules, name, SimpleNamespace())
-    monkeypatch.setattr(detection, "packages_that_led_here", lambda: iter(()))
+    monkeypatch.setattr(detection, "packages_that_run", lambda: iter(()))
     monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
     assert detection.tested() == expected
 

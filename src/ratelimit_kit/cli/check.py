@@ -12,10 +12,9 @@ from typing import Any
 
 from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.findings import FIXES
-from ratelimit_kit.cli.source import add_allowance, allowed
+from ratelimit_kit.cli.source import PLATFORMS, add_allowance, add_platform, allowed, platform_of
 from ratelimit_kit.cli.terminal import print_json, shown, shown_lines
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StartupWarning, StoreError
-from ratelimit_kit.guard import platforms
 from ratelimit_kit.web.policy.config import read_file
 from ratelimit_kit.web.policy.policy import Policy
 
@@ -28,6 +27,8 @@ examples:
 
 A file that is not a valid policy is a finding too, with status 1. One that names code ("import:shop.limits:account") is
 read only with --allow-imports, because importing it runs it. In a Django project `manage.py check` does the same.
+
+{PLATFORMS}
 
 {exits.SAID}"""
 
@@ -43,12 +44,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a TOML file as Policy.from_file reads it")
     parser.add_argument("--workers", type=int, metavar="N", help="check for N worker processes")
-    parser.add_argument(
-        "--platform",
-        choices=[platform.name for platform in platforms.PLATFORMS],
-        metavar="NAME",
-        help=f"check for a start on a platform: {', '.join(platform.name for platform in platforms.PLATFORMS)}",
-    )
+    add_platform(parser)
     parser.add_argument("--live", action="store_true", help="check the store too")
     parser.add_argument("--rules", action="store_true", help="print the rules as they were read")
     parser.add_argument("--strict", action="store_true", help="let warnings fail as well")
@@ -102,8 +98,7 @@ def _findings(options: argparse.Namespace, rules: list[dict[str, Any]]) -> Itera
         }
         for named in policy.rules
     ]
-    platform = platforms.named(options.platform) if options.platform else None
-    yield from policy.findings(live=options.live, platform=platform)
+    yield from policy.findings(live=options.live, platform=platform_of(options))
     if options.live:
         with contextlib.suppress(StoreError, StartupRefused):
             policy.store.close()
@@ -121,6 +116,8 @@ def _print(options: argparse.Namespace, found: list[dict[str, str]], rules: list
 
 def _summary(options: argparse.Namespace, errors: int, warnings: int) -> str:
     asked = "" if options.live else " The store was not checked (use --live)."
+    if platform_of(options) is None:
+        asked += " For Kubernetes and other platforms: --platform NAME."
     if errors:
         return f"{shown(options.file)}: a server would not start ({_number(errors, 'error')}).{asked}"
     said = f" with {_number(warnings, 'warning')}" if warnings else ""

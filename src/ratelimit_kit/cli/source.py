@@ -9,14 +9,24 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ratelimit_kit.errors import OptionError, RateLimitKitError
+from ratelimit_kit.guard import platforms
 from ratelimit_kit.web.policy.config import imports_of, read_file
 
 DJANGO = "DJANGO_SETTINGS_MODULE"
+
+PLATFORMS = textwrap.fill(
+    "platforms: " + ", ".join(platform.name for platform in platforms.PLATFORMS),
+    79,
+    subsequent_indent="  ",
+    break_on_hyphens=False,
+)
+"""What --platform takes, for the end of a command's help."""
 
 
 def add_source(parser: argparse.ArgumentParser, *, positional: bool) -> None:
@@ -40,6 +50,29 @@ def add_allowance(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="import what the file names, which runs its code, from this folder too",
     )
+
+
+def add_platform(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a platform."""
+    parser.add_argument(
+        "--platform",
+        type=_platform,
+        metavar="NAME",
+        help="what a start there would say: kubernetes, lambda, ... (see below)",
+    )
+
+
+def _platform(name: str) -> platforms.Finding:
+    try:
+        return platforms.Finding(platforms.named(name))
+    except OptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def platform_of(options: argparse.Namespace) -> platforms.Finding | None:
+    """The platform that was named, else the one that this command runs on, as a server that is started there finds it."""
+    named: platforms.Finding | None = options.platform
+    return named or platforms.found(serves=True)
 
 
 def check_source(options: argparse.Namespace) -> None:

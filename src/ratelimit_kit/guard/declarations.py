@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple, get_args
 
 from ratelimit_kit.core.validation import check_switch, nearest
-from ratelimit_kit.errors import OptionError, StartupRefused, StartupWarning
+from ratelimit_kit.errors import OptionError, PlatformError, ReplicasWarning, StartupRefused, StartupWarning
 from ratelimit_kit.guard import messages, platforms
-from ratelimit_kit.guard.platforms import Finding, Kind, Platform
+from ratelimit_kit.guard.platforms import Finding
 from ratelimit_kit.guard.workers.count import Workers, declared, declared_hosts
 from ratelimit_kit.guard.workers.detection import detected
 from ratelimit_kit.guard.workers.servers import recycling
@@ -46,7 +46,7 @@ class Declarations:
     def __init__(self, store: str, said: Processes, *, per_process: bool, per_host: bool, remedy: str) -> None:
         said.check()
         self.per_process = per_process
-        self._per_host = per_host
+        self.per_host = per_host
         self._store = store
         self._said = said
         self._remedy = remedy
@@ -55,9 +55,9 @@ class Declarations:
         """Whether the user's declaration makes the search for siblings unnecessary."""
         return self._said.allow_per_process or declared(self._said.workers) is not None
 
-    def refusal(self, platform: Platform | None = None) -> StartupRefused | None:
-        """The error if several workers, hosts or replicas are declared or detected; on another platform if one is given."""
-        if self._said.allow_per_process or not (self.per_process or self._per_host):
+    def refusal(self, asked: Finding | None = None) -> StartupRefused | None:
+        """The error if several workers, hosts or replicas are declared or detected; of `asked` if that is given."""
+        if self._said.allow_per_process or not (self.per_process or self.per_host):
             return None
         workers, hosts = declared(self._said.workers), declared_hosts(self._said.hosts)
         if hosts is not None and hosts.count > 1:
@@ -66,12 +66,23 @@ class Declarations:
         several = (workers or seen) if self.per_process else None
         if several is not None and several.count > 1 and not several.beside and not several.has_the_place():
             return self.several(several, late=several is seen and several.late)
-        if hosts is not None or (workers is not None and workers.count == 1):
+        return self.misplaced(asked)
+
+    def misplaced(self, asked: Finding | None = None) -> PlatformError | None:
+        """The error if the platform runs several instances, or may, and nobody declares that there is only one."""
+        if self._said.allow_per_process or declared_hosts(self._said.hosts) is not None:
             return None
-        found = platforms.found() if platform is None else Finding(platform)
-        if found is None or (platform is not None and platform.kind is Kind.NUMBERS):
+        workers = declared(self._said.workers)
+        found = asked or platforms.found()
+        if found is None or not found.refuses or (workers is not None and workers.count == 1):
             return None
         return messages.platform(self._store, found, per_process=self.per_process)
+
+    def replicas(self, asked: Finding) -> ReplicasWarning | None:
+        """The warning for a platform on which the first replica starts, and a further one does not."""
+        further = Finding(asked.platform, asked.platform.further)
+        error = None if asked.refuses else self.refusal(further)
+        return messages.replicas(self._store, further) if isinstance(error, PlatformError) else None
 
     def several(self, found: Workers, *, late: bool) -> StartupRefused:
         """The error for several workers; `late` if a running server adds this one."""

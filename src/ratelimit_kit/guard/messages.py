@@ -12,6 +12,7 @@ from ratelimit_kit.errors import (
     OtherPortWarning,
     PlatformError,
     RecycledWorkersWarning,
+    ReplicasWarning,
     UnsafeWorkersError,
 )
 from ratelimit_kit.guard.platforms import Finding
@@ -53,8 +54,16 @@ def platform(store: str, found: Finding, *, per_process: bool) -> PlatformError:
     """The error for a platform that multiplies processes, or may."""
     option, variable = ("workers", "RATELIMIT_KIT_WORKERS") if per_process else ("hosts", "RATELIMIT_KIT_HOSTS")
     return PlatformError(
-        f"{store} counts per {_unit(per_process)}, and {found.text}: each client would get its quota from each instance. "
+        f"{store} counts per {_unit(per_process)}, and {found.text}: each instance would give every client its whole quota. "
         f'Use store="redis://..."; if there is only one instance, and never more, say so with {option}=1 or {variable}=1'
+    )
+
+
+def replicas(store: str, further: Finding) -> ReplicasWarning:
+    """The warning for a platform on which a further replica would be refused."""
+    return ReplicasWarning(
+        f"{store} is not shared: on {further.platform.title} the first replica starts, and a further one ({further.evidence}) "
+        'is refused (RLK211). Use store="redis://..."; if there is only one, and never more, say so with workers=1'
     )
 
 

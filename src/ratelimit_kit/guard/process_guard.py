@@ -26,7 +26,7 @@ from ratelimit_kit.errors import (
 from ratelimit_kit.guard import forks, messages
 from ratelimit_kit.guard.abort import end_the_server, end_this_process, end_this_server, fail_to_boot, leave, refuse
 from ratelimit_kit.guard.declarations import Declarations, Processes
-from ratelimit_kit.guard.platforms import Platform
+from ratelimit_kit.guard.platforms import Finding
 from ratelimit_kit.guard.siblings import RECHECK_SECONDS, Search
 from ratelimit_kit.guard.workers.detection import detected, tested
 
@@ -50,7 +50,7 @@ class ProcessGuard:
         when_serving: Callable[[], bool] | None = None,
         remedy: str = "",
     ) -> None:
-        self._declared = Declarations(store, said, per_process=per_process, per_host=per_host, remedy=remedy)
+        self.declared = Declarations(store, said, per_process=per_process, per_host=per_host, remedy=remedy)
         self._store = store
         self._serves = serves
         self._listener = listener
@@ -60,7 +60,7 @@ class ProcessGuard:
         _guards.add(self)
 
     def _renew(self) -> None:
-        self.alert = self._declared.per_process or self.when_serving is not None
+        self.alert = self.declared.per_process or self.declared.per_host or self.when_serving is not None
         self.problem: StartupRefused | HelperProcessWarning | None = None
         self._last = _LastLook()
 
@@ -76,41 +76,44 @@ class ProcessGuard:
         """
         error = self.refusal()
         if error is None:
-            self._declared.log_if_allowed()
-            self._tell_once(self._declared.recycled())
+            self.declared.log_if_allowed()
+            self._tell_once(self.declared.recycled())
         elif isinstance(error, LateWorkersError) and self._on_unsafe != "shutdown":
             self._found(error)
             self.tell()
         else:
             refuse(error)
 
-    def refusal(self, platform: Platform | None = None) -> StartupRefused | None:
-        """The error that `start` would raise, or None; on another platform if one is given."""
-        return self._declared.refusal(platform)
+    def refusal(self, asked: Finding | None = None) -> StartupRefused | None:
+        """The error that `start` would raise, or None; that of a platform which was `asked` for, if one was."""
+        return self.declared.refusal(asked)
 
     def admits(self) -> bool | None:
         """Whether this process may decide; None if a sibling may be about to exit: then ask again a little later."""
-        if not self._declared.per_process:
+        if not (self.declared.per_process or self.declared.per_host):
             self.alert = self.when_serving is not None and not self.when_serving()
             return True
         if self.problem is not None and time.monotonic() < self._last.valid_until:
             return not self.closed
         if self._last.looks and self.problem is None:  # it waits for a look, or for a sibling
             return self._has_no_sibling()
-        if self._declared.settles():
+        if (error := self.declared.misplaced()) is not None:  # a program has started its server after making its limits
+            self._last.valid_until = math.inf
+            return self._found(error)
+        if self.declared.settles() or not self.declared.per_process:
             return self._settled()
         seen = detected()
         if seen is not None and seen.count > 1 and not seen.has_the_place():
             self._last.end = None if seen.beside else end_the_server if seen.per_request else end_this_process
             self._last.valid_until = math.inf  # the number no longer changes for this process
-            return self._found(self._declared.several(seen, late=seen.late))
+            return self._found(self.declared.several(seen, late=seen.late))
         if forks.is_helper() and not forks.serves(policy=self._serves):
             return self._helps()
         return self._has_no_sibling()
 
     def recheck(self) -> None:
         """Check for a sibling during a health check, with the same consequences as before a decision."""
-        if self._declared.per_process and (self.alert or self.problem is not None) and self.admits() is False:
+        if self.declared.per_process and (self.alert or self.problem is not None) and self.admits() is False:
             self.turn_away()
 
     def begin(self) -> StartupRefused | None:
@@ -126,7 +129,7 @@ class ProcessGuard:
 
     def rearm(self) -> None:
         """Check again before the next decision."""
-        self.alert = self._declared.per_process
+        self.alert = self.declared.per_process or self.declared.per_host
 
     def _has_no_sibling(self) -> bool | None:
         """Look for a sibling: several servers with one worker each may share a socket, so their numbers are not enough."""

@@ -10,6 +10,9 @@ MAX_LABELS: Final = 200
 OTHER: Final = "other"
 
 EVENTS: Final = (
+    "host-max-keys",
+    "host-new-start",
+    "host-overflow",
     "late-workers",
     "memory-forked",
     "memory-overflow",

@@ -6,6 +6,7 @@ comes and goes would give everybody a new quota each time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,9 @@ from ratelimit_kit.stores.memory.store import MemoryStore
 
 MAX_KEYS = 100_000
 """Maximum number of live counters in each process; after that, further keys share one strict counter per limit."""
+
+DIVIDE_SECONDS = 1.0
+"""Interval between looks into how many processes serve."""
 
 Charged = tuple[tuple[Charge, int], ...]
 """What was charged to local counters, and when (`charged_at` of each counter's clock)."""
@@ -57,9 +61,9 @@ def counted_beside(decision: Decision, local: Decision) -> Decision:
 class LocalCounters:
     """This process's counters, by full limits or by its share of them, from the first outage on.
 
-    The share is one of the declared number of workers, else of those that the census has last counted, else of the
-    detected one, else 1. A limit below that number
-    becomes 1, so all workers together then admit more than the limit.
+    The share is one of those that the census has lately counted, or of the declared number of workers if that is larger,
+    or, if none is declared, of the detected one. A limit below that number becomes 1, so all workers together then admit
+    more than the limit.
     """
 
     def __init__(self, workers: int | None, census: Census) -> None:
@@ -67,16 +71,19 @@ class LocalCounters:
         self.census = census
         self._store = MemoryStore(max_keys=MAX_KEYS)
         self._divisor = 0
+        self._divided_at = 0.0
 
     @property
     def workers(self) -> int | None:
-        """The number of serving processes, if it is declared, counted or detected."""
+        """The number of serving processes: the larger of what is counted and what is declared, or else detected."""
+        found = declared(self._declared) or detected()
+        return max(self.census.size, 0 if found is None else found.count) or None
+
+    @property
+    def declared(self) -> int | None:
+        """The number of serving processes that is declared."""
         word = declared(self._declared)
-        population = self.census.population
-        if word is None and population is not None and population.processes:
-            return population.processes
-        found = word or detected()
-        return None if found is None else found.count
+        return None if word is None else word.count
 
     @property
     def has_room(self) -> bool:
@@ -115,7 +122,7 @@ class LocalCounters:
         """What each charge is counted by here."""
         divisor = 1
         if meanwhile.on_outage == "local-share":
-            divisor = self._divisor = self._divisor or self.workers or 1
+            divisor = self._share()
         parts = []
         for charge, fallback in zip(charges, meanwhile.fallbacks(len(charges)), strict=True):
             limits = fallback or (charge.limit,)
@@ -123,6 +130,13 @@ class LocalCounters:
                 limits = tuple([share(limit, divisor).counted_in(limit.counter) for limit in limits])
             parts.append([Charge(charge.key, limit, _capped(charge, limit)) for limit in limits])
         return parts
+
+    def _share(self) -> int:
+        """By how much limits are divided: a process that joins or leaves changes it, and what was counted stays."""
+        now = time.monotonic()
+        if not self._divisor or now >= self._divided_at + DIVIDE_SECONDS:
+            self._divisor, self._divided_at = self.workers or 1, now
+        return self._divisor
 
 
 def _charged(verdict: Verdict) -> Charged:

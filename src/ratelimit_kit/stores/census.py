@@ -1,4 +1,4 @@
-"""Entries of the census, and the value that holds them in a store that has no sorted sets: a line for each."""
+"""Entries of the census, and the value that holds them in Memcached: a line for each. Redis changes the same in a script."""
 
 from __future__ import annotations
 

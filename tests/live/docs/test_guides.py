@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis as redis_py
 
-from ratelimit_kit import FixedWindow, Limiter, Policy, SlidingWindow, TokenBucket
+from ratelimit_kit import FixedWindow, Limiter, Policy, RedisStore, SlidingWindow, TokenBucket
 from ratelimit_kit.cli import EPILOG as WHOLE
 from ratelimit_kit.cli import main, parser
 from ratelimit_kit.cli.check import EPILOG as CHECK
@@ -113,6 +113,10 @@ def test_the_rights_on_the_security_page_are_enough(redis: RedisServer, capsys: 
             assert [bool(several.hit("k")) for _ in range(3)] == [True, True, False]
             several.reset("k")
             several.close()
+            counting = RedisStore(url)
+            assert counting.census("web", "a:x:1", 5) == ["a:x:1"]
+            assert counting.census("web", "a:x:1", 0) == []
+            counting.close()
             assert main(["doctor", url, "--strict"]) == 0, capsys.readouterr().out
             with redis_py.Redis.from_url(url) as client:
                 for forbidden in (("FLUSHALL",), ("CONFIG", "GET", "*"), ("GET", "somebody"), ("KEYS", "*")):

@@ -21,7 +21,7 @@ from ratelimit_kit.cli import main
 from ratelimit_kit.stores.census import MAX_PROCESSES
 from ratelimit_kit.stores.memcached.commands import Write
 from ratelimit_kit.stores.memcached.conversations import Job, Writes
-from tests.live.servers import APPS, WSGI
+from tests.live.servers import APPS, ASGI, WSGI
 from tests.processes import Process, RedisServer, free_port, python_program, request, running
 
 pytestmark = pytest.mark.live
@@ -54,6 +54,47 @@ def test_entries_last_as_long_as_they_are_written_for(url: str) -> None:
         assert time.monotonic() < end
         time.sleep(0.05)
     assert store.census("web", "a:x:1", 0) == []
+    store.close()
+
+
+def test_what_would_last_too_long_is_dropped_when_somebody_writes(redis: RedisServer) -> None:
+    """The server's clock was set back, or another one took over whose clock is behind."""
+    url = redis.url()
+    store = RedisStore(url)
+    store.census("web", "a:x:1", 15)
+    with client_library.Redis.from_url(url) as raw:
+        (key,) = raw.keys("*:census:*")
+        entry, _, end = (raw.get(key) or b"").rpartition(b" ")
+        raw.set(key, entry + b" %d" % (int(end) + 3_600_000), keepttl=True)
+    assert store.census("web", "", 0) == ["a:x:1"]
+    assert store.census("web", "b:x:1", 15) == ["b:x:1"]
+    store.close()
+
+
+ENDINGS = {
+    "gunicorn": [python_program("gunicorn"), "-w", "2", WSGI, "--bind", "127.0.0.1:{port}"],
+    "gunicorn, uvicorn's worker": [
+        python_program("gunicorn"), "-w", "2", "-k", "uvicorn.workers.UvicornWorker", ASGI, "--bind", "127.0.0.1:{port}"
+    ],
+    "uvicorn": [python_program("uvicorn"), ASGI, "--port", "{port}"],
+    "uvicorn, two workers": [python_program("uvicorn"), "--workers", "2", ASGI, "--port", "{port}"],
+    "hypercorn": [python_program("hypercorn"), ASGI, "--bind", "127.0.0.1:{port}"],
+    "granian": [python_program("granian"), "--interface", "asgi", ASGI, "--port", "{port}"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ENDINGS)
+def test_a_server_that_is_stopped_leaves_the_census(server: str, redis: RedisServer) -> None:
+    url, port = redis.url(), free_port()
+    command = [word.replace("{port}", str(port)) for word in ENDINGS[server]]
+    store = RedisStore(url)
+    with running(command, port, cwd=APPS, env={"STORE_URL": url}) as process:
+        ask_all(port)
+        until(lambda: bool(store.census("web", "", 0)))
+        process.popen.send_signal(signal.SIGTERM)
+        process.wait_until_ended(20)
+        assert store.census("web", "", 0) == []
     store.close()
 
 
@@ -149,12 +190,12 @@ def test_a_process_writes_at_most_once_in_ten_seconds(redis: RedisServer) -> Non
     url, port = redis.url(), free_port()
     with client_library.Redis.from_url(url) as raw, running(served(port), port, cwd=APPS, env={"STORE_URL": url}):
         until(lambda: all_of(port)[0] == WORKERS)
-        ends: list[dict[bytes, float]] = []
+        ends: list[dict[bytes, bytes]] = []
         begun = time.monotonic()
         while time.monotonic() < begun + 9:
             request(port, method="GET")
             (key,) = raw.keys("*:census:*")
-            ends.append(dict(raw.zrange(key, 0, -1, withscores=True)))
+            ends.append(dict(line.rsplit(b" ", 1) for line in (raw.get(key) or b"").splitlines()))
             time.sleep(0.1)
         assert raw.dbsize() <= 3  # one key of the census, beside those of counters
         for entry in ends[0]:
@@ -185,3 +226,30 @@ def test_doctor_tells_who_serves(url: str, tmp_path: Path, capsys: pytest.Captur
         until(lambda: all_of(port)[0] == WORKERS)
         assert main(["doctor", str(file)]) == 0
         assert f"serving by the policy 'web': {WORKERS} processes, on 1 host" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("threads", [[], ["--enable-threads"]], ids=["without threads", "with threads"])
+@pytest.mark.slow
+def test_uwsgi_is_counted_with_and_without_threads(threads: list[str], redis: RedisServer) -> None:
+    url, port = redis.url(), free_port()
+    command = [
+        python_program("pyuwsgi"),
+        "--http-socket",
+        f"127.0.0.1:{port}",
+        "--master",
+        "--processes",
+        "2",
+        *threads,
+    ]
+    command += ["--wsgi-file", "memory_app.py", "--die-on-term"]
+    store = RedisStore(url)
+    with running(command, port, cwd=APPS, env={"STORE_URL": url}):
+        until(lambda: all_of(port) == (2, 1, 1))
+        seen: set[str] = set()
+        for _ in range(12):  # longer than an entry lasts
+            ask_all(port)
+            time.sleep(1.5)
+            seen |= set(store.census("web", "", 0))
+        assert len(seen) == 2
+        assert population(port)[0] == 2
+    store.close()

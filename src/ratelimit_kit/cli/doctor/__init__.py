@@ -13,7 +13,7 @@ from typing import Any
 from ratelimit_kit.cli import exits
 from ratelimit_kit.cli.doctor.checkup import checkup
 from ratelimit_kit.cli.findings import Finding, as_json, of_error, print_line, status_of, summary
-from ratelimit_kit.cli.source import add_source, check_source, read_source
+from ratelimit_kit.cli.source import PLATFORMS, add_platform, add_source, check_source, platform_of, read_source
 from ratelimit_kit.cli.terminal import print_json
 from ratelimit_kit.errors import RateLimitKitError
 
@@ -25,6 +25,8 @@ examples:
   DJANGO_SETTINGS_MODULE=mysite.settings ratelimit-kit doctor --store django-cache://default
 
 Warnings do not fail: an evicting Redis holds every limit until its memory is full. With --strict they do.
+
+{PLATFORMS}
 
 {exits.SAID}"""
 
@@ -40,6 +42,7 @@ def add_to(commands: Any) -> None:
     )
     add_source(parser, positional=True)
     parser.add_argument("--workers", type=int, metavar="N", help="the number of worker processes in production")
+    add_platform(parser)
     parser.add_argument("--strict", action="store_true", help="let warnings fail as well")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     parser.set_defaults(run=run)
@@ -69,4 +72,4 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
         return
     if options.workers is not None:
         config["workers"] = options.workers
-    yield from checkup(config, bare=options.store is not None)
+    yield from checkup(config, bare=options.store is not None, platform=platform_of(options))

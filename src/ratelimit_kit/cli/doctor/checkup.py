@@ -21,6 +21,7 @@ from ratelimit_kit.cli.findings import CHECKS, Finding, of_error
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.environment import WORKERS
 from ratelimit_kit.errors import RateLimitKitError, StartupRefused, StoreError, StoreUnreachableError
+from ratelimit_kit.guard import platforms
 from ratelimit_kit.guard.workers.count import declared
 from ratelimit_kit.stores import Charge, Scope, Store, open_store, with_defaults
 from ratelimit_kit.web.policy.policy import Policy
@@ -55,11 +56,11 @@ UNANSWERED: Final = {
 """Why something was not checked on a server that leaves a command out, and what to do then, by store."""
 
 
-def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
-    """Run every check of a configuration; a `bare` one has a store and no rules."""
+def checkup(config: Mapping[str, Any], *, bare: bool, platform: platforms.Finding | None = None) -> Iterator[Finding]:
+    """Run every check of a configuration, for a start on a platform; a `bare` one has a store and no rules."""
     try:
         policy = _with_store_of(config) if bare else Policy.from_config(config)
-        static = list(policy.findings(live=False))
+        static = list(policy.findings(live=False, platform=platform))
     except RateLimitKitError as error:
         yield of_error(error, _fix_of_start(error))
         return
@@ -69,7 +70,7 @@ def checkup(config: Mapping[str, Any], *, bare: bool) -> Iterator[Finding]:
         yield Finding("configuration", "pass", "the rules are " + ", ".join(named.name for named in policy.rules))
     yield _library(policy.store)
     yield from (of_error(error) for error in static)
-    if not any(CHECKS.get(error.rlk) == "workers" for error in static):
+    if not any(CHECKS.get(error.rlk) in {"workers", "platform"} for error in static):
         yield _workers(policy.store, config)
     if not bare:
         yield from _outages(policy)
@@ -158,7 +159,10 @@ def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
 def _census(policy: Policy) -> Iterator[Finding]:
     """Who serves by this policy at this moment, as the processes tell each other in a shared store."""
     seen = policy.health().checks["workers"][0]
-    if "processes" in seen:
+    if policy.store.scope is Scope.SHARED and "processes" not in seen:
+        found = f"no process serves by the policy {policy.name!r} in this store; one counts after its first request"
+        yield Finding("census", "skip", found, "the name of the application's policy: name=")
+    elif "processes" in seen:
         number, hosts, versions = (seen[name] for name in ("processes", "hosts", "versions"))
         found = f"serving by the policy {policy.name!r}: {number} processes, on {hosts} host" + (
             "" if hosts == 1 else "s"
@@ -167,6 +171,10 @@ def _census(policy: Policy) -> Iterator[Finding]:
             found += f", with {versions} versions of its limits"
             fix = "wait for the deployment to end; two sites on one store need two names: name="
             yield Finding("census", "warn", found, fix, "RLK260")
+        elif seen["status"] != "pass":
+            yield Finding(
+                "census", "warn", f"{found}; {seen['output']}", "no declared number: the store counts", "RLK264"
+            )
         else:
             yield Finding("census", "pass", found)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from ratelimit_kit.errors import MergedFieldsWarning, MissingFieldWarning, StartupWarning
 from ratelimit_kit.guard.workers.detection import gunicorn_setting
-from ratelimit_kit.guard.workers.servers import server as running_server
+from ratelimit_kit.guard.workers.servers import likely_server
 
 _MERGING: Final = {
     "granian": "granian",
@@ -25,7 +25,7 @@ _MERGING: Final = {
 
 def finding(header: str) -> StartupWarning | None:
     """The warning if the server of this process makes the field `header` of a trusted proxy unreliable."""
-    server = running_server()
+    server = likely_server()
     given = {word.partition("=")[0] for word in sys.argv}
     told = {"--trusted-proxy", "--trusted-proxy-headers"} <= given
     if server == "waitress" and not told:

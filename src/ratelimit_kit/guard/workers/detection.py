@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -238,21 +239,22 @@ def within_lifespan() -> bool:
     return any(issubclass(type(scope), MutableMapping) and scope.get("type") == "lifespan" for scope in scopes)
 
 
-def packages_that_led_here() -> Iterator[str]:
-    """The packages on the call stack, innermost first."""
-    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the documented way to the call stack
-    while frame is not None:
-        yield str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        frame = frame.f_back
+def packages_that_run() -> Iterator[str]:
+    """The packages on the call stack, innermost first, and then on those of other threads."""
+    for last in (sys._getframe(), *sys._current_frames().values()):  # noqa: SLF001 - the documented way to call stacks
+        frame: FrameType | None = last
+        while frame is not None:
+            yield str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            frame = frame.f_back
 
 
 def tested() -> bool:
     """Whether pytest, unittest or Django's `manage.py test` runs this process, and not only the one that has started it."""
-    if ("django.test.runner" in sys.modules and "test" in sys.argv[1:2]) or "".join(sys.argv[:1]).endswith(
-        "-m unittest"
-    ):
+    program = "".join(sys.argv[:1])
+    django = "django.test.runner" in sys.modules or Path(program).stem in {"manage", "django-admin"}
+    if (django and "test" in sys.argv[1:2]) or program.endswith("-m unittest"):
         return True
-    return "_pytest" in sys.modules and ("PYTEST_CURRENT_TEST" in os.environ or "_pytest" in packages_that_led_here())
+    return "_pytest" in sys.modules and ("PYTEST_CURRENT_TEST" in os.environ or "_pytest" in packages_that_run())
 
 
 def collected() -> bool:

@@ -11,30 +11,37 @@ from ratelimit_kit.guard.workers.detection import (
     gunicorn_setting,
     multiprocessing_config,
     on_the_stack,
-    packages_that_led_here,
+    packages_that_run,
 )
 
 _LOADING: Final = ("gunicorn", "granian", "hypercorn", "uvicorn", "daphne", "waitress", "cheroot", "fastapi_cli")
 """Servers whose own code loads the application, and so is on the call stack."""
 
-_ALONE: Final = {
-    "uwsgi": "uwsgi",
-    "mod_wsgi": "mod_wsgi",
-    "waitress.server": "waitress",
-    "cheroot.wsgi": "cheroot",
-    "daphne.server": "daphne",
-}
-"""Modules that only a server loads, and the server."""
+_WITHIN: Final = ("uwsgi", "mod_wsgi")
+"""Modules that exist only within such a server."""
+
+
+_IMPORTED: Final = {"waitress.server": "waitress", "cheroot.wsgi": "cheroot", "daphne.server": "daphne"}
+"""Modules that a program imports which starts such a server itself."""
 
 
 def server() -> str | None:
-    """The server that runs this process, found on the call stack or by a module that only the server loads."""
-    if "uwsgi" in sys.modules:
-        return "uwsgi"
-    for name in packages_that_led_here():
+    """The server that runs this process, found by a module that exists only there, or on the call stack of a thread.
+
+    That its module is imported is no sign: Django loads daphne for every command of a project with Channels.
+    """
+    for name in _WITHIN:
+        if name in sys.modules:
+            return name
+    for name in packages_that_run():
         if name in _LOADING:
             return "uvicorn" if name == "fastapi_cli" else name
-    return next((name for module, name in _ALONE.items() if module in sys.modules), None)
+    return None
+
+
+def likely_server() -> str | None:
+    """The server that runs this process, or that a program which has imported it is about to start."""
+    return server() or next((name for module, name in _IMPORTED.items() if module in sys.modules), None)
 
 
 def reloads() -> bool:
@@ -47,9 +54,16 @@ def reloads() -> bool:
     config = multiprocessing_config()
     granian: Any = sys.modules.get("granian.server.mp")
     server = None if granian is None else next(on_the_stack(granian.MPServer), None)
+    hypercorn: Any = sys.modules.get("hypercorn.config")  # its one process with a reloader is no child of another
+    alone = None if hypercorn is None else next(on_the_stack(hypercorn.Config), None)
     return any(
         bool(getattr(one, name, False))
-        for one, name in ((config, "should_reload"), (config, "use_reloader"), (server, "reload_on_changes"))
+        for one, name in (
+            (config, "should_reload"),
+            (config, "use_reloader"),
+            (alone, "use_reloader"),
+            (server, "reload_on_changes"),
+        )
     )
 
 

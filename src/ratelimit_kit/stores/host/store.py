@@ -109,13 +109,13 @@ class HostStore(BaseStore):
 
     def reset(self, charges: Sequence[Charge]) -> None:
         """Forget everything about the charges' keys and limits."""
-        call = self._call(charges, Ledger.reset)
+        call = self._resetting(charges)
         while call.attempt() is CONTENDED:
             sleep(call.pause())
 
     async def areset(self, charges: Sequence[Charge]) -> None:
         """Do what `reset` does."""
-        call = self._call(charges, Ledger.reset)
+        call = self._resetting(charges)
         while call.attempt() is CONTENDED:
             await asleep(call.pause())
 
@@ -146,6 +146,9 @@ class HostStore(BaseStore):
     def _refunding(self, charges: Sequence[Charge], charged_at: int | None) -> Call:
         check_refunds(charges)
         return self._call(charges, Ledger.refund, charged_at)
+
+    def _resetting(self, charges: Sequence[Charge]) -> Call:
+        return self._call(charges, Ledger.reset)
 
     def _call(self, charges: Sequence[Charge], step: Callable[..., Any], *given: Any, makes: bool = False) -> Call:
         return Call(self._access, self.on_event, partial(self._work, charges, step, given), makes=makes)

@@ -1,4 +1,4 @@
-"""The census in Redis: a sorted set of entries by the time at which they end, in one script call."""
+"""The census in Redis: lines of entries and the times at which they end, changed in one script call."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from ratelimit_kit.core.validation import check_switch, known_options, options_o
 from ratelimit_kit.environment import STORE, variable
 from ratelimit_kit.errors import ConfigurationError, OptionError
 from ratelimit_kit.guard.declarations import OnUnsafe, Processes
-from ratelimit_kit.guard.platforms import Platform
+from ratelimit_kit.guard.platforms import Finding
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.observe import Observer
 from ratelimit_kit.outage import Fallback, OnOutage, Outcomes
@@ -195,7 +195,7 @@ class Policy:
         """The refusal to send to an ASGI server's lifespan: a sibling already serves from a per-process store, say."""
         return await self._store.abegin() or await startup.abegin(self._rules.now(), optional=self._start_without_store)
 
-    def findings(self, *, live: bool, platform: Platform | None = None) -> startup.Findings:
+    def findings(self, *, live: bool, platform: Finding | None = None) -> startup.Findings:
         """The errors that would refuse a start (there: `platform`), and the warnings; `live` queries the store too."""
         return startup.findings(self._rules.now(), live=live, platform=platform)
 
@@ -245,6 +245,12 @@ def started(
         )
     policy.start(messages=messages, needs_rules=needs_rules, wsgi=wsgi, asynchronous=asynchronous)
     return policy
+
+
+async def ended(policy: Policy) -> None:
+    """Leave the census, and close the connections of this event loop, at the end of an ASGI server's lifespan."""
+    await policy._store.local.census.aleave()  # noqa: SLF001 - its own module
+    await policy.store.aclose()
 
 
 def responder_of(policy: Policy) -> Responder:

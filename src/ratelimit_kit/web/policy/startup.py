@@ -24,7 +24,7 @@ from ratelimit_kit.errors import (
 from ratelimit_kit.guard.abort import refuse, replaces_another
 from ratelimit_kit.guard.checks import server_fields as fields
 from ratelimit_kit.guard.checks.unreachable_limits import loose_fallback, unreachable
-from ratelimit_kit.guard.platforms import Platform
+from ratelimit_kit.guard.platforms import Finding
 from ratelimit_kit.guard.workers.detection import tested
 from ratelimit_kit.guarded_store import GuardedStore
 from ratelimit_kit.stores import BaseStore, Charge
@@ -114,7 +114,7 @@ def findings(
     live: bool,
     needs_rules: bool = True,
     asynchronous: bool = False,
-    platform: Platform | None = None,
+    platform: Finding | None = None,
 ) -> Findings:
     """Every error that would refuse the start, and every warning; `live` queries the store too.
 
@@ -135,6 +135,8 @@ def findings(
         yield refusal
     elif flaw is not None:
         yield flaw
+    elif platform is not None and (warning := ruleset.store.guard.declared.replicas(platform)) is not None:
+        yield warning
     store = ruleset.store.backend
     async_flaw = store.async_flaw if asynchronous else None
     if async_flaw is not None:

@@ -97,6 +97,14 @@ def _workers(store: GuardedStore) -> dict[str, Any]:
     population = store.local.census.population
     if population is not None and population.processes:
         check |= {"observedValue": population.processes, **population._asdict()}
+    counted = population is not None and population.processes
+    declared = store.local.declared
+    if problem is None and counted and declared is not None and counted > declared:
+        return {
+            **check,
+            "status": "warn",
+            "output": f"workers={declared} is declared, and more processes serve [RLK264]",
+        }
     if problem is None:
         return {**check, "status": "pass"}
     output = f"several processes count separately [{problem.rlk}]; the log has the details"

@@ -1,19 +1,37 @@
 -- Write the entry of a serving process, and list the entries of all that serve by the same policy, a line each.
 --
--- KEYS[1]   a sorted set: entries by the time at which they end, in milliseconds
+-- KEYS[1]   lines of an entry and the time at which it ends, in milliseconds
 -- ARGV      the entry (empty: only look), how long it lasts in milliseconds (0: remove it), the most entries
 
 local key, entry, lasts, most = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local max = math.max
-local moment = now / 1000
+local moment = math.floor(now / 1000)
+local longest = math.max(lasts, 60000) + 2000
 
-if entry ~= '' then
-  call('ZREMRANGEBYSCORE', key, '-inf', moment)
-  if lasts == 0 then
-    call('ZREM', key, entry)
-  elseif call('ZSCORE', key, entry) or call('ZCARD', key) < most then
-    call('ZADD', key, moment + lasts, entry)
-    call('PEXPIRE', key, max(lasts, call('PTTL', key)) + margin)
+local lines, names, last = {}, {}, moment
+local function add(name, ends)
+  if #names < most then
+    names[#names + 1] = name
+    lines[#lines + 1] = name .. ' ' .. string.format('%.0f', ends)
+    last = math.max(last, ends)
   end
 end
-return table.concat(call('ZRANGEBYSCORE', key, '(' .. moment, '+inf', 'LIMIT', 0, most), '\n')
+
+for name, ends in string.gmatch(call('GET', key) or '', '(%S+) (%d+)') do
+  ends = tonumber(ends)
+  -- After the clock was set back an entry would last too long: whoever lives writes its own again.
+  local lives = ends > moment and (lasts == 0 or ends <= moment + longest)
+  if lives and name ~= entry then
+    add(name, ends)
+  end
+end
+if entry ~= '' then
+  if lasts > 0 then
+    add(entry, moment + lasts)
+  end
+  if #names > 0 then
+    call('PSETEX', key, last - moment + margin, table.concat(lines, '\n'))
+  else
+    call('DEL', key)
+  end
+end
+return table.concat(names, '\n')
