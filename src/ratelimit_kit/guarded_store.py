@@ -12,6 +12,7 @@ from typing import Final
 
 from ratelimit_kit.census import Census
 from ratelimit_kit.core.decision import Decision, as_decision
+from ratelimit_kit.core.fork import catch_up
 from ratelimit_kit.core.token_bucket import TokenBucket
 from ratelimit_kit.core.validation import check_switch
 from ratelimit_kit.errors import StartupRefused, StoreError
@@ -149,6 +150,7 @@ class GuardedStore:
 
     def admits(self) -> bool:
         """Whether this process may use its store; waits while a sibling seems about to exit."""
+        catch_up()
         while True:
             answer = self.guard.admits()
             if answer is not None:
@@ -157,6 +159,7 @@ class GuardedStore:
 
     async def aadmits(self) -> bool:
         """Do what `admits` does."""
+        catch_up()
         while True:
             answer = self.guard.admits()
             if answer is not None:

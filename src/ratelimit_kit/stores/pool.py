@@ -7,6 +7,7 @@ not look like an outage. An idle connection is checked before it is used.
 from __future__ import annotations
 
 import math
+import os
 import select
 import socket
 import threading
@@ -106,6 +107,7 @@ class ConnectionPool(Generic[C]):
         self.size = size
         self._idle: defaultdict[Hashable, deque[C]] = defaultdict(deque)
         self.permits = Permits(size)
+        self._process = os.getpid()
         # A store dropped without `close` leaves no open socket for the garbage collector to warn of.
         weakref.finalize(self, _close_all, self._idle).atexit = False
 
@@ -116,6 +118,8 @@ class ConnectionPool(Generic[C]):
 
     def find(self, place: Hashable) -> C | None:
         """An idle connection that is still usable, or None."""
+        if self._process != os.getpid():
+            self._forget_parent()
         idle = self._idle[place]
         while True:
             try:
@@ -141,6 +145,11 @@ class ConnectionPool(Generic[C]):
         with suppress(IndexError):  # others may take the last one meanwhile
             while True:
                 self.discard(idle.pop())
+
+    def _forget_parent(self) -> None:
+        """Leave its connections to the parent: a server that forks need not tell Python (uWSGI), and something may undo its hook."""
+        self._process = os.getpid()
+        self._idle.clear()
 
     def connect(self, place: Hashable, deadline: float) -> C:
         """A new connection, opened until `deadline`."""
