@@ -27,15 +27,18 @@ Work = Callable[[HostFile | None], Any]
 
 
 class Access:
-    """The file of one store: at `path`, or with this `name` in the usual place."""
+    """The file of one store: at `path`, or with this `name` in the usual place.
+
+    `opened` is the file, which is to be looked at again at `check_at` (seconds of the monotonic clock).
+    """
 
     def __init__(self, name: str, path: Path | None, mode: int, max_keys: int, timeout: float) -> None:
         self._name, self._path = name, path
         self._mode = mode
         self._max_keys = max_keys
         self.timeout = timeout
-        self._file: HostFile | None = None
-        self._check_at = 0.0
+        self.opened: HostFile | None = None
+        self.check_at = 0.0
 
     @property
     def path(self) -> Path:
@@ -44,7 +47,7 @@ class Access:
 
     def close(self) -> None:
         """Let go of the file; it is closed when no other store of this process uses it."""
-        self._file = None
+        self.opened = None
 
     def file(self, tell: Listener, *, makes: bool) -> HostFile | None:
         """The file as it is now; if there is none, a new one if this call `makes` one.
@@ -52,9 +55,9 @@ class Access:
         A new file in the place of one that was removed or damaged is told of. Raises what opening a file raises.
         """
         now = time.monotonic()
-        if self._file is not None and now < self._check_at:
-            return self._file
-        before, self._check_at = self._file, now + CHECK_SECONDS
+        if self.opened is not None and now < self.check_at:
+            return self.opened
+        before, self.check_at = self.opened, now + CHECK_SECONDS
         reason = ""
         path = self.path
         if before is not None and before.path == path:
@@ -63,34 +66,34 @@ class Access:
                 return before
             except Damaged as damage:
                 reason = str(damage)
-        self._file = None
+        self.opened = None
         own = self._path is None
         check_folder(path, own=own and path.parent.name.startswith("ratelimit_kit-"))
         if makes and own:
             make_folder(path)
             check_folder(path, own=path.parent.name.startswith("ratelimit_kit-"))
-        self._file, replaced = open_file(path, self._mode, self._max_keys if makes else None)
-        if self._file is not None:
+        self.opened, replaced = open_file(path, self._mode, self._max_keys if makes else None)
+        if self.opened is not None:
             self._tell(tell, reason or replaced)
-        return self._file
+        return self.opened
 
     def lost(self) -> None:
         """Look again whether the file is still the one at its path."""
-        self._check_at = 0.0
+        self.check_at = 0.0
 
     def _tell(self, tell: Listener, reason: str) -> None:
         """Say what is new about the file."""
-        assert self._file is not None
+        assert self.opened is not None
         if reason:
             message = (
-                f"the counters in {self._file.path} begin anew, because {reason}: each client has a full quota again. "
+                f"the counters in {self.opened.path} begin anew, because {reason}: each client has a full quota again. "
                 "Nothing but this library should touch that file"
             )
             tell(Event("host-new-start", message, logging.WARNING, {"reason": reason}))
-        kept = self._file.header.max_keys
+        kept = self.opened.header.max_keys
         if kept != self._max_keys:
             message = (
-                f"{self._file.path} was made for {kept} keys, which stays so although max_keys={self._max_keys}: to change it, "
+                f"{self.opened.path} was made for {kept} keys, which stays so although max_keys={self._max_keys}: to change it, "
                 "stop all processes that use the file, and remove it"
             )
             tell(Event("host-max-keys", message, logging.WARNING, {"max_keys": kept}))

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.fixed_window import FixedWindow
 from ratelimit_kit.core.limit import Limit, Peek
-from ratelimit_kit.errors import StoreError, StoreFullError
+from ratelimit_kit.errors import StoreFullError
 from ratelimit_kit.stores import Charge
-from ratelimit_kit.stores.host import slots
-from ratelimit_kit.stores.host.file import HostFile
-from ratelimit_kit.stores.host.layout import DIGEST_SIZE, HEAD, MARK_SIZE, MAX_NUMBERS, numbers
+from ratelimit_kit.stores.host import states
+from ratelimit_kit.stores.host.file import HostFile, Place
+from ratelimit_kit.stores.host.layout import DIGEST_SIZE, MARK_SIZE
+from ratelimit_kit.stores.host.shard import Shard
 
 Now = tuple[int, int]
 """Microseconds since boot, and of the wall clock."""
@@ -40,40 +41,41 @@ def shard_of(file: HostFile, digest: bytes) -> int:
     return int.from_bytes(digest[MARK_SIZE:], "little") % file.header.shards
 
 
+class Found(NamedTuple):
+    """A key's digest, its shard, and the slot in which it was last seen."""
+
+    digest: bytes
+    shard: int
+    slot: int | None
+
+
+def find(file: HostFile, charge: Charge) -> Found:
+    """Where a charge's counter must be."""
+    known = file.places.get(charge.counter)
+    if known is not None:
+        return Found(known.digest, known.shard, known.slot)
+    digest = digest_of(file.header.salt, charge.limit, charge.key)
+    return Found(digest, shard_of(file, digest), None)
+
+
 def clock_of(limit: Limit) -> int:
     """Which clock a limit counts by."""
     return CALENDAR if isinstance(limit, FixedWindow) else 0
 
 
-def content_of(digest: bytes, limit: Limit, state: Any, now: int, clock: int) -> bytes:
-    """A slot with this state."""
-    dumped = limit.dump(state)
-    if len(dumped) > MAX_NUMBERS:
-        raise StoreError(f"the state of {limit} has {len(dumped)} numbers, and a slot has room for {MAX_NUMBERS}")
-    head = HEAD.pack(digest, now + limit.lifetime(state, now), len(dumped), clock)
-    return head + numbers(len(dumped)).pack(*dumped)
-
-
-def state_of(limit: Limit, content: bytes) -> Any:
-    """The state in a slot."""
-    _, _, count, _ = HEAD.unpack_from(content)
-    return limit.load(numbers(count).unpack_from(content, HEAD.size))
-
-
 class _Place:
     """Where one key is counted: its slot (None if it has none yet), and its state there."""
 
-    def __init__(self, file: HostFile, shard: int, digest: bytes, limit: Limit, now: Now) -> None:
-        self.file, self.shard, self.digest, self.clock = file, shard, digest, clock_of(limit)
-        self.now = now[self.clock]
-        self.since_boot = now[0]
+    def __init__(self, shard: Shard, digest: bytes, limit: Limit, slot: int | None = None) -> None:
+        self.shard, self.digest, self.clock = shard, digest, clock_of(limit)
+        self.now = shard.now[self.clock]
         self.state: Any = None
         self.slot: int | None = None
         self.is_new = False
-        found = slots.find(file, shard, digest)
+        found = shard.find(digest, slot)
         if found is not None:
             self.slot, content = found
-            before = state_of(limit, content)
+            before = states.read(limit, content, shard.file.states)
             self.state = limit.rewind(before, self.now)
             if self.state is not before:
                 self._write(limit)
@@ -97,7 +99,7 @@ class _Place:
             return
         self.state = limit.refund(self.state, self.now, cost, charged_at)
         if self.state is None:
-            slots.free(self.file, self.shard, self.slot)
+            self.shard.free(self.slot)
         else:
             self._write(limit)
 
@@ -106,14 +108,13 @@ class _Place:
         return self.now if self.state is None else limit.stamp(self.state, self.now)
 
     def _write(self, limit: Limit) -> None:
-        content = content_of(self.digest, limit, self.state, self.now, self.clock)
+        content = states.write(self.digest, limit, self.state, self.now, self.clock, self.shard.file.states)
         assert self.slot is not None
         if self.is_new:
             self.is_new = False
-            due = self.since_boot + max(1, limit.lifetime(self.state, self.now))
-            slots.write_new(self.file, self.shard, self.slot, content, due)
+            self.shard.write_new(self.slot, content, limit.lifetime(self.state, self.now))
         else:
-            slots.write(self.file, self.shard, self.slot, content)
+            self.shard.write(self.slot, content)
 
 
 class Ledger:
@@ -123,14 +124,13 @@ class Ledger:
         self.found_room: bool | None = None
         self._file = file
         self._now = now
+        self._shards: dict[int, Shard] = {}
         self._shared = file.header.shards
-        self._holds_shared = False
-        self._taken: dict[int, set[int]] = {}
         self._common: dict[bytes, _Place] = {}
 
-    def decide(self, charges: Sequence[Charge], digests: Sequence[bytes]) -> list[Verdict]:
+    def decide(self, charges: Sequence[Charge], found: Sequence[Found]) -> list[Verdict]:
         """Admit all charges or write nothing; one Verdict per charge, in order."""
-        places = [self._place(charge, digest) for charge, digest in zip(charges, digests, strict=True)]
+        places = [self._place(charge, one) for charge, one in zip(charges, found, strict=True)]
         asked = [
             sum(other.cost for other, one in zip(charges, places, strict=True) if one is place) for place in places
         ]
@@ -148,28 +148,40 @@ class Ledger:
             for charge, place, peek in zip(charges, places, peeks, strict=True)
         ]
 
-    def refund(self, charges: Sequence[Charge], digests: Sequence[bytes], charged_at: int | None) -> None:
+    def refund(self, charges: Sequence[Charge], found: Sequence[Found], charged_at: int | None) -> None:
         """Refund the charges, to keys that have a counter of their own."""
-        for charge, digest in zip(charges, digests, strict=True):
-            self._own(charge.limit, digest).refund(charge.limit, charge.cost, charged_at)
+        for charge, one in zip(charges, found, strict=True):
+            self._own(charge, one).refund(charge.limit, charge.cost, charged_at)
 
-    def reset(self, charges: Sequence[Charge], digests: Sequence[bytes]) -> None:
+    def reset(self, charges: Sequence[Charge], found: Sequence[Found]) -> None:
         """Forget the counters of the charges."""
-        for charge, digest in zip(charges, digests, strict=True):
-            place = self._own(charge.limit, digest)
+        for charge, one in zip(charges, found, strict=True):
+            place = self._own(charge, one)
             if place.slot is not None:
-                slots.free(self._file, place.shard, place.slot)
+                place.shard.free(place.slot)
 
-    def _own(self, limit: Limit, digest: bytes) -> _Place:
-        return _Place(self._file, shard_of(self._file, digest), digest, limit, self._now)
+    def _own(self, charge: Charge, found: Found) -> _Place:
+        place = _Place(self._shard(found.shard), found.digest, charge.limit, found.slot)
+        if place.slot is not None and place.slot != found.slot:
+            self._remember(charge, found, place.slot)
+        return place
 
-    def _place(self, charge: Charge, digest: bytes) -> _Place:
+    def _remember(self, charge: Charge, found: Found, slot: int) -> None:
+        at = self._file.layout.slot_at(found.shard, slot)
+        self._file.remember(charge.counter, Place(found.digest, found.shard, slot, at))
+
+    def _shard(self, number: int) -> Shard:
+        if number not in self._shards:
+            self._shards[number] = Shard(self._file, number, self._now)
+        return self._shards[number]
+
+    def _place(self, charge: Charge, found: Found) -> _Place:
         """Where to count a key: if there is no room for a new one, on the counter that keys share."""
-        place = self._own(charge.limit, digest)
+        place = self._own(charge, found)
         if place.slot is not None:
             return place
         if not charge.cost:
-            if not slots.has_room(self._file, place.shard, self._now[0], self._now):
+            if not place.shard.has_room():
                 return self._of_all(charge.limit)
         elif not self._find_room(place):
             self.found_room = False
@@ -180,27 +192,27 @@ class Ledger:
                     "raise max_keys, or use a shared store"
                 )
             return common
-        if slots.any_used(self._file, self._shared):
+        else:
+            assert place.slot is not None
+            self._remember(charge, found, place.slot)
+        if Shard(self._file, self._shared, self._now).is_used():
             place.state = self._of_all(charge.limit).state
         return place
 
     def _find_room(self, place: _Place) -> bool:
-        taken = self._taken.setdefault(place.shard, set())
-        place.slot = slots.room(self._file, place.shard, self._now[0], self._now, taken)
+        place.slot = place.shard.room()
         if place.slot is None:
             return False
-        taken.add(place.slot)
         place.is_new = True
         self.found_room = self.found_room is not False
         return True
 
     def _of_all(self, limit: Limit) -> _Place:
         """The counter that keys share under this limit; one, however many charges of a decision are on it."""
-        if not self._holds_shared:
+        if self._shared not in self._shards:
             self._file.hold(self._shared)
-            self._holds_shared = True
         text = SHARED + limit.counter.encode("utf-8", "surrogatepass")
         digest = blake2b(text, digest_size=DIGEST_SIZE, key=self._file.header.salt, person=SHARED).digest()
         if digest not in self._common:
-            self._common[digest] = _Place(self._file, self._shared, digest, limit, self._now)
+            self._common[digest] = _Place(self._shard(self._shared), digest, limit)
         return self._common[digest]

@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from ratelimit_kit.core.fork import with_lock
+from ratelimit_kit.core.fork import each_in_forked_child, with_lock
 from ratelimit_kit.errors import StoreUnavailableError
 from ratelimit_kit.stores.host import boot
-from ratelimit_kit.stores.host.layout import FILE_LOCK, FORMAT, PAGE, Header
+from ratelimit_kit.stores.host.layout import FILE_LOCK, FORMAT, PAGE, Header, Layout
 from ratelimit_kit.stores.host.place import GROUP
 
 try:
@@ -32,12 +32,29 @@ except ImportError:  # Windows; `store` says so
     fcntl = None  # type: ignore[assignment]
 
 HAS_LOCKS: Final = fcntl is not None
+if fcntl is not None:
+    lockf = fcntl.lockf
+    LOCK: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
+    UNLOCK: Final = fcntl.LOCK_UN
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BUSY: Final = (errno.EAGAIN, errno.EACCES)
 
 Identity = tuple[int, int]
 """Device and inode."""
+
+MAX_PLACES: Final = 50_000
+"""How many keys a process remembers the slots of."""
+
+
+class Place(NamedTuple):
+    """Where a key's counter was last found: its digest, shard and slot, and where the slot is in the file."""
+
+    digest: bytes
+    shard: int
+    slot: int
+    at: int
+
 
 FLAGS: Final = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -61,25 +78,37 @@ class Damaged(Exception):  # noqa: N818 - likewise
 
 
 class HostFile:
-    """An open file of counters: one descriptor for the whole process, which is closed when nobody uses it any more."""
+    """An open file of counters: one descriptor for the whole process, which is closed when nobody uses it any more.
+
+    `places` and `states` are what this process remembers of it, by key and counter, and by digest; the slots themselves
+    say whether it is still so. `earliest` is when a slot of a shard is to be checked, as far as this process knows.
+    """
 
     def __init__(self, path: Path, descriptor: int, found: os.stat_result, header: Header) -> None:
         self.path = path
         self.descriptor = descriptor
         self.header = header
+        self.layout = Layout(header)
         self.identity = _identity(found)
+        self.places: dict[tuple[str, str], Place] = {}
+        self.earliest: dict[int, int] = {}
+        self.states: dict[bytes, tuple[bytes, Any]] = {}
         self._page = header.page()
-        self._lock = Lock()
-        with_lock.add(self)
+        self.renew()
+        _of_forks.add(self)
         weakref.finalize(self, os.close, descriptor).atexit = False
         _open[self.identity] = self
+
+    def renew(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        self.lock = Lock()
 
     def attempt(self, shards: Sequence[int], work: Callable[..., Any], *given: Any) -> Any:
         """What `work` returns, done while these shards are locked; CONTENDED if that is not possible right now.
 
         The shards must be in ascending order. Nothing waits while a lock is held.
         """
-        with self._lock:
+        with self.lock:
             try:
                 for shard in shards:
                     self.hold(shard)
@@ -87,12 +116,12 @@ class HostFile:
             except Contended:
                 return CONTENDED
             finally:
-                fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
+                lockf(self.descriptor, UNLOCK)
 
     def hold(self, shard: int) -> None:
         """Lock one shard more, above those that are locked already; raises Contended."""
         try:
-            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, shard)
+            lockf(self.descriptor, LOCK, 1, shard)
         except OSError as error:
             if error.errno in BUSY:
                 raise Contended from None
@@ -109,6 +138,12 @@ class HostFile:
         """Write within one page, in one piece."""
         os.pwrite(self.descriptor, content, at)
 
+    def remember(self, key: tuple[str, str], place: Place) -> None:
+        """Remember where a key's counter is."""
+        if len(self.places) >= MAX_PLACES:
+            self.places.clear()
+        self.places[key] = place
+
     def check(self) -> None:
         """Raise Damaged if the file was removed, replaced, truncated or overwritten."""
         found = os.fstat(self.descriptor)
@@ -119,13 +154,15 @@ class HostFile:
         reason = ""
         if there != self.identity:
             reason = "it was replaced" if there else "it was removed"
-        elif found.st_size != self.header.size:
+        elif found.st_size != self.layout.size:
             reason = "it was truncated"
         elif self.read(0, PAGE) != self._page:
             reason = "it was overwritten"
         if reason:
             raise Damaged(reason, self.identity)
 
+
+_of_forks = each_in_forked_child(HostFile.renew)
 
 _open: weakref.WeakValueDictionary[tuple[int, int], HostFile] = weakref.WeakValueDictionary()
 """The files that this process has open, by device and inode."""
@@ -197,7 +234,7 @@ def _opened(path: Path, descriptor: int, mode: int) -> HostFile:
             f"{path} has format {header.format}, and this version of ratelimit-kit writes format {FORMAT}: give the two "
             "versions a path each, or remove the file when the other version no longer runs"
         )
-    if header is None or found.st_size != header.size:
+    if header is None or found.st_size != Layout(header).size:
         raise Damaged("it was truncated", _identity(found))
     if header.boot != boot.identity():
         raise Damaged(
@@ -240,8 +277,9 @@ def _create(path: Path, mode: int, max_keys: int, damaged: Identity | None) -> N
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             os.fchmod(descriptor, mode)
-            os.ftruncate(descriptor, header.size)
-            for at, size in header.reserved:
+            layout = Layout(header)
+            os.ftruncate(descriptor, layout.size)
+            for at, size in layout.reserved:
                 _reserve(descriptor, at, size)
             os.pwrite(descriptor, header.page(), 0)
         finally:
@@ -270,7 +308,7 @@ def _replace(part: Path, path: Path, damaged: Identity) -> None:
     except FileNotFoundError:
         return
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, FILE_LOCK)
+        lockf(descriptor, LOCK, 1, FILE_LOCK)
         if _identity(os.fstat(descriptor)) == damaged == _identity(path.lstat()):
             part.rename(path)
     except FileNotFoundError:
@@ -286,5 +324,5 @@ def _replace(part: Path, path: Path, damaged: Identity) -> None:
 def _close(descriptor: int) -> None:
     """Close a descriptor, while no thread holds a lock of the same file: that would end it."""
     known = _open.get(_identity(os.fstat(descriptor)))
-    with known._lock if known is not None else Lock():  # noqa: SLF001 - its own module
+    with known.lock if known is not None else Lock():
         os.close(descriptor)

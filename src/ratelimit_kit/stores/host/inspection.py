@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ratelimit_kit.stores.host import slots
 from ratelimit_kit.stores.host.counters import Now
 from ratelimit_kit.stores.host.file import CONTENDED, HostFile
 from ratelimit_kit.stores.host.layout import SLOT_SIZE
+from ratelimit_kit.stores.host.shard import Shard
 
 
 def facts(path: Path, now: Now, file: HostFile | None) -> dict[str, Any]:
@@ -23,11 +23,11 @@ def facts(path: Path, now: Now, file: HostFile | None) -> dict[str, Any]:
     return {
         "path": str(path),
         "bytes": found.st_blocks * 512,
-        "max_bytes": header.size,
+        "max_bytes": file.layout.size,
         "slot_size": SLOT_SIZE,
-        "keys": sum(slots.alive(file, shard, now[0], now) for shard in range(header.shards)),
+        "keys": sum(Shard(file, number, now).alive() for number in range(header.shards)),
         "max_keys": header.max_keys,
-        "sharing": slots.alive(file, header.shards, now[0], now),
+        "sharing": Shard(file, header.shards, now).alive(),
         "processes": users_of(file),
     }
 
@@ -61,4 +61,4 @@ def clear(file: HostFile | None) -> Any:
 
 
 def _empty(file: HostFile, shard: int) -> None:
-    slots.empty(file, shard)
+    Shard(file, shard, (0, 0)).empty()

@@ -1,7 +1,7 @@
 """What is where in a file of counters: a header, then shards, each with an index and its slots.
 
     header (one page)   magic, format, shards, slots of each, keys, salt, and when this machine was started
-    shard               index: for each slot 8 bytes of its key's digest, then for each slot when to check it
+    shard               index: for each slot 8 bytes of its key's digest, and when to check it
                         slots, three to a page, so that each is written in one piece
 
 A slot is `digest (16) until (8) count (2) clock (1) numbers (8 each)`, in this machine's byte order: the file never
@@ -29,6 +29,8 @@ MAX_NUMBERS: Final = (SLOT_SIZE - HEAD.size) // 8
 DIGEST_SIZE: Final = 16
 MARK_SIZE: Final = 8
 """How much of a digest the index holds."""
+
+ENTRY_SIZE: Final = 16
 
 SHARED_SLOTS: Final = 48
 """How many limits may have a counter that keys share for which there is no room: their slots are reserved."""
@@ -70,42 +72,35 @@ class Header(NamedTuple):
         """The page that holds it."""
         return _HEADER.pack(MAGIC, *self).ljust(PAGE, b"\0")
 
-    @property
-    def shard_size(self) -> int:
-        """Bytes of a shard."""
-        return self._index_size + -(-max(self.slots, SHARED_SLOTS) // SLOTS_OF_A_PAGE) * PAGE
 
-    @property
-    def _index_size(self) -> int:
-        return -(-max(self.slots, SHARED_SLOTS) * 2 * MARK_SIZE // PAGE) * PAGE
+class Layout:
+    """Where everything is in a file with this header; `size` is that of the whole file, in bytes."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        return PAGE + (self.shards + 1) * self.shard_size
+    def __init__(self, header: Header) -> None:
+        self.shards, self.slots = header.shards, header.slots
+        most = max(header.slots, SHARED_SLOTS)
+        self._index_size = -(-most * ENTRY_SIZE // PAGE) * PAGE
+        self._shard_size = self._index_size + -(-most // SLOTS_OF_A_PAGE) * PAGE
+        self.size = PAGE + (header.shards + 1) * self._shard_size
 
     @property
     def reserved(self) -> tuple[tuple[int, int], ...]:
-        """What must never lack room: offset and length of the header, and of the slots that keys share."""
-        shared = self.index_at(self.shards)
-        return (0, PAGE), (shared, self._index_size + -(-SHARED_SLOTS // SLOTS_OF_A_PAGE) * PAGE)
+        """What must never lack room: offset and length of the header, the indexes, and the slots that keys share."""
+        indexes = [(self.index_at(shard), self._index_size) for shard in range(self.shards + 1)]
+        return (0, PAGE), *indexes, (self.slot_at(self.shards, 0), -(-SHARED_SLOTS // SLOTS_OF_A_PAGE) * PAGE)
 
     def slots_of(self, shard: int) -> int:
         """How many slots a shard has."""
-        return SHARED_SLOTS if shard == self.shards else self.slots
+        return self.slots if shard < self.shards else SHARED_SLOTS
 
     def index_at(self, shard: int) -> int:
-        """Where the index of a shard begins: the marks of its slots."""
-        return PAGE + shard * self.shard_size
-
-    def dues_at(self, shard: int) -> int:
-        """Where the times are at which the slots of a shard are to be checked."""
-        return self.index_at(shard) + self.slots_of(shard) * MARK_SIZE
+        """Where the index of a shard begins."""
+        return PAGE + shard * self._shard_size
 
     def slot_at(self, shard: int, slot: int) -> int:
         """Where a slot is."""
         page, place = divmod(slot, SLOTS_OF_A_PAGE)
-        return self.index_at(shard) + self._index_size + page * PAGE + place * SLOT_SIZE
+        return PAGE + shard * self._shard_size + self._index_size + page * PAGE + place * SLOT_SIZE
 
 
 @cache

@@ -14,14 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ratelimit_kit.core.decision import Verdict
+from ratelimit_kit.core.decision import Decision, Verdict
 from ratelimit_kit.core.events import Event
+from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import known_options, read_digits
 from ratelimit_kit.errors import OptionError
-from ratelimit_kit.stores import BaseStore, Charge, Scope, check_charges, check_refunds
+from ratelimit_kit.stores import BaseStore, Charge, FastPath, Scope, check_charges, check_refunds
 from ratelimit_kit.stores.host import boot, file, inspection
 from ratelimit_kit.stores.host.access import Access, Call
-from ratelimit_kit.stores.host.counters import Ledger, Now, clock_of, digest_of, shard_of
+from ratelimit_kit.stores.host.counters import Ledger, Now, clock_of, find
+from ratelimit_kit.stores.host.fast_path import Quick, fast_path_to
 from ratelimit_kit.stores.host.file import CONTENDED, HostFile
 from ratelimit_kit.stores.host.layout import MAX_NUMBERS
 from ratelimit_kit.stores.urls import StoreURL, read_url
@@ -95,6 +97,19 @@ class HostStore(BaseStore):
             await asleep(call.pause())
         return self._decided(verdicts)
 
+    def fast_decide(self) -> Quick:
+        """A function that decides like `decide` if all counters are known and admit, or the only one denies; else None."""
+        return fast_path_to(self._access, self._now)
+
+    def fast_path(self, namespace: str, limit: Limit) -> FastPath:
+        """A function that decides single hits on keys of one namespace under one limit."""
+        decide = fast_path_to(self._access, self._now)
+
+        def hit(key: Any, cost: Any) -> Decision | None:
+            return decide([Charge(f"{namespace}:{key}", limit, cost)]) if type(key) is str else None
+
+        return hit
+
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
         call = self._refunding(charges, charged_at)
@@ -158,12 +173,12 @@ class HostStore(BaseStore):
     ) -> Any:
         if found is None:
             return self._without_counters(charges)
-        digests = [digest_of(found.header.salt, charge.limit, charge.key) for charge in charges]
-        shards = sorted({shard_of(found, digest) for digest in digests})
+        places = [find(found, charge) for charge in charges]
+        shards = sorted({place.shard for place in places})
 
         def locked(found: HostFile) -> tuple[Any, bool | None]:
             ledger = Ledger(found, self._now())
-            return step(ledger, charges, digests, *given), ledger.found_room
+            return step(ledger, charges, places, *given), ledger.found_room
 
         return found.attempt(shards, locked)
 
