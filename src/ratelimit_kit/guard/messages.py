@@ -21,6 +21,9 @@ from ratelimit_kit.guard.workers.count import Workers
 
 _log = logging.getLogger("ratelimit_kit")
 
+SHARED: Final = 'store="host://" (one machine) or store="redis://..." (several)'
+"""What counts over several processes."""
+
 CONSEQUENCES: Final = {
     "shutdown": "this process refuses every request and exits",
     "deny": "this process refuses every request",
@@ -36,10 +39,7 @@ def several(store: str, workers: Workers, remedy: str) -> UnsafeWorkersError:
     )
 
 
-_REMEDY: Final = (
-    'Use store="redis://...", or run one worker. If there really is only one process, say so with workers=1 '
-    "or RATELIMIT_KIT_WORKERS=1."
-)
+_REMEDY: Final = f"Use {SHARED}, or run one worker. If there really is only one process, say so with workers=1 or RATELIMIT_KIT_WORKERS=1."
 
 
 def several_hosts(store: str, hosts: Workers, *, per_process: bool) -> PlatformError:
@@ -77,7 +77,7 @@ def added(store: str, workers: Workers) -> LateWorkersError:
     which = "this process" if workers.beside else "all but one of them"
     return LateWorkersError(
         f"{store} counts per process, and {told}: {which} may not decide, because each client would get more than "
-        'its quota. Use store="redis://...", or reload the server with one worker (gunicorn: kill -HUP)'
+        f"its quota. Use {SHARED}, or reload the server with one worker (gunicorn: kill -HUP)"
     )
 
 
@@ -85,7 +85,7 @@ def sibling(store: str, found: Sibling) -> LateWorkersError:
     """The error for another process that serves on the same socket, or a replica on another port."""
     return LateWorkersError(
         f"{store} counts per process, and process {found.pid or 'unknown'} serves the same application on {found.where}: "
-        'each client would get its quota from each. Use store="redis://...", or run one process'
+        f"each client would get its quota from each. Use {SHARED}, or run one process"
         + ("; if the two are separate sites, set workers=1" if found.where == OTHER_PORT else "")
     )
 
@@ -96,8 +96,7 @@ def helper(store: str, *, refuses: bool) -> HelperProcessWarning:
     return HelperProcessWarning(
         f"{store} counts per process, and this process was started by the application itself (multiprocessing, Celery or the "
         "like): it has counters of its own, so each such process, and each that replaces one, admits the full quota. Use "
-        'store="redis://..."; if that is meant, set allow_per_process=True (workers=1 if only one of them decides)'
-        f"{consequence}"
+        f"{SHARED}; if that is meant, set allow_per_process=True (workers=1 if only one of them decides){consequence}"
     )
 
 
@@ -105,7 +104,7 @@ def recycled(store: str, setting: str) -> RecycledWorkersWarning:
     """The warning for a server that replaces its worker; `setting` says after what."""
     return RecycledWorkersWarning(
         f"{store} counts per process, and the server ends its worker after a while ({setting}): with the next one, every client "
-        'gets a new quota. Use store="redis://...", or leave that setting out; if that is meant, set allow_per_process=True'
+        f"gets a new quota. Use {SHARED}, or leave that setting out; if that is meant, set allow_per_process=True"
     )
 
 
@@ -113,7 +112,7 @@ def blind(store: str, reason: str) -> BlindGuardWarning:
     """The warning for a process that cannot see whether it has siblings."""
     return BlindGuardWarning(
         f"this process cannot see whether others serve the same application: {reason}. {store} counts per process: if there "
-        'are others, each client gets its quota from each. Use store="redis://...", or set workers=1 if there are none'
+        f"are others, each client gets its quota from each. Use {SHARED}, or set workers=1 if there are none"
     )
 
 
@@ -122,7 +121,7 @@ def other_port(store: str, found: Sibling) -> OtherPortWarning:
     return OtherPortWarning(
         f"process {found.pid or 'unknown'} was started like this one and serves on another port. {store} counts "
         "per process: behind one load balancer each client gets its quota from each. "
-        'Use store="redis://...", or set workers=1 if the two are separate'
+        f"Use {SHARED}, or set workers=1 if the two are separate"
     )
 
 

@@ -145,7 +145,7 @@ class Shard:
 
     def _has_page(self, slot: int) -> bool:
         """Whether there is room for a slot that was never used: its page is written before anything is charged."""
-        if slot % SLOTS_OF_A_PAGE:
+        if slot % SLOTS_OF_A_PAGE or self.number == self.file.layout.shards:  # the last shard is reserved
             return True
         try:
             self.write(slot, bytes(HEAD.size))
