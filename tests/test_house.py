@@ -47,7 +47,7 @@ INNER_LAYERS = {
         ["check", "clients", "demo", "doctor", "simulate", "verify"],
     ],
     "cli/clients": [["__init__"], ["inspect"], ["reset"]],
-    "cli/doctor": [["fixes"], ["checkup"]],
+    "cli/doctor": [["fixes", "host"], ["checkup"]],
     "cli/simulate": [["access_log"], ["order", "report"], ["replay"]],
     "cli/verify": [["fields", "site"], ["judgement"]],
     "core": [
@@ -81,14 +81,14 @@ INNER_LAYERS = {
     ],
     "stores/django_cache": [["options"], ["store"]],
     "stores/host": [
-        ["layout", "boot"],
-        ["place"],
-        ["file"],
-        ["slots"],
+        ["files"],
+        ["shard", "states"],
         ["counters"],
         ["access", "inspection"],
+        ["fast_path"],
         ["store"],
     ],
+    "stores/host/files": [["layout", "boot"], ["place"], ["file"], ["opening"]],
     "stores/memcached": [
         ["commands", "failures", "checks"],
         ["protocol", "states"],

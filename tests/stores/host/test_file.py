@@ -15,8 +15,8 @@ import pytest
 from ratelimit_kit import Charge, HostStore, Limiter, SlidingWindow
 from ratelimit_kit.errors import OptionError, StoreFullError, StoreUnavailableError, StoreURLError
 from ratelimit_kit.stores import Scope, open_store
-from ratelimit_kit.stores.host import boot, file, place
-from ratelimit_kit.stores.host.layout import PAGE, Header, Layout
+from ratelimit_kit.stores.host.files import boot, file, place
+from ratelimit_kit.stores.host.files.layout import PAGE, Header, Layout
 from ratelimit_kit.testing import ManualClock
 
 
@@ -374,3 +374,15 @@ def test_facts_tell_who_has_the_file_open(path: Path) -> None:
     assert facts["path"] == str(path)
     assert (facts["keys"], facts["sharing"], facts["processes"]) == (1, 0, [os.getpid()])
     assert 0 < facts["bytes"] < facts["max_bytes"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_root_makes_no_file_that_others_could_not_use(path: Path) -> None:
+    os.chown(path.parent, 12345, 12345)
+    limiter = limiter_on(path)
+    assert limiter.peek("key").remaining == 2
+    with pytest.raises(StoreUnavailableError, match="root makes no file in the folder of user 12345"):
+        limiter.hit("key")
+    open_to_all(path)
+    assert as_user(12345, [], lambda: limiter_on(path).hit("key").remaining) == "1"
+    assert limiter_on(path).hit("key").remaining == 0  # root's tools may use what is there

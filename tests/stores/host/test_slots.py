@@ -14,7 +14,7 @@ import pytest
 from ratelimit_kit import Charge, FixedWindow, HostStore, Limiter, SlidingWindow, TokenBucket
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import StoreFullError
-from ratelimit_kit.stores.host.layout import PAGE, SHARED_SLOTS, SLOT_SIZE, Header, Layout
+from ratelimit_kit.stores.host.files.layout import PAGE, SHARED_SLOTS, SLOT_SIZE, Header, Layout
 from ratelimit_kit.testing import ManualClock
 from ratelimit_kit.testing.model import Model
 
@@ -107,7 +107,7 @@ def test_a_full_disk_is_like_a_full_store(tmp_path: Path, clock: ManualClock, mo
             raise OSError(errno.ENOSPC, "no space is left")
         return write(descriptor, content, at)
 
-    monkeypatch.setattr("ratelimit_kit.stores.host.file.os.pwrite", full)
+    monkeypatch.setattr("ratelimit_kit.stores.host.files.file.os.pwrite", full)
     assert sum(admitted(store, f"k{number}") for number in range(50)) < 10
     assert not admitted(store, "a")
 

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from ratelimit_kit.cli.doctor.fixes import fix_of_call
+from ratelimit_kit.cli.doctor.host import on_this_host
 from ratelimit_kit.cli.findings import CHECKS, Finding, of_error
 from ratelimit_kit.core.sliding_window import SlidingWindow
 from ratelimit_kit.environment import WORKERS
@@ -39,6 +40,7 @@ SLOW: Final = 0.05
 LIBRARIES: Final = {"RedisStore": "redis", "MemcachedStore": "pymemcache"}
 
 OF_THE_SERVER: Final = ("primary", "eviction", "clock", "counting", "script", "latency")
+OF_THE_HOST: Final = ("counting", "script", "latency")
 
 THROW_AWAY: Final = SlidingWindow(1, 60)
 
@@ -105,6 +107,8 @@ def _workers(store: Store, config: Mapping[str, Any]) -> Finding:
         return Finding("workers", "warn", found, f"one number: unset {WORKERS}, or remove workers from the policy")
     if store.scope is Scope.SHARED:
         return Finding("workers", "pass", "the store is shared by all workers")
+    if store.scope is Scope.HOST:
+        return Finding("workers", "pass", "the store is shared by all workers of this machine")
     if config.get("allow_per_process"):
         found = "allow_per_process is set: each client gets its quota from every worker"
         return Finding("workers", "warn", found, 'store = "redis://127.0.0.1:6379/0" in the policy')
@@ -142,12 +146,17 @@ def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
         store.ping()
         facts = with_defaults(store).facts()
         yield Finding("server", "pass", f"{store!r} answers" + (f": {facts['server']}" if "server" in facts else ""))
+        if store.scope is Scope.HOST:
+            yield from on_this_host(facts)
         with _silence():
             errors = [error for error in policy.findings(live=True) if error.rlk not in known]
     except (StoreError, StartupRefused) as error:
         yield _unanswered(store, error)
         reason = "was refused" if isinstance(error, StartupRefused) else "does not answer"
-        yield from (Finding(check, "skip", f"not checked: the store {reason}") for check in OF_THE_SERVER)
+        yield from (
+            Finding(check, "skip", f"not checked: the store {reason}")
+            for check in (OF_THE_HOST if store.scope is Scope.HOST else OF_THE_SERVER)
+        )
         return
     refused = {error.rlk for error in errors}
     yield from (_of_finding(store, error) for error in errors)
@@ -242,7 +251,11 @@ def _counting(store: Store) -> Iterator[Finding]:
 
 
 def _script(store: Store) -> Finding:
-    how = {"RedisStore": "the Lua script runs on the server", "MemcachedStore": "compare-and-set works"}
+    how = {
+        "HostStore": "record locks work",
+        "RedisStore": "the Lua script runs on the server",
+        "MemcachedStore": "compare-and-set works",
+    }
     return Finding("script", "pass", how.get(type(store).__name__, "decisions are made in one step"))
 
 

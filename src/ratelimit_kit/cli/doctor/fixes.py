@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ratelimit_kit.errors import StoreError, StoreUnavailableError
-from ratelimit_kit.stores import Store
+from ratelimit_kit.stores import Scope, Store
 
 
 class Cause(NamedTuple):
@@ -113,6 +113,8 @@ NOT_RUNNING: Final = Cause(
 
 def fix_of_call(store: Store, message: str, error: BaseException | None) -> str:
     """What to type for a failed call; a server that is alive needs no start, so an unknown `error` of one has no fix."""
+    if store.scope is Scope.HOST:  # its errors say what to type
+        return ""
     text = message.replace(repr(store), "").lower()  # a URL may contain any word
     known = next((cause for cause in CAUSES if any(word in text for word in cause.words)), None)
     if known is NO_REPLY and "'rediss://" in repr(store):

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from ratelimit_kit.core.events import Event, Listener
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreFullError, StoreUnavailableError
-from ratelimit_kit.stores.host.file import CONTENDED, FULL, Contended, Damaged, HostFile, open_file
-from ratelimit_kit.stores.host.place import check_folder, make_folder, place_of
+from ratelimit_kit.stores.host.files.file import CONTENDED, FULL, Contended, Damaged, HostFile
+from ratelimit_kit.stores.host.files.opening import open_file
+from ratelimit_kit.stores.host.files.place import GROUP, check_folder, check_maker, make_folder, place_of
 
 CHECK_SECONDS: Final = 0.25
 """Interval between looks whether the file is still the one at its path."""
@@ -67,11 +68,12 @@ class Access:
             except Damaged as damage:
                 reason = str(damage)
         self.opened = None
-        own = self._path is None
-        check_folder(path, own=own and path.parent.name.startswith("ratelimit_kit-"))
+        own = self._path is None and not self._mode & GROUP
         if makes and own:
             make_folder(path)
-            check_folder(path, own=path.parent.name.startswith("ratelimit_kit-"))
+        elif makes:
+            check_maker(path)
+        check_folder(path, own=own)
         self.opened, replaced = open_file(path, self._mode, self._max_keys if makes else None)
         if self.opened is not None:
             self._tell(tell, reason or replaced)

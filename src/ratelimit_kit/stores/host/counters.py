@@ -16,8 +16,8 @@ from ratelimit_kit.core.limit import Limit, Peek
 from ratelimit_kit.errors import StoreFullError
 from ratelimit_kit.stores import Charge
 from ratelimit_kit.stores.host import states
-from ratelimit_kit.stores.host.file import HostFile, Place
-from ratelimit_kit.stores.host.layout import DIGEST_SIZE, MARK_SIZE
+from ratelimit_kit.stores.host.files.file import HostFile, Place
+from ratelimit_kit.stores.host.files.layout import DIGEST_SIZE, MARK_SIZE
 from ratelimit_kit.stores.host.shard import Shard
 
 Now = tuple[int, int]

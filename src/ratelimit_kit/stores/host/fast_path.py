@@ -17,8 +17,8 @@ from ratelimit_kit.stores import Charge, check_charges
 from ratelimit_kit.stores.host import states
 from ratelimit_kit.stores.host.access import Access
 from ratelimit_kit.stores.host.counters import Now, clock_of
-from ratelimit_kit.stores.host.file import LOCK, UNLOCK, HostFile, Place, lockf
-from ratelimit_kit.stores.host.layout import SLOT_SIZE
+from ratelimit_kit.stores.host.files.file import LOCK, UNLOCK, HostFile, Place, lockf
+from ratelimit_kit.stores.host.files.layout import SLOT_SIZE
 
 Quick = Callable[[Sequence[Charge]], Decision | None]
 

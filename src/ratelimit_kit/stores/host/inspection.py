@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ratelimit_kit.stores.host.counters import Now
-from ratelimit_kit.stores.host.file import CONTENDED, HostFile
-from ratelimit_kit.stores.host.layout import SLOT_SIZE
+from ratelimit_kit.stores.host.files.file import CONTENDED, HostFile
+from ratelimit_kit.stores.host.files.layout import SLOT_SIZE
 from ratelimit_kit.stores.host.shard import Shard
 
 

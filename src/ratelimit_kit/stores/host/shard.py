@@ -11,8 +11,8 @@ from functools import cached_property
 from struct import Struct
 from typing import Final
 
-from ratelimit_kit.stores.host.file import FULL, HostFile
-from ratelimit_kit.stores.host.layout import ENTRY_SIZE, HEAD, MARK_SIZE, SLOT_SIZE, SLOTS_OF_A_PAGE
+from ratelimit_kit.stores.host.files.file import FULL, HostFile
+from ratelimit_kit.stores.host.files.layout import ENTRY_SIZE, HEAD, MARK_SIZE, SLOT_SIZE, SLOTS_OF_A_PAGE
 
 ENTRY: Final = Struct("8sq")
 """The beginning of a key's digest, and when its slot is to be checked (microseconds since boot)."""

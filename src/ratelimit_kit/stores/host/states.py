@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.errors import StoreError
-from ratelimit_kit.stores.host.layout import HEAD, MAX_NUMBERS, numbers
+from ratelimit_kit.stores.host.files.layout import HEAD, MAX_NUMBERS, numbers
 
 BEGINNING: Final = Struct(HEAD.format + "4q")
 """A head, and the numbers of a log before those between its first group and its last."""

@@ -20,12 +20,13 @@ from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import known_options, read_digits
 from ratelimit_kit.errors import OptionError
 from ratelimit_kit.stores import BaseStore, Charge, FastPath, Scope, check_charges, check_refunds
-from ratelimit_kit.stores.host import boot, file, inspection
+from ratelimit_kit.stores.host import inspection
 from ratelimit_kit.stores.host.access import Access, Call
 from ratelimit_kit.stores.host.counters import Ledger, Now, clock_of, find
 from ratelimit_kit.stores.host.fast_path import Quick, fast_path_to
-from ratelimit_kit.stores.host.file import CONTENDED, HostFile
-from ratelimit_kit.stores.host.layout import MAX_NUMBERS
+from ratelimit_kit.stores.host.files import boot, file
+from ratelimit_kit.stores.host.files.file import CONTENDED, HostFile
+from ratelimit_kit.stores.host.files.layout import MAX_NUMBERS
 from ratelimit_kit.stores.urls import StoreURL, read_url
 from ratelimit_kit.waiting import asleep, sleep
 

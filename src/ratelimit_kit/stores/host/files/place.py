@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ratelimit_kit.errors import OptionError, StoreUnavailableError
-from ratelimit_kit.stores.host.layout import FORMAT
+from ratelimit_kit.stores.host.files.layout import FORMAT
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folder below it is checked
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -49,6 +49,15 @@ def make_folder(path: Path) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise StoreUnavailableError(f"the folder {path.parent} could not be made: {error.strerror}") from error
+
+
+def check_maker(path: Path) -> None:
+    """Raise StoreUnavailableError if root would make a file in another user's folder, whose processes could not use it."""
+    if os.geteuid() == 0 and not os.path.lexists(path) and path.parent.is_dir() and path.parent.stat().st_uid != 0:
+        raise StoreUnavailableError(
+            f"{path} does not exist, and root makes no file in the folder of user {path.parent.stat().st_uid}, which that user's "
+            "processes could then not use: run this as that user, or after the first hit of the application"
+        )
 
 
 def check_folder(path: Path, *, own: bool) -> None:
