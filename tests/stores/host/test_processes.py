@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import os
 import random
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,9 @@ def forked(work: Callable[[int], None]) -> int:
         try:
             work(os.getpid())
             status = 0
+        except BaseException:
+            traceback.print_exc()
+            raise
         finally:
             os._exit(status)
     return pid
@@ -174,3 +179,30 @@ def test_a_forked_child_goes_on_counting_and_locks_for_itself(tmp_path: Path) ->
     assert ended(child) == 0
     file.lock.release()
     assert limiter.hit("key").remaining == 2
+
+
+def test_processes_that_begin_together_agree_on_one_file(tmp_path: Path) -> None:
+    for turn in range(40):
+        limiter = Limiter("5/day", store=HostStore(path=tmp_path / str(turn), max_keys=10))
+
+        def work(_: int, limiter: Limiter = limiter, turn: int = turn) -> None:
+            with log(tmp_path / f"results-{turn}") as write:
+                for _ in range(3):
+                    write(b"1" if limiter.hit("key").allowed else b"0")
+
+        assert [ended(pid) for pid in [forked(work) for _ in range(4)]] == [0] * 4
+        assert (tmp_path / f"results-{turn}").read_bytes().count(b"1") == 5
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_what_a_maker_that_was_killed_has_left_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "limits"
+    Limiter("5/day", store=HostStore(path=path)).hit("key")
+    gc.collect()
+    (tmp_path / ".limits.4711-0a").hardlink_to(path)  # killed after it had put the file there
+    (tmp_path / ".limits.4712-0b").write_bytes(b"")
+    os.utime(tmp_path / ".limits.4712-0b", (1, 1))  # killed before
+    assert Limiter("5/day", store=HostStore(path=path)).hit("key").remaining == 3
+    path.unlink()
+    assert Limiter("5/day", store=HostStore(path=path)).hit("key").remaining == 4
+    assert [one.name for one in tmp_path.iterdir()] == ["limits"]

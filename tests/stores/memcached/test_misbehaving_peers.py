@@ -94,11 +94,22 @@ def test_threads_that_waited_for_a_connection_take_a_silent_server_for_busy(peer
     """They have given it no time to answer: a flood of callers must not look like an outage."""
     peer.pieces = is_silent
     begun = time.monotonic()
+    meet = threading.Barrier(40)
+
+    def call(number: int) -> type[BaseException] | None:
+        meet.wait()
+        try:
+            hasty.decide([Charge(f"key {number}", LIMIT)])
+        except StoreError as error:
+            return type(error)
+        return None
+
     with ThreadPoolExecutor(40) as pool:
-        calls = [pool.submit(hasty.decide, [Charge(f"key {number}", LIMIT)]) for number in range(40)]
-        outcomes = Counter(type(call.exception()) for call in calls)
+        outcomes = Counter(pool.map(call, range(40)))
     assert time.monotonic() - begun < GENEROUS
-    assert outcomes == {StoreUnavailableError: 32, StoreContendedError: 8}
+    # Of the eight that wait, one that was late may get a connection, and then gives it some time.
+    assert set(outcomes) == {StoreUnavailableError, StoreContendedError}
+    assert outcomes[StoreUnavailableError] >= 32
 
 
 def test_a_state_that_others_always_change_is_contended_at_the_deadline(

@@ -76,7 +76,7 @@ def checkup(config: Mapping[str, Any], *, bare: bool, platform: platforms.Findin
         yield _workers(policy.store, config)
     if not bare:
         yield from _outages(policy)
-    yield from _live(policy, {error.rlk for error in static})
+    yield from _live(policy, {error.rlk for error in static}, bare=bare)
     with contextlib.suppress(StoreError, StartupRefused):
         policy.store.close()
 
@@ -139,7 +139,7 @@ def _outages(policy: Policy) -> Iterator[Finding]:
             yield Finding("outage", "pass", found)
 
 
-def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
+def _live(policy: Policy, known: set[str], *, bare: bool) -> Iterator[Finding]:
     """The findings that only the live store can show."""
     store = policy.store
     try:
@@ -162,7 +162,8 @@ def _live(policy: Policy, known: set[str]) -> Iterator[Finding]:
     yield from (_of_finding(store, error) for error in errors)
     yield from _of_facts(facts, refused, type(store).__name__)
     yield from _counting(store)
-    yield from _census(policy)
+    if not bare:
+        yield from _census(policy)
 
 
 def _census(policy: Policy) -> Iterator[Finding]:

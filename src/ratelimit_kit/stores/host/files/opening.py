@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import stat
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -28,6 +31,9 @@ from ratelimit_kit.stores.host.files.layout import FILE_LOCK, FORMAT, PAGE, Head
 from ratelimit_kit.stores.host.files.place import GROUP
 
 FLAGS: Final = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+LEFT_SECONDS: Final = 60
+"""After how long a file that was not finished was left by a process that was killed."""
 
 ATTEMPTS: Final = 20
 """How often a process looks at a path that changes meanwhile."""
@@ -113,7 +119,7 @@ def _check_owner(path: Path, found: os.stat_result, mode: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
         raise StoreUnavailableError(f"{path} is {kind}: remove it, or give the counters another path")
-    if found.st_nlink > 1:
+    if found.st_nlink > 1 and not _is_ours_twice(path, found):
         raise StoreUnavailableError(f"{path} has a second name (a hard link), by which others may change it: remove it")
     user = os.geteuid()
     ours = user in {found.st_uid, 0}
@@ -130,9 +136,29 @@ def _check_owner(path: Path, found: os.stat_result, mode: int) -> None:
         )
 
 
+def _parts(path: Path) -> Iterator[Path]:
+    """Files that processes are making, or that one which was killed has left."""
+    return path.parent.glob(f".{glob.escape(path.name)}.*-*")
+
+
+def _is_ours_twice(path: Path, found: os.stat_result) -> bool:
+    """Whether the second name of a file is that under which it was made; it is removed, in case its maker was killed."""
+    for part in _parts(path):
+        with suppress(OSError):
+            if identity_of(part.lstat()) == identity_of(found):
+                part.unlink()
+    with suppress(FileNotFoundError):
+        return path.lstat().st_nlink <= 1
+    return True
+
+
 def _create(path: Path, mode: int, max_keys: int, damaged: Identity | None) -> None:
     """Put a new file there, in the place of the damaged one if there is one, unless somebody else has done so."""
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    for other in _parts(path):
+        with suppress(OSError):
+            if other.lstat().st_mtime < time.time() - LEFT_SECONDS:
+                other.unlink()
     header = Header.of(max_keys, secrets.token_bytes(16), boot.identity())
     try:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
