@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from ratelimit_kit.stores.census import MAX_PROCESSES
 from ratelimit_kit.stores.memcached.commands import Write
 from ratelimit_kit.stores.memcached.conversations import Job, Writes
 from tests.live.servers import APPS, ASGI, WSGI
-from tests.processes import Process, RedisServer, free_port, python_program, request, running
+from tests.processes import Process, RedisServer, free_port, python_program, redis_server, request, running
 
 pytestmark = pytest.mark.live
 
@@ -173,6 +174,67 @@ def test_three_hosts_with_four_workers_are_counted_through_kills_and_restarts(ur
         until(lambda: population(ports[0]) == (2 * WORKERS, 2, 1))
         processes[2].popen.send_signal(signal.SIGHUP)  # a rolling restart: every process is another one
         until(lambda: all_of(ports[0], ports[2]) == (2 * WORKERS, 2, 1))
+
+
+class SocketConnection(HTTPConnection):
+    """HTTP over a UNIX socket, which leads into another network namespace."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=5)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def asked(path: Path, place: str) -> bytes:
+    connection = SocketConnection(path)
+    connection.request("GET", place)
+    answer = connection.getresponse().read()
+    connection.close()
+    return answer
+
+
+@pytest.mark.slow
+def test_hosts_with_networks_of_their_own_are_counted(tmp_path: Path) -> None:
+    """Three network namespaces with four workers each, on one Redis; each is reached by a socket in the file system."""
+    unshare = shutil.which("unshare")
+    assert unshare is not None
+    rights = [] if os.geteuid() == 0 else ["--map-root-user"]
+    with contextlib.ExitStack() as hosts:
+        hosts.enter_context(redis_server("--unixsocket", str(tmp_path / "redis")))
+        env = {"STORE_URL": f"unix://{tmp_path}/redis?timeout=5"}
+        sockets, processes = [tmp_path / f"host-{number}" for number in range(3)], []
+        for path in sockets:
+            command = [
+                unshare,
+                *rights,
+                "--net",
+                python_program("gunicorn"),
+                "-w",
+                str(WORKERS),
+                WSGI,
+                "--bind",
+                f"unix:{path}",
+            ]
+            processes.append(hosts.enter_context(running(command, 0, cwd=APPS, env=env, wait=False)))
+        until(lambda: all(path.exists() for path in sockets))
+
+        def seen(*paths: Path) -> tuple[int, int, int]:
+            with ThreadPoolExecutor(16) as pool:
+                for path in paths:
+                    list(pool.map(lambda _, path=path: asked(path, "/"), range(100)))
+            found = json.loads(asked(paths[0], "/healthz"))["checks"]["workers"][0]
+            return found.get("processes", 0), found.get("hosts", 0), found.get("versions", 0)
+
+        until(lambda: seen(*sockets) == (3 * WORKERS, 3, 1))
+        for pid in (processes[1].popen.pid, *workers_of(processes[1])):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: seen(sockets[0], sockets[2]) == (2 * WORKERS, 2, 1))
+        processes[2].popen.send_signal(signal.SIGHUP)
+        until(lambda: seen(sockets[0], sockets[2]) == (2 * WORKERS, 2, 1))
 
 
 def all_of(*ports: int) -> tuple[int, int, int]:
