@@ -32,16 +32,29 @@ class Place:
         self._databases += 1
         return f"redis://127.0.0.1:{self.redis_port}/{self._databases}"
 
+    def redis_socket_url(self) -> str:
+        """The same, over the server's UNIX socket."""
+        self._databases += 1
+        port = self.redis_port
+        return f"unix://{self.folder}/{port}?db={self._databases}"
+
+    @cached_property
+    def folder(self) -> str:
+        """A folder for servers."""
+        return self.stack.enter_context(tempfile.TemporaryDirectory())
+
     @cached_property
     def redis_port(self) -> int:
         """The port of a redis-server."""
-        folder = self.stack.enter_context(tempfile.TemporaryDirectory())
+        folder = self.folder
         port = free_port()
         self._start(
             [
                 *f"redis-server --port {port} --bind 127.0.0.1 --databases 256 --appendonly no --dir {folder}".split(),
                 "--save",
                 "",
+                "--unixsocket",
+                f"{folder}/{port}",
             ],
             port,
         )

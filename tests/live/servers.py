@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.processes import EXAMPLES, python_program
+
+
+def host_url() -> str:
+    """A store of this host that nobody else uses."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return f"host://{folder}/limits?timeout=5"
+
 
 APPS = Path(__file__).parent / "apps"
 WSGI, ASGI = "memory_app:application", "memory_app:asgi_application"

@@ -264,7 +264,7 @@ def open_store(store: str | Store | None) -> Store:
     if not mark or scheme not in _STORES:
         found = scheme if mark else store.partition(":")[0]
         close = nearest(found, [name + "://" for name in _STORES])
-        hint = (not mark and missing_scheme(store)) or f"{close}, as in 'redis://127.0.0.1:6379/0'"
+        hint = (not mark and missing_scheme(store)) or f"{close} (for example 'redis://127.0.0.1:6379/0')"
         raise StoreURLError(f"store={redacted(store)!r} is not a store URL: {hint}")
     module, _, function = _STORES[scheme].partition(":")
     opened: Store = getattr(import_module(module), function)(store)

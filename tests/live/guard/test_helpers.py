@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.live.guard.test_guard import until
-from tests.live.servers import APPS
+from tests.live.servers import APPS, host_url
 from tests.processes import free_port, python_program, request, running
 
 pytestmark = pytest.mark.live
@@ -49,7 +49,7 @@ def test_deny_refuses_in_the_helpers_and_not_in_their_parent(how: str) -> None:
     assert log.count("By on_unsafe='deny' such a process refuses every hit") == HOW[how]
 
 
-@pytest.mark.parametrize("env", [{"STORE_URL": "host"}, {"RATELIMIT_KIT_WORKERS": "1"}], ids=["host", "declared"])
+@pytest.mark.parametrize("env", [{"STORE_URL": host_url()}, {"RATELIMIT_KIT_WORKERS": "1"}], ids=["host", "declared"])
 def test_nothing_is_said_where_that_is_meant(env: dict[str, str]) -> None:
     assert "RLK" not in result("pool-fork", **env)[1]
 

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from tests.live.guard.test_guard import until
-from tests.live.servers import APPS, ASGI, WSGI
+from tests.live.servers import APPS, ASGI, WSGI, host_url
 from tests.processes import free_port, python_program, request, running
 
 pytestmark = pytest.mark.live
@@ -36,7 +36,7 @@ def test_a_recycled_worker_is_warned_of_and_starts(server: str) -> None:
         assert "RLK202" not in process.text()
 
 
-@pytest.mark.parametrize("options", [{"ALLOW_PER_PROCESS": "1"}, {"STORE_URL": "host"}], ids=["accepted", "host"])
+@pytest.mark.parametrize("options", [{"ALLOW_PER_PROCESS": "1"}, {"STORE_URL": host_url()}], ids=["accepted", "host"])
 def test_where_that_is_no_matter_nothing_is_said(options: dict[str, str]) -> None:
     command, _ = COMMANDS["gunicorn"]
     port = free_port()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.guard.test_guard import until
-from tests.live.servers import APPS, ASGI, WSGI
+from tests.live.servers import APPS, ASGI, WSGI, host_url
 from tests.processes import Process, free_port, need, python_program, request, running
 
 pytestmark = pytest.mark.live
@@ -75,7 +75,7 @@ def test_a_store_of_the_host_may_be_shared(how: str) -> None:
     kind, command = SAME_PORT[how]
     port = free_port()
     ports = [port] * (3 if kind == "port" else 1)
-    with running(supervised(kind, ports, command), port, cwd=APPS, env={"STORE_URL": "host"}) as process:
+    with running(supervised(kind, ports, command), port, cwd=APPS, env={"STORE_URL": host_url()}) as process:
         assert set(statuses(port, 40)) <= {200, 429}
         assert "RLK2" not in process.text()
 
@@ -138,7 +138,7 @@ def test_of_processes_on_several_ports_behind_nginx_one_decides(server: str, tmp
         assert found.count(200) <= LIMIT, process.text()
 
 
-@pytest.mark.parametrize("env", [{"STORE_URL": "host"}, {"RATELIMIT_KIT_WORKERS": "1"}], ids=["host", "declared"])
+@pytest.mark.parametrize("env", [{"STORE_URL": host_url()}, {"RATELIMIT_KIT_WORKERS": "1"}], ids=["host", "declared"])
 def test_what_may_serve_on_several_ports_does(env: dict[str, str]) -> None:
     ports = [free_port() for _ in range(2)]
     with running(supervised("port", ports, PORTS["uvicorn"]), ports[0], cwd=APPS, env=env) as process:
