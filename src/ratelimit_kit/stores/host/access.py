@@ -15,13 +15,15 @@ from ratelimit_kit.stores.host.files.file import CONTENDED, FULL, Contended, Dam
 from ratelimit_kit.stores.host.files.opening import open_file
 from ratelimit_kit.stores.host.files.place import GROUP, check_folder, check_maker, make_folder, place_of
 
-CHECK_SECONDS: Final = 0.25
+CHECK_NANOSECONDS: Final = 250_000_000
 """Interval between looks whether the file is still the one at its path."""
 
-YIELDS: Final = 20
+YIELDS: Final = 5
 """How often a call that finds a lock held only lets others run, before it sleeps: locks are held for microseconds."""
 
-MAX_PAUSE_SECONDS: Final = 0.002
+MAX_PAUSE_SECONDS: Final = 0.0002
+
+Clock = Callable[[], int]
 
 Work = Callable[[HostFile | None], Any]
 """Something to be done with a file, or with None where there is none; the result may be CONTENDED."""
@@ -30,16 +32,17 @@ Work = Callable[[HostFile | None], Any]
 class Access:
     """The file of one store: at `path`, or with this `name` in the usual place.
 
-    `opened` is the file, which is to be looked at again at `check_at` (seconds of the monotonic clock).
+    `opened` is the file, which is to be looked at again at `check_at` (nanoseconds of `clock`).
     """
 
-    def __init__(self, name: str, path: Path | None, mode: int, max_keys: int, timeout: float) -> None:
+    def __init__(self, name: str, path: Path | None, mode: int, max_keys: int, timeout: float, clock: Clock) -> None:
         self._name, self._path = name, path
         self._mode = mode
         self._max_keys = max_keys
         self.timeout = timeout
+        self._clock = clock
         self.opened: HostFile | None = None
-        self.check_at = 0.0
+        self.check_at = 0
 
     @property
     def path(self) -> Path:
@@ -55,10 +58,10 @@ class Access:
 
         A new file in the place of one that was removed or damaged is told of. Raises what opening a file raises.
         """
-        now = time.monotonic()
+        now = self._clock()
         if self.opened is not None and now < self.check_at:
             return self.opened
-        before, self.check_at = self.opened, now + CHECK_SECONDS
+        before, self.check_at = self.opened, now + CHECK_NANOSECONDS
         reason = ""
         path = self.path
         if before is not None and before.path == path:
@@ -81,7 +84,7 @@ class Access:
 
     def lost(self) -> None:
         """Look again whether the file is still the one at its path."""
-        self.check_at = 0.0
+        self.check_at = 0
 
     def _tell(self, tell: Listener, reason: str) -> None:
         """Say what is new about the file."""

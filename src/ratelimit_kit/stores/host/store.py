@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ratelimit_kit.core.decision import Decision, Verdict
+from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.events import Event
 from ratelimit_kit.core.limit import Limit
 from ratelimit_kit.core.validation import known_options, read_digits
@@ -23,7 +23,7 @@ from ratelimit_kit.stores import BaseStore, Charge, FastPath, Scope, check_charg
 from ratelimit_kit.stores.host import inspection
 from ratelimit_kit.stores.host.access import Access, Call
 from ratelimit_kit.stores.host.counters import Ledger, Now, clock_of, find
-from ratelimit_kit.stores.host.fast_path import Quick, fast_path_to
+from ratelimit_kit.stores.host.fast_path import Quick, fast_path_to, single_path_to
 from ratelimit_kit.stores.host.files import boot, file
 from ratelimit_kit.stores.host.files.file import CONTENDED, HostFile
 from ratelimit_kit.stores.host.files.layout import MAX_NUMBERS
@@ -67,7 +67,8 @@ class HostStore(BaseStore):
         self.max_keys = max_keys
         self._name = f"HostStore({name!r})" if path is None else f"HostStore(path={os.fspath(path)!r})"
         self._clock = clock
-        self._access = Access(name, _absolute(path), mode, max_keys, timeout)
+        self._clocks = (clock, clock) if clock else (boot.since_boot, time.time_ns)
+        self._access = Access(name, _absolute(path), mode, max_keys, timeout, self._clocks[0])
         self._full = False
         self.path  # noqa: B018 - raises OptionError for a bad name
 
@@ -100,16 +101,11 @@ class HostStore(BaseStore):
 
     def fast_decide(self) -> Quick:
         """A function that decides like `decide` if all counters are known and admit, or the only one denies; else None."""
-        return fast_path_to(self._access, self._now)
+        return fast_path_to(self._access, self._clocks)
 
     def fast_path(self, namespace: str, limit: Limit) -> FastPath:
         """A function that decides single hits on keys of one namespace under one limit."""
-        decide = fast_path_to(self._access, self._now)
-
-        def hit(key: Any, cost: Any) -> Decision | None:
-            return decide([Charge(f"{namespace}:{key}", limit, cost)]) if type(key) is str else None
-
-        return hit
+        return single_path_to(self._access, self._clocks, namespace, limit)
 
     def refund(self, charges: Sequence[Charge], charged_at: int | None = None) -> None:
         """Refund the costs of the hits made at `charged_at` (microseconds), or of the oldest if it is None."""
@@ -202,9 +198,8 @@ class HostStore(BaseStore):
         return verdicts
 
     def _now(self) -> Now:
-        if self._clock is not None:
-            return (now := self._clock() // 1000), now
-        return boot.since_boot() // 1000, time.time_ns() // 1000
+        since_boot, wall = self._clocks
+        return since_boot() // 1000, wall() // 1000
 
 
 def _check_numbers(max_keys: object, mode: object, timeout: object) -> None:
