@@ -61,8 +61,9 @@ bench-quick: $(PEERS)/installed servers ## The same in under two minutes, for a 
 claims: $(PEERS)/installed ## What the peers do where it matters, tried out; writes the table in the docs
 	$(PEERS)/bin/python -m benchmarks.claims docs/explanation/comparison-table.md
 
-soak: $(PEERS)/installed servers ## A million live keys, five minutes of mixed traffic; writes benchmarks/soak.md
+soak: $(PEERS)/installed servers ## A million live keys, five minutes of mixed traffic, processes killed on a host store; writes benchmarks/*soak.md
 	$(PEERS)/bin/python -m benchmarks.soak --write benchmarks
+	$(PEERS)/bin/python -m benchmarks.host_soak --write benchmarks
 
 cost: $(PEERS)/installed servers ## What a key costs a Redis server; writes benchmarks/cost.md
 	$(PEERS)/bin/python -m benchmarks.cost --write benchmarks/cost.md
