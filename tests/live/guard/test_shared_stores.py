@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +16,21 @@ from tests.processes import Process, RedisServer, free_port, python_program, req
 pytestmark = pytest.mark.live
 
 
+@pytest.fixture
+def store_name() -> Iterator[str]:
+    """A name in the usual place: Apache's processes run as another user, who has a folder of his own there."""
+    name = f"test-{uuid.uuid4().hex}"
+    yield name
+    for path in (
+        *Path("/dev/shm").glob(f"ratelimit_kit-*/{name}.*"),
+        *Path("/dev/shm").glob(f"ratelimit_kit-*/.{name}.*"),
+    ):
+        path.unlink()
+
+
 @pytest.mark.parametrize("case", params([case for case in (*SEVERAL, *SINGLE) if case.folder == APPS]))
-def test_with_a_store_of_the_host_every_server_starts_and_the_limit_holds(case: Case, tmp_path: Path) -> None:
-    with started(case, STORE_URL=f"host://{tmp_path}/limits?timeout=5") as process:
+def test_with_a_store_of_the_host_every_server_starts_and_the_limit_holds(case: Case, store_name: str) -> None:
+    with started(case, STORE_URL=f"host://{store_name}?timeout=5") as process:
         first = answer(process).status
         with ThreadPoolExecutor(8) as pool:
             statuses = [first, *pool.map(lambda _: request(process.port, "/", method="GET").status, range(99))]

@@ -145,4 +145,9 @@ class Call:
         path = self._access.path
         if error.errno in FULL:
             return StoreFullError(f"there is no room for {path}: {os.strerror(error.errno)}. Nothing was charged")
-        return StoreUnavailableError(f"{path} cannot be used: {error.strerror or error}")
+        advice = (
+            f" for user {os.geteuid()}, who runs this process: give a path in a folder of that user, such as host:///run/shop/limits"
+            if isinstance(error, PermissionError)
+            else ""
+        )
+        return StoreUnavailableError(f"{path} cannot be used: {error.strerror or error}{advice}")
