@@ -31,8 +31,9 @@ def crew(place: Place, number: int, build: Build, check: Callable[[Any], Any] = 
             process.start()
             far.close()
             ends.append(near)
-            place.stack.callback(process.join, 10)
             place.stack.callback(near.close)
+            place.stack.callback(process.join, 10)
+            place.stack.callback(process.terminate)  # an end of the pipe is in each process that was forked later
 
     def work(seconds: float) -> list[float]:
         if not ends:
