@@ -46,7 +46,10 @@ def hits(url: str, limits: Sequence[str], keys: int, *, used_up: bool = False) -
             pass
         if keys == 1:
             return lambda: hit("hot")
-        turn = itertools.cycle([f"key-{key}" for key in range(number * 97, number * 97 + keys)])
+        names = [f"key-{key}" for key in range(number * 97, number * 97 + keys)]
+        for name in names:  # the clients are known
+            hit(name)
+        turn = itertools.cycle(names)
         return lambda: hit(next(turn))
 
     return build
