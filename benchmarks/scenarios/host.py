@@ -105,7 +105,7 @@ def contestants(place: Place, processes: int, keys: int, *, denied: bool = False
     shared = folder(place)
     bucket, window = ("token-bucket: 1/day", "1/day") if denied else (BUCKET, WINDOW)
     if keys > 1:  # of a larger limit a bucket is full again at once, and its slot is anybody's
-        bucket = "token-bucket: 100000/hour"
+        bucket = "token-bucket: 20000/day"
     check = refused if denied else bool
 
     def mine(url: str, limit: str) -> Any:
