@@ -11,6 +11,7 @@ from functools import cached_property
 from struct import Struct
 from typing import Final
 
+from ratelimit_kit.core.limit import FOREVER, SKEW
 from ratelimit_kit.stores.host.files.file import FULL, HostFile
 from ratelimit_kit.stores.host.files.layout import ENTRY_SIZE, HEAD, MARK_SIZE, SLOT_SIZE, SLOTS_OF_A_PAGE
 
@@ -55,28 +56,30 @@ class Shard:
     def room(self) -> int | None:
         """A slot for a new key; None if all are alive, or the disk is full. Each call returns another one."""
         unused = self._unused()
-        if unused is None or self.now[0] >= self.file.earliest.get(self.number, 0):
-            slot = self._expired()
-            if slot is not None:
-                self._taken.add(slot)
-                return slot
-        while unused in self._taken:
-            unused += 1
-        if unused is None or unused >= self.file.layout.slots_of(self.number) or not self._has_page(unused):
-            return None
-        self._taken.add(unused)
-        return unused
+        slot = None
+        if self.now[0] >= self.file.earliest.get(self.number, 0):
+            slot = self._expired(SKEW)
+        if slot is None and unused is not None:
+            while unused in self._taken:
+                unused += 1
+            if unused < self.file.layout.slots_of(self.number) and self._has_page(unused):
+                slot = unused
+        if slot is None:
+            slot = self._expired(0)
+        if slot is not None:
+            self._taken.add(slot)
+        return slot
 
     def has_room(self) -> bool:
         """Whether there is a slot for a new key; changes no state."""
-        return self._unused() is not None or self._expired() is not None
+        return self._unused() is not None or self._expired(0) is not None
 
     def write_new(self, slot: int, content: bytes, lifetime: int) -> None:
         """Give a slot to a new key, to be checked after so many microseconds."""
         due = self.now[0] + max(1, lifetime)
         self._set_entry(slot, ENTRY.pack(content[:MARK_SIZE], due))
         self.write(slot, content)
-        self.file.earliest[self.number] = min(due, self.file.earliest.get(self.number, due))
+        self.file.earliest[self.number] = min(due + SKEW, self.file.earliest.get(self.number, due + SKEW))
 
     def write(self, slot: int, content: bytes) -> None:
         """Write the state of a key that has this slot."""
@@ -116,29 +119,32 @@ class Shard:
         unused = self._unused()
         return array("q", self._index if unused is None else self._index[: unused * ENTRY_SIZE])[1::2]
 
-    def _expired(self) -> int | None:
-        """A slot whose key no longer matters; those that do are checked again when they may not."""
+    def _expired(self, margin: int) -> int | None:
+        """A slot whose key has not mattered for so many microseconds; those that do matter are checked again later.
+
+        While there is other room a slot is kept for a while longer, because a clock may be set back a little.
+        """
         now, dues = self.now[0], self._dues()
         found = None
         for _ in range(CHECKS):
             earliest = min(dues, default=now + 1)
-            if earliest > now:
+            if earliest > now - margin:
                 break
             slot = dues.index(earliest)
             left = self._left(slot)
-            if left <= 0 and slot not in self._taken:
+            if left <= -margin and slot not in self._taken:
                 found = slot
                 break
             dues[slot] = now + max(1, left)
             if left > 0:
                 self._set_due(slot, dues[slot])
-        self.file.earliest[self.number] = 0 if found is not None else min(dues, default=now + 1)
+        self.file.earliest[self.number] = 0 if found is not None else min(dues, default=now + 1) + margin
         return found
 
     def _left(self, slot: int) -> int:
-        """For how many microseconds a slot matters still."""
+        """For how many microseconds a slot matters still; below 0 for how many it has not."""
         digest, until, _, clock = HEAD.unpack(self._content(slot, HEAD.size))
-        return until - self.now[clock & 1] if any(digest) else 0
+        return until - self.now[clock & 1] if any(digest) else -FOREVER
 
     def _content(self, slot: int, size: int) -> bytes:
         return self.file.read(self.file.layout.slot_at(self.number, slot), size)
