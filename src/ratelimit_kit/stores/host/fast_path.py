@@ -18,7 +18,7 @@ from ratelimit_kit.stores import Charge, FastPath, check_charges
 from ratelimit_kit.stores.host import states
 from ratelimit_kit.stores.host.access import Access
 from ratelimit_kit.stores.host.counters import clock_of
-from ratelimit_kit.stores.host.files.file import LOCK, UNLOCK, HostFile, Place, lockf
+from ratelimit_kit.stores.host.files.file import LOCK, SHARDS, UNLOCK, HostFile, Place, lockf
 from ratelimit_kit.stores.host.files.layout import SLOT_SIZE
 
 Clock = Callable[[], int]
@@ -105,7 +105,7 @@ def _one(
         except OSError:  # the lock is held, or `decide` will say what is wrong
             return None
         finally:
-            lockf(descriptor, UNLOCK)
+            lockf(descriptor, UNLOCK, SHARDS)
     allowed = StateAllowed()
     allowed.basis = limit, after, now, 0
     return allowed
@@ -135,7 +135,7 @@ def _several(file: HostFile, places: Sequence[Place], charges: Sequence[Charge],
         except OSError:
             return None
         finally:
-            lockf(descriptor, UNLOCK)
+            lockf(descriptor, UNLOCK, SHARDS)
     allowed = StatesAllowed()
     allowed.basis = bases
     return allowed

@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from ratelimit_kit.core.fork import each_in_forked_child
-from ratelimit_kit.stores.host.files.layout import PAGE, Header, Layout
+from ratelimit_kit.stores.host.files.layout import FILE_LOCK, PAGE, Header, Layout
 
 try:
     import fcntl
@@ -26,6 +26,9 @@ except ImportError:  # Windows; `store` says so
     fcntl = None  # type: ignore[assignment]
 
 HAS_LOCKS: Final = fcntl is not None
+SHARDS: Final = FILE_LOCK
+"""So many bytes have the locks of shards; the lock with which the file is replaced is beyond them."""
+
 if fcntl is not None:
     lockf = fcntl.lockf
     LOCK: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
@@ -110,7 +113,7 @@ class HostFile:
             except Contended:
                 return CONTENDED
             finally:
-                lockf(self.descriptor, UNLOCK)
+                lockf(self.descriptor, UNLOCK, SHARDS)
 
     def hold(self, shard: int) -> None:
         """Lock one shard more, above those that are locked already; raises Contended."""
