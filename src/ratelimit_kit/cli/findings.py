@@ -38,8 +38,8 @@ CHECKS = {
 FIXES = {
     "RLK201": 'store = "redis://127.0.0.1:6379/0" in the policy (or run one worker process)',
     "RLK202": 'store = "redis://127.0.0.1:6379/0" in the policy (or run one worker process)',
-    "RLK211": 'store = "redis://HOST:6379/0", a Redis that all instances reach; or, for one instance and never more: workers = 1',
-    "RLK265": 'store = "redis://HOST:6379/0", a Redis that all instances reach; or, for one instance and never more: workers = 1',
+    "RLK211": 'store = "redis://HOST:6379/0", a Redis that all instances reach; or, for one instance and never more: hosts = 1',
+    "RLK265": 'store = "redis://HOST:6379/0", a Redis that all instances reach; or, for one instance and never more: hosts = 1',
     "RLK203": 'a Redis or Memcached cache in CACHES, and "store": "django-cache://" with its alias in RATELIMIT_KIT',
     "RLK205": "the primary's address in the store's URL, or redis+sentinel://..., which follows it",
     "RLK206": "redis.Redis(..., socket_timeout=0.25, socket_connect_timeout=0.25), or give the store a URL",

@@ -13,7 +13,13 @@ from ratelimit_kit.core.events import Event, Listener
 from ratelimit_kit.errors import StoreContendedError, StoreError, StoreFullError, StoreUnavailableError
 from ratelimit_kit.stores.host.files.file import CONTENDED, FULL, Contended, Damaged, HostFile
 from ratelimit_kit.stores.host.files.opening import open_file
-from ratelimit_kit.stores.host.files.place import GROUP, check_folder, check_maker, make_folder, place_of
+from ratelimit_kit.stores.host.files.place import (
+    GROUP,
+    check_folder,
+    check_writable,
+    make_folder,
+    place_of,
+)
 
 CHECK_NANOSECONDS: Final = 250_000_000
 """Interval between looks whether the file is still the one at its path."""
@@ -43,6 +49,9 @@ class Access:
         self._clock = clock
         self.opened: HostFile | None = None
         self.check_at = 0
+        self._unsaid = ""
+        """Why counting begins anew, until there is a file with which it does."""
+        self._told_max_keys = False
 
     @property
     def path(self) -> Path:
@@ -59,14 +68,16 @@ class Access:
         A new file in the place of one that was removed or damaged is told of. Raises what opening a file raises.
         """
         now = self._clock()
+        if self.opened is not None and not self.opened.is_ours():
+            self.opened = None
         if self.opened is not None and now < self.check_at:
             return self.opened
         before, self.check_at = self.opened, now + CHECK_NANOSECONDS
-        reason = ""
+        reason, self._unsaid = self._unsaid, ""
         path = self.path
         if before is not None and before.path == path:
             try:
-                before.check()
+                before.check(path)
                 return before
             except Damaged as damage:
                 reason = str(damage)
@@ -74,12 +85,13 @@ class Access:
         own = self._path is None and not self._mode & GROUP
         if makes and own:
             make_folder(path)
-        elif makes:
-            check_maker(path)
         check_folder(path, own=own)
         self.opened, replaced = open_file(path, self._mode, self._max_keys if makes else None)
         if self.opened is not None:
             self._tell(tell, reason or replaced)
+        else:
+            self._unsaid = reason
+            check_writable(path, own=own)
         return self.opened
 
     def lost(self) -> None:
@@ -96,7 +108,8 @@ class Access:
             )
             tell(Event("host-new-start", message, logging.WARNING, {"reason": reason}))
         kept = self.opened.header.max_keys
-        if kept != self._max_keys:
+        if kept != self._max_keys and not self._told_max_keys:
+            self._told_max_keys = True
             message = (
                 f"{self.opened.path} was made for {kept} keys, which stays so although max_keys={self._max_keys}: to change it, "
                 "stop all processes that use the file, and remove it"
@@ -125,6 +138,8 @@ class Call:
             self._access.close()
             raise
         except OSError as error:
+            if error.errno is None:  # raised by a handler of a signal, such as that of an alarm
+                raise
             self._access.close()
             raise self._outage(error) from error
 
@@ -144,7 +159,10 @@ class Call:
     def _outage(self, error: OSError) -> StoreError:
         path = self._access.path
         if error.errno in FULL:
-            return StoreFullError(f"there is no room for {path}: {os.strerror(error.errno)}. Nothing was charged")
+            return StoreFullError(
+                f"there is no room for {path} ({os.strerror(error.errno)}), and nothing was charged: make room on its file system "
+                "(in Docker --shm-size=256m), or give a smaller max_keys"
+            )
         advice = (
             f" for user {os.geteuid()}, who runs this process: give a path in a folder of that user, such as host:///run/shop/limits"
             if isinstance(error, PermissionError)

@@ -11,8 +11,9 @@ from functools import cached_property
 from struct import Struct
 from typing import Final
 
+from ratelimit_kit.core.durations import MICROSECONDS
 from ratelimit_kit.core.limit import FOREVER, SKEW
-from ratelimit_kit.stores.host.files.file import FULL, HostFile
+from ratelimit_kit.stores.host.files.file import FULL, Damaged, HostFile
 from ratelimit_kit.stores.host.files.layout import ENTRY_SIZE, HEAD, MARK_SIZE, SLOT_SIZE, SLOTS_OF_A_PAGE
 
 ENTRY: Final = Struct("8sq")
@@ -23,7 +24,10 @@ FREED: Final = ENTRY.pack(bytes(MARK_SIZE), 1)
 """The entry of a slot that was taken back: it is to be checked, and was to be long ago."""
 
 CHECKS: Final = 64
-"""How many slots are checked at most for one new key."""
+"""How many slots are checked at most for one new key, while there are others that were never used."""
+
+LONGEST: Final = 20 * 366 * 86_400 * MICROSECONDS
+"""No limit keeps a state for so long."""
 
 
 class Shard:
@@ -32,6 +36,7 @@ class Shard:
     def __init__(self, file: HostFile, number: int, now: tuple[int, int]) -> None:
         self.file, self.number, self.now = file, number, now
         self._taken: set[int] = set()
+        self._reused: set[int] = set()
 
     @cached_property
     def _index(self) -> bytes:
@@ -40,18 +45,21 @@ class Shard:
 
     def find(self, digest: bytes, slot: int | None = None) -> tuple[int, bytes] | None:
         """The slot with this digest, and what it holds; it may be the `slot` where it was last seen."""
-        if slot is not None:
-            content = self._content(slot, SLOT_SIZE)
-            if content.startswith(digest):
-                return slot, content
-        at = self._index.find(digest[:MARK_SIZE])
-        while at >= 0:
+        found = None if slot is None else self._held(slot, digest)
+        at = -1 if found is not None else self._index.find(digest[:MARK_SIZE])
+        while found is None and at >= 0:
             if not at % ENTRY_SIZE:
-                content = self._content(at // ENTRY_SIZE, SLOT_SIZE)
-                if content.startswith(digest):
-                    return at // ENTRY_SIZE, content
+                found = self._held(at // ENTRY_SIZE, digest)
             at = self._index.find(digest[:MARK_SIZE], at + 1)
-        return None
+        return found
+
+    def _held(self, slot: int, digest: bytes) -> tuple[int, bytes] | None:
+        """A slot and what it holds, if it is this key's; no other key of the same decision gets it, and it none of theirs."""
+        content = self._content(slot, SLOT_SIZE)
+        if not content.startswith(digest) or slot in self._taken:
+            return None
+        self._taken.add(slot)
+        return slot, content
 
     def room(self) -> int | None:
         """A slot for a new key; None if all are alive, or the disk is full. Each call returns another one."""
@@ -77,6 +85,8 @@ class Shard:
     def write_new(self, slot: int, content: bytes, lifetime: int) -> None:
         """Give a slot to a new key, to be checked after so many microseconds."""
         due = self.now[0] + max(1, lifetime)
+        if slot in self._reused:  # a process that remembers it for its last key must not find that there any more
+            self.write(slot, bytes(HEAD.size))
         self._set_entry(slot, ENTRY.pack(content[:MARK_SIZE], due))
         self.write(slot, content)
         self.file.earliest[self.number] = min(due + SKEW, self.file.earliest.get(self.number, due + SKEW))
@@ -126,14 +136,15 @@ class Shard:
         """
         now, dues = self.now[0], self._dues()
         found = None
-        for _ in range(CHECKS):
-            earliest = min(dues, default=now + 1)
-            if earliest > now - margin:
+        if max(dues, default=0) > now + LONGEST:
+            raise Damaged("it was overwritten", self.file.identity)
+        for slot in sorted(range(len(dues)), key=dues.__getitem__)[: CHECKS if margin else None]:
+            if dues[slot] > now - margin:
                 break
-            slot = dues.index(earliest)
             left = self._left(slot)
             if left <= -margin and slot not in self._taken:
                 found = slot
+                self._reused.add(slot)
                 break
             dues[slot] = now + max(1, left)
             if left > 0:

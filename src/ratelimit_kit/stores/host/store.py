@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from ratelimit_kit.core.decision import Verdict
 from ratelimit_kit.core.events import Event
@@ -31,6 +32,9 @@ from ratelimit_kit.stores.urls import StoreURL, read_url
 from ratelimit_kit.waiting import asleep, sleep
 
 Clock = Callable[[], int]
+
+TELL_SECONDS: Final = 60.0
+"""Interval between events that say that there is no room: one part of the file may be full, and others not."""
 
 INSTEAD: Final = (
     "host:// needs record locks (fcntl), which this system does not have: "
@@ -69,7 +73,7 @@ class HostStore(BaseStore):
         self._clock = clock
         self._clocks = (clock, clock) if clock else (boot.since_boot, time.time_ns)
         self._access = Access(name, _absolute(path), mode, max_keys, timeout, self._clocks[0])
-        self._full = False
+        self._tell_at = 0.0
         self.path  # noqa: B018 - raises OptionError for a bad name
 
     def __repr__(self) -> str:
@@ -139,13 +143,17 @@ class HostStore(BaseStore):
 
     def ping(self) -> None:
         """Return if counters can be kept; raise StoreUnavailableError if not. Makes no file."""
-        Call(self._access, self.on_event, bool).attempt()
+        call = Call(self._access, self.on_event, bool)
+        while call.attempt() is CONTENDED:
+            sleep(call.pause())
 
     def facts(self) -> dict[str, Any]:
         """Facts about the file, for `doctor`: path, bytes, keys and processes."""
         about = partial(inspection.facts, self.path, self._now())
-        found: dict[str, Any] = Call(self._access, self.on_event, about).attempt()
-        return found
+        call = Call(self._access, self.on_event, about)
+        while (found := call.attempt()) is CONTENDED:
+            sleep(call.pause())
+        return dict(found)
 
     def close(self) -> None:
         """Let go of the file; a later call opens it again."""
@@ -191,10 +199,10 @@ class HostStore(BaseStore):
 
     def _decided(self, result: tuple[Sequence[Verdict], bool | None]) -> Sequence[Verdict]:
         verdicts, found_room = result
-        if found_room is not None:
-            was_full, self._full = self._full, not found_room
-            if self._full and not was_full:
-                self.on_event(_overflow(self.path, self.max_keys))
+        if found_room is False and time.monotonic() >= self._tell_at:
+            self._tell_at = time.monotonic() + TELL_SECONDS
+            file = self._access.opened
+            self.on_event(_overflow(self.path, self.max_keys if file is None else file.header.max_keys))
         return verdicts
 
     def _now(self) -> Now:
@@ -216,9 +224,16 @@ def _absolute(path: str | os.PathLike[str] | None) -> Path | None:
     if path is None:
         return None
     given = os.fspath(path)
-    if not isinstance(given, str) or not given.startswith("/") or given.endswith("/"):
+    if not isinstance(given, str) or not given.startswith("/") or given.endswith("/") or not _is_encodable(given):
         raise OptionError(f"path must be the absolute path of a file, got {given!r}. For example: '/run/shop/limits'")
     return Path(os.path.normpath(given))
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _overflow(path: Path, max_keys: int) -> Event:
@@ -239,7 +254,7 @@ def from_url(url: str) -> HostStore:
     options = _options(parsed)
     try:
         if parsed.path:
-            return HostStore(path=parsed.path, **options)
+            return HostStore(path=unquote(parsed.path), **options)
         return HostStore(parsed.hosts or "default", **options)
     except OptionError as error:
         raise parsed.refused(f"is not valid: {error}") from error

@@ -13,6 +13,7 @@ import errno
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple
@@ -74,8 +75,15 @@ def identity_of(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino
 
 
+def _close(descriptor: int, identity: Identity) -> None:
+    """Close the descriptor of a file that nobody uses any more, unless its number is somebody else's by now."""
+    with suppress(OSError):
+        if identity_of(os.fstat(descriptor)) == identity:
+            os.close(descriptor)
+
+
 class HostFile:
-    """An open file of counters: one descriptor for the whole process, which is closed when nobody uses it any more.
+    """An open file of counters: one descriptor for the whole process, as long as the file is at its path.
 
     `places` and `states` are what this process remembers of it, by key and counter, and by digest; the slots themselves
     say whether it is still so. `earliest` is when a slot of a shard is to be checked, as far as this process knows.
@@ -93,7 +101,7 @@ class HostFile:
         self._page = header.page()
         self.renew()
         _of_forks.add(self)
-        weakref.finalize(self, os.close, descriptor).atexit = False
+        weakref.finalize(self, _close, descriptor, self.identity).atexit = False
         opened[self.identity] = self
 
     def renew(self) -> None:
@@ -141,11 +149,17 @@ class HostFile:
             self.places.clear()
         self.places[key] = place
 
-    def check(self) -> None:
-        """Raise Damaged if the file was removed, replaced, truncated or overwritten."""
+    def is_ours(self) -> bool:
+        """Whether the descriptor is still this file's: an application may close all that it has not opened itself."""
+        with suppress(OSError):
+            return identity_of(os.fstat(self.descriptor)) == self.identity
+        return False
+
+    def check(self, path: Path) -> None:
+        """Raise Damaged if the file at this path was removed, replaced, truncated or overwritten."""
         found = os.fstat(self.descriptor)
         try:
-            there = identity_of(self.path.lstat())
+            there = identity_of(path.lstat())
         except FileNotFoundError:
             there = None
         reason = ""
@@ -161,5 +175,5 @@ class HostFile:
 
 _of_forks = each_in_forked_child(HostFile.renew)
 
-opened: weakref.WeakValueDictionary[tuple[int, int], HostFile] = weakref.WeakValueDictionary()
-"""The files that this process has open, by device and inode."""
+opened: dict[Identity, HostFile] = {}
+"""The files that this process has open. One is closed only when it is at its path no more: that would end the locks of all threads."""

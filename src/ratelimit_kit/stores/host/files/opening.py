@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import secrets
@@ -28,7 +29,7 @@ from ratelimit_kit.stores.host.files.file import (
     opened,
 )
 from ratelimit_kit.stores.host.files.layout import FILE_LOCK, FORMAT, PAGE, Header, Layout
-from ratelimit_kit.stores.host.files.place import GROUP
+from ratelimit_kit.stores.host.files.place import GROUP, check_maker
 
 FLAGS: Final = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -62,6 +63,7 @@ def open_file(path: Path, mode: int, max_keys: int | None) -> tuple[HostFile | N
     """
     reason = ""
     with _turn.lock:
+        _forget_removed()
         for _ in range(ATTEMPTS):
             try:
                 found = _find(path, mode)
@@ -76,6 +78,16 @@ def open_file(path: Path, mode: int, max_keys: int | None) -> tuple[HostFile | N
     raise StoreUnavailableError(f"{path} is replaced again and again by something else: give the counters another path")
 
 
+def _forget_removed() -> None:
+    """Let go of files that are at their paths no more: nobody opens them again, so closing them ends no lock that matters."""
+    for identity, file in list(opened.items()):
+        with suppress(OSError):
+            if identity_of(file.path.lstat()) == identity:
+                continue
+        if not file.is_ours() or not os.fstat(file.descriptor).st_nlink:
+            del opened[identity]
+
+
 def _find(path: Path, mode: int) -> HostFile | None:
     try:
         there = path.lstat()
@@ -83,8 +95,10 @@ def _find(path: Path, mode: int) -> HostFile | None:
         return None
     known = opened.get(identity_of(there))
     if known is not None:
-        known.check()
-        return known
+        if known.is_ours():
+            known.check(path)
+            return known
+        del opened[known.identity]  # the application has closed it
     _check_owner(path, there, mode)
     descriptor = os.open(path, FLAGS)
     try:
@@ -111,6 +125,11 @@ def _opened(path: Path, descriptor: int, mode: int) -> HostFile:
         raise Damaged(
             "it is from before this machine was started, or of a container with another clock", identity_of(found)
         )
+    import resource  # not on Windows, where the store has been refused
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY and limit < found.st_size:  # a slot might be written in part
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return HostFile(path, descriptor, found, header)
 
 
@@ -129,6 +148,8 @@ def _check_owner(path: Path, found: os.stat_result, mode: int) -> None:
             f"{path} belongs to user {found.st_uid}, and this process runs as user {user}: run both as one user, or share "
             "the file by a group: host:///a/folder/of/the/group/limits?mode=0660"
         )
+    if found.st_mode & stat.S_IWOTH and not ours:
+        raise StoreUnavailableError(f"{path} may be written by everybody: chmod {mode:04o} {path}")
     more = stat.S_IMODE(found.st_mode) & ~mode & 0o777
     if more and found.st_uid == user:
         raise StoreUnavailableError(
@@ -154,6 +175,7 @@ def _is_ours_twice(path: Path, found: os.stat_result) -> bool:
 
 def _create(path: Path, mode: int, max_keys: int, damaged: Identity | None) -> None:
     """Put a new file there, in the place of the damaged one if there is one, unless somebody else has done so."""
+    check_maker(path)
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     for other in _parts(path):
         with suppress(OSError):
@@ -164,6 +186,9 @@ def _create(path: Path, mode: int, max_keys: int, damaged: Identity | None) -> N
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             os.fchmod(descriptor, mode)
+            if mode & GROUP:
+                with suppress(PermissionError):  # as in a folder with the group's bit (chmod g+s)
+                    os.fchown(descriptor, -1, path.parent.stat().st_gid)
             layout = Layout(header)
             os.ftruncate(descriptor, layout.size)
             for at, size in layout.reserved:

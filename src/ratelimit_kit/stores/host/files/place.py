@@ -52,11 +52,22 @@ def make_folder(path: Path) -> None:
 
 
 def check_maker(path: Path) -> None:
-    """Raise StoreUnavailableError if root would make a file in another user's folder, whose processes could not use it."""
-    if os.geteuid() == 0 and not os.path.lexists(path) and path.parent.is_dir() and path.parent.stat().st_uid != 0:
+    """Raise StoreUnavailableError if root would make a file in the folder of others, whose processes could not use it."""
+    if os.geteuid() == 0 and path.parent.is_dir():
+        found = path.parent.stat()
+        if found.st_uid != 0 or (found.st_mode & stat.S_IWGRP and found.st_gid != 0):
+            raise StoreUnavailableError(
+                f"root makes no file in the folder {path.parent} of user {found.st_uid} and group {found.st_gid}, whose processes "
+                "could then not use it: run this as their user, or after the first hit of the application"
+            )
+
+
+def check_writable(path: Path, *, own: bool) -> None:
+    """Raise StoreUnavailableError if no file could be made there."""
+    folder = path.parent if path.parent.is_dir() or not own else path.parent.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreUnavailableError(
-            f"{path} does not exist, and root makes no file in the folder of user {path.parent.stat().st_uid}, which that user's "
-            "processes could then not use: run this as that user, or after the first hit of the application"
+            f"user {os.geteuid()}, who runs this process, may make no file in {folder}: give another path"
         )
 
 
