@@ -29,7 +29,10 @@ def test_it_shows_the_file_and_who_uses_it(tmp_path: Path, capsys: pytest.Captur
 
 def test_before_the_first_hit_there_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", f"host://{tmp_path}/limits"]) == 0
-    assert "limits is made with the first hit" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "limits is made with the first hit" in said
+    assert "skip  counting" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keys_that_share_counters_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,3 +167,74 @@ def test_a_clock_that_is_set_back_costs_a_key_its_wait_once(tmp_path: Path, cloc
     assert limiter.hit("key").retry_after == 30
     clock.advance(30)
     assert limiter.hit("key")
+
+
+@pytest.mark.parametrize("order", ["old first", "new first"])
+def test_a_counter_that_is_over_and_a_new_key_of_one_decision_have_a_slot_each(
+    order: str, tmp_path: Path, clock: ManualClock
+) -> None:
+    """The slot of the first is one that might be given to the second."""
+    store = HostStore(path=tmp_path / "limits", max_keys=1, clock=clock)
+    assert admitted(store, "old")
+    clock.advance(120)
+    both = [Charge("old", LIMIT), Charge("new", LIMIT)]
+    assert all(one.allowed for one in store.decide(both if order == "old first" else both[::-1]))
+    assert [admitted(store, "old") for _ in range(2)] in ([True, False], [False, False])
+    assert [admitted(store, "new") for _ in range(2)] in ([True, False], [False, False])
+
+
+def test_a_slot_that_is_given_on_holds_nobody_in_between(tmp_path: Path, clock: ManualClock) -> None:
+    """Whoever remembers it for its last key must not count there any more, whenever the giver is killed."""
+    store = HostStore(path=tmp_path / "limits", max_keys=1, clock=clock)
+    assert admitted(store, "old")
+    clock.advance(120)
+    writes: list[bytes] = []
+    file = store._access.opened
+    assert file is not None
+    write = file.write
+    file.write = lambda at, content: (writes.append(content), write(at, content))[1]  # type: ignore[method-assign,func-returns-value]
+    assert admitted(store, "new")
+    assert writes[0] == bytes(len(writes[0]))
+
+
+def test_after_a_flood_new_keys_get_the_slots_that_are_free(tmp_path: Path, clock: ManualClock) -> None:
+    """However many living ones look as if they were to be checked."""
+    store = HostStore(path=tmp_path / "limits", max_keys=400, clock=clock)
+    hour = TokenBucket(1000, per=3600)
+    for key in range(300):
+        admitted(store, f"lasting-{key}", hour, 1)
+    for key in range(100):
+        admitted(store, f"flood-{key}")
+    clock.advance(3)
+    for key in range(300):
+        admitted(store, f"lasting-{key}", hour, 500)
+    clock.advance(120)
+    assert all(admitted(store, f"client-{key}") for key in range(100))
+    assert store.facts()["sharing"] == 0
+
+
+def test_what_is_found_to_be_overwritten_is_replaced(tmp_path: Path, clock: ManualClock) -> None:
+    store, events = small(tmp_path, clock), []
+    store.on_event = events.append
+    assert admitted(store, "a")
+    path = tmp_path / "limits"
+    size = path.stat().st_size
+    with path.open("r+b") as raw:
+        raw.seek(PAGE)
+        raw.write(b"\x7f" * (size - PAGE))
+    assert [admitted(store, "a") for _ in range(3)] == [True, True, False]
+    assert [event.name for event in events] == ["host-new-start"]
+
+
+def test_a_descriptor_that_the_application_has_closed_is_not_written_to(tmp_path: Path, clock: ManualClock) -> None:
+    store = small(tmp_path, clock)
+    assert admitted(store, "a")
+    file = store._access.opened
+    assert file is not None
+    os.close(file.descriptor)
+    other = tmp_path / "other"
+    other.write_bytes(bytes(1_000_000))
+    with other.open("r+b") as theirs:
+        assert theirs.fileno() == file.descriptor
+        assert [admitted(store, key) for key in ("a", "a", "b")] == [True, False, True]
+        assert other.read_bytes() == bytes(1_000_000)

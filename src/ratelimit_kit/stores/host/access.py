@@ -51,7 +51,7 @@ class Access:
         self.check_at = 0
         self._unsaid = ""
         """Why counting begins anew, until there is a file with which it does."""
-        self._told_max_keys = False
+        self._damage: Damaged | None = None
 
     @property
     def path(self) -> Path:
@@ -75,18 +75,19 @@ class Access:
         before, self.check_at = self.opened, now + CHECK_NANOSECONDS
         reason, self._unsaid = self._unsaid, ""
         path = self.path
-        if before is not None and before.path == path:
+        damage, self._damage = self._damage, None
+        if before is not None and before.path == path and damage is None:
             try:
                 before.check(path)
                 return before
-            except Damaged as damage:
-                reason = str(damage)
+            except Damaged as found_now:
+                reason = str(found_now)
         self.opened = None
         own = self._path is None and not self._mode & GROUP
         if makes and own:
             make_folder(path)
         check_folder(path, own=own)
-        self.opened, replaced = open_file(path, self._mode, self._max_keys if makes else None)
+        self.opened, replaced = open_file(path, self._mode, self._max_keys if makes else None, damage)
         if self.opened is not None:
             self._tell(tell, reason or replaced)
         else:
@@ -94,8 +95,9 @@ class Access:
             check_writable(path, own=own)
         return self.opened
 
-    def lost(self) -> None:
-        """Look again whether the file is still the one at its path."""
+    def lost(self, damage: Damaged) -> None:
+        """Put another file in the place of one that was found to be damaged."""
+        self._damage = damage
         self.check_at = 0
 
     def _tell(self, tell: Listener, reason: str) -> None:
@@ -108,12 +110,12 @@ class Access:
             )
             tell(Event("host-new-start", message, logging.WARNING, {"reason": reason}))
         kept = self.opened.header.max_keys
-        if kept != self._max_keys and not self._told_max_keys:
-            self._told_max_keys = True
+        if kept != self._max_keys:
             message = (
                 f"{self.opened.path} was made for {kept} keys, which stays so although max_keys={self._max_keys}: to change it, "
                 "stop all processes that use the file, and remove it"
             )
+            self._max_keys = kept
             tell(Event("host-max-keys", message, logging.WARNING, {"max_keys": kept}))
 
 
@@ -131,8 +133,8 @@ class Call:
             return self._work(self._access.file(self._tell, makes=self._makes))
         except Contended:
             return CONTENDED
-        except Damaged:
-            self._access.lost()
+        except Damaged as damage:
+            self._access.lost(damage)
             return CONTENDED
         except StoreError:
             self._access.close()

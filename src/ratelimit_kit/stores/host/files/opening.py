@@ -31,6 +31,11 @@ from ratelimit_kit.stores.host.files.file import (
 from ratelimit_kit.stores.host.files.layout import FILE_LOCK, FORMAT, PAGE, Header, Layout
 from ratelimit_kit.stores.host.files.place import GROUP, check_maker
 
+try:
+    import resource
+except ImportError:  # Windows, where the store has been refused
+    resource = None  # type: ignore[assignment]
+
 FLAGS: Final = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 LEFT_SECONDS: Final = 60
@@ -55,26 +60,30 @@ class _Turn:
 _turn: Final = _Turn()
 
 
-def open_file(path: Path, mode: int, max_keys: int | None) -> tuple[HostFile | None, str]:
+def open_file(
+    path: Path, mode: int, max_keys: int | None, damage: Damaged | None = None
+) -> tuple[HostFile | None, str]:
     """The file at this path, and why it is a new one in the place of another, if it is that.
 
-    Where there is none, or one that was damaged, a new one is made for `max_keys`; if that is None, there is no file.
-    Raises StoreUnavailableError for what may not be used, and OSError.
+    Where there is none, or one that was damaged (of which its user may have found the `damage`), a new one is made for
+    `max_keys`; if that is None, there is no file. Raises StoreUnavailableError for what may not be used, and OSError.
     """
-    reason = ""
+    reason = "" if damage is None else str(damage)
     with _turn.lock:
         _forget_removed()
+        if damage is not None and max_keys is not None:
+            _create(path, mode, max_keys, damage.identity)
         for _ in range(ATTEMPTS):
             try:
                 found = _find(path, mode)
                 if found is not None or max_keys is None:
                     return found, reason
                 _create(path, mode, max_keys, None)
-            except Damaged as damage:
+            except Damaged as found_now:
                 if max_keys is None:
                     return None, ""
-                reason = str(damage)
-                _create(path, mode, max_keys, damage.identity)
+                reason = str(found_now)
+                _create(path, mode, max_keys, found_now.identity)
     raise StoreUnavailableError(f"{path} is replaced again and again by something else: give the counters another path")
 
 
@@ -125,8 +134,6 @@ def _opened(path: Path, descriptor: int, mode: int) -> HostFile:
         raise Damaged(
             "it is from before this machine was started, or of a container with another clock", identity_of(found)
         )
-    import resource  # not on Windows, where the store has been refused
-
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if limit != resource.RLIM_INFINITY and limit < found.st_size:  # a slot might be written in part
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
