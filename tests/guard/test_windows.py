@@ -53,6 +53,7 @@ GUARDED = {
     "stores/host/files/opening.py": "likewise",
     "stores/host/files/place.py": "likewise",
     "stores/host/fast_path.py": "likewise",
+    "stores/host/access.py": "likewise",
     "stores/host/inspection.py": "likewise",
     "stores/memcached/connection.py": "the URL of a UNIX socket has been refused",
 }
@@ -137,3 +138,11 @@ def test_what_windows_does_not_have_is_used_where_it_has_been_looked_for(path: P
         elif isinstance(node, ast.Import):
             used |= {alias.name for alias in node.names} & MODULES
     assert not used or path.relative_to(PACKAGE).as_posix() in GUARDED, used
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_store_of_the_host_is_refused_with_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("ratelimit_kit.stores.host")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(StoreURLError, match=r'needs record locks \(fcntl\).*use store="redis://..."'):
+        open_store("host://")

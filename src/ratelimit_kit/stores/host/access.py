@@ -160,7 +160,7 @@ class Call:
 
     def _outage(self, error: OSError) -> StoreError:
         path = self._access.path
-        if error.errno in FULL:
+        if error.errno is not None and error.errno in FULL:
             return StoreFullError(
                 f"there is no room for {path} ({os.strerror(error.errno)}), and nothing was charged: make room on its file system "
                 "(in Docker --shm-size=256m), or give a smaller max_keys"

@@ -30,12 +30,11 @@ HAS_LOCKS: Final = fcntl is not None
 SHARDS: Final = FILE_LOCK
 """So many bytes have the locks of shards; the lock with which the file is replaced is beyond them."""
 
-if fcntl is not None:
-    lockf = fcntl.lockf
-    LOCK: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
-    UNLOCK: Final = fcntl.LOCK_UN
+lockf: Any = getattr(fcntl, "lockf", None)
+LOCK: Final = fcntl.LOCK_EX | fcntl.LOCK_NB if HAS_LOCKS else 0
+UNLOCK: Final = fcntl.LOCK_UN if HAS_LOCKS else 0
 
-FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 BUSY: Final = (errno.EAGAIN, errno.EACCES)
 
 Identity = tuple[int, int]
