@@ -379,7 +379,7 @@ def test_garbage_instead_of_a_welcome_is_an_outage(redis: RedisServer, scheme: s
     with relay(redis.port) as between:
         between.answer = lambda _: [garbage]
         path = {"redis": "/3", "redis+sentinel": "/main"}.get(scheme, "")
-        limiter = Limiter("5/hour", store=f"{scheme}://127.0.0.1:{between.port}{path}?timeout={TIMEOUT}")
+        limiter = Limiter("5/hour", store=f"{scheme}://127.0.0.1:{between.port}{path}?timeout={1.5 * TIMEOUT}")
         for call in every_call(limiter):
             assert isinstance(timed_out(call), StoreUnavailableError)
         limiter.close()
