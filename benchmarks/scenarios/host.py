@@ -41,7 +41,7 @@ def hits(url: str, limits: Sequence[str], keys: int, *, used_up: bool = False) -
     """What each process does with this library: hits on one key, or on many in turn."""
 
     def build(number: int) -> Callable[[], Any]:
-        hit = Limiter(*limits, store=url, deny_cache=not used_up, workers=1 if url == "memory://" else None).hit
+        hit = Limiter(*limits, store=url, deny_cache=not used_up).hit
         while used_up and hit("hot"):
             pass
         if keys == 1:

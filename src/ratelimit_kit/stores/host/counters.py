@@ -26,13 +26,13 @@ Now = tuple[int, int]
 CALENDAR: Final = 1
 """The clock of calendar windows in a slot, and in a Now; 0 is the time since boot."""
 
-SHARED: Final = b"shared"
-"""Tells the digest of a counter that keys share from that of a key."""
 
+def digest_of(salt: bytes, *names: str) -> bytes:
+    """What stands for a counter in the file, by the limit's and a key's name; that which keys share has only the first.
 
-def digest_of(salt: bytes, limit: Limit, key: str) -> bytes:
-    """What stands for a key's counter in the file: without the salt nobody can tell, or choose, two that are near."""
-    text = f"{limit.counter}\0{key}".encode("utf-8", "surrogatepass")
+    Without the salt nobody can tell, or choose, two that are near.
+    """
+    text = "\0".join(names).encode("utf-8", "surrogatepass")
     return blake2b(text, digest_size=DIGEST_SIZE, key=salt).digest()
 
 
@@ -54,7 +54,7 @@ def find(file: HostFile, charge: Charge) -> Found:
     known = file.places.get(charge.counter)
     if known is not None:
         return Found(known.digest, known.shard, known.slot)
-    digest = digest_of(file.header.salt, charge.limit, charge.key)
+    digest = digest_of(file.header.salt, charge.limit.counter, charge.key)
     return Found(digest, shard_of(file, digest), None)
 
 
@@ -211,8 +211,7 @@ class Ledger:
         """The counter that keys share under this limit; one, however many charges of a decision are on it."""
         if self._shared not in self._shards:
             self._file.hold(self._shared)
-        text = SHARED + limit.counter.encode("utf-8", "surrogatepass")
-        digest = blake2b(text, digest_size=DIGEST_SIZE, key=self._file.header.salt, person=SHARED).digest()
+        digest = digest_of(self._file.header.salt, limit.counter)
         if digest not in self._common:
             self._common[digest] = _Place(self._shard(self._shared), digest, limit)
         return self._common[digest]

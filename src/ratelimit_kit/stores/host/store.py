@@ -257,7 +257,7 @@ def from_url(url: str) -> HostStore:
             return HostStore(path=unquote(parsed.path), **options)
         return HostStore(parsed.hosts or "default", **options)
     except OptionError as error:
-        raise parsed.refused(f"is not valid: {error}") from error
+        raise parsed.refused(f"is not valid: {str(error).removesuffix(f' [{error.rlk}]')}") from error
 
 
 def _options(url: StoreURL) -> dict[str, Any]:
